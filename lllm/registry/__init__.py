@@ -1,0 +1,18 @@
+"""What a part is, how it registers, where parts are found, and errors that help.
+
+A part is one file with one decorated class::
+
+    @register("mixer", "attention", version=1, refs=["arXiv:1706.03762"])
+    class Attention(Mixer):
+        class Config(PartConfig):
+            heads: int = 4
+
+Nothing here imports torch: kinds are open, and the contract class of a kind carries its name in `kind`.
+"""
+
+from lllm.registry.catalogue import Entry, PartSpec, Registry
+from lllm.registry.config import PartConfig, Search, search_space
+from lllm.registry.discovery import load_registry
+from lllm.registry.part import Part, register
+
+__all__ = ["Entry", "Part", "PartConfig", "PartSpec", "Registry", "Search", "load_registry", "register", "search_space"]

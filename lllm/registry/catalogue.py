@@ -1,0 +1,143 @@
+"""The set of parts that a process has loaded, and the resolution of a config node into a validated part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lllm.errors import UserError, nearest
+from lllm.registry.config import PartConfig, validate
+from lllm.registry.part import Part, part_info
+
+__all__ = ["Entry", "PartSpec", "Registry"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered part. `digest` is that of its file's syntax tree: comments and docstrings do not count."""
+
+    kind: str
+    name: str
+    cls: type[Part]
+    version: int = 1
+    refs: tuple[str, ...] = ()
+    path: Path = Path()
+    digest: str = ""
+    source: str = "memory"
+
+    @property
+    def summary(self) -> str:
+        """First line of the class's docstring."""
+        return (self.cls.__doc__ or "").strip().split("\n")[0]
+
+
+@dataclass(frozen=True)
+class PartSpec:
+    """A part chosen by name with its validated config."""
+
+    entry: Entry
+    config: PartConfig
+
+    @property
+    def kind(self) -> str:
+        return self.entry.kind
+
+    @property
+    def name(self) -> str:
+        return self.entry.name
+
+    @property
+    def version(self) -> int:
+        return self.entry.version
+
+    def to_node(self) -> dict[str, Any]:
+        """The node as it would be written out in full."""
+        return {"use": self.name, **self.config.model_dump()}
+
+    def delta(self) -> dict[str, Any]:
+        """The node without the fields that equal their default: what enters an identity."""
+        return {"use": self.name, **self.config.model_dump(exclude_defaults=True)}
+
+
+@dataclass
+class Registry:
+    """Parts by kind and name. A name with two different contents is kept as a conflict, an error only when used."""
+
+    entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
+    conflicts: dict[tuple[str, str], list[Entry]] = field(default_factory=dict)
+    failures: dict[Path, str] = field(default_factory=dict)
+    replaced: dict[Path, Path] = field(default_factory=dict)
+
+    def add(self, entry: Entry) -> None:
+        """Add a part; the same digest twice is one part."""
+        key = (entry.kind, entry.name)
+        known = self.entries.get(key)
+        if known is None:
+            self.entries[key] = entry
+        elif known.digest != entry.digest or known.cls.__qualname__ != entry.cls.__qualname__:
+            self.conflicts.setdefault(key, [known]).append(entry)
+
+    def with_parts(self, *classes: type[Part]) -> Registry:
+        """A copy with classes marked by @register added, replacing those of the same name: for tests and notebooks."""
+        merged = Registry(dict(self.entries), dict(self.conflicts), dict(self.failures), dict(self.replaced))
+        for cls in classes:
+            info = part_info(cls)
+            if info is None:
+                raise TypeError(f"{cls.__name__} is not marked with @register")
+            digest = f"{cls.__module__}.{cls.__qualname__}"
+            entry = Entry(info.kind, info.name, cls, info.version, info.refs, digest=digest)
+            merged.entries[info.kind, info.name] = entry
+        return merged
+
+    def kinds(self) -> list[str]:
+        """Kinds with at least one part."""
+        return sorted({kind for kind, _ in self.entries})
+
+    def names(self, kind: str) -> list[str]:
+        """Names registered for `kind`."""
+        return sorted(name for other, name in self.entries if other == kind)
+
+    def find(self, name: str) -> list[Entry]:
+        """Every part called `name`, or 'kind/name', of whatever kind."""
+        return [e for e in self.entries.values() if name in (e.name, f"{e.kind}/{e.name}")]
+
+    def get(self, kind: str, name: str, where: str = "") -> Entry:
+        """The part `name` of `kind`.
+
+        Raises:
+            UserError: no such part (with the nearest name and the plugins that failed), or two that differ.
+        """
+        prefix = f"{where}: " if where else ""
+        key = (kind, name)
+        if key in self.conflicts:
+            places = " and ".join(str(entry.path) for entry in self.conflicts[key])
+            raise UserError(f"{prefix}{kind} '{name}' is registered twice with different content, in {places}")
+        if key in self.entries:
+            return self.entries[key]
+        raise UserError(f"{prefix}unknown {kind} '{name}'{nearest(name, self.names(kind))}{self._failed()}")
+
+    def config(self, kind: str, node: str | Mapping[str, Any], where: str) -> PartSpec:
+        """Validate a config node: a name, or a mapping with `use` and fields. `where` is its dotted path."""
+        if isinstance(node, str):
+            node = {"use": node}
+        if not isinstance(node, Mapping):
+            raise UserError(f"{where} = {node!r}: expected the name of a {kind}, or a mapping with 'use'")
+        fields = dict(node)
+        name = fields.pop("use", None)
+        if not isinstance(name, str):
+            raise UserError(f"{where}: expected 'use: NAME', a {kind}{nearest(str(name), self.names(kind))}")
+        entry = self.get(kind, name, where)
+        return PartSpec(entry, validate(entry.cls.Config, fields, where))
+
+    def of(self, kinds: Iterable[str]) -> list[Entry]:
+        """Entries of `kinds`, sorted by kind and name."""
+        wanted = set(kinds)
+        return sorted((e for e in self.entries.values() if e.kind in wanted), key=lambda e: (e.kind, e.name))
+
+    def _failed(self) -> str:
+        if not self.failures:
+            return ""
+        shown = "; ".join(f"{path}: {reason}" for path, reason in self.failures.items())
+        return f" (could not be imported: {shown})"

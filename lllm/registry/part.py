@@ -1,0 +1,62 @@
+"""`Part`, the root of every contract, and `@register`, the one decorator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
+
+from lllm.registry.config import PartConfig
+
+__all__ = ["Part", "PartInfo", "part_info", "register"]
+
+
+class Part:
+    """Root of the contract classes. A contract sets `kind`; a part adds `Config` and what the contract asks for."""
+
+    kind: ClassVar[str]
+    Config: ClassVar[type[PartConfig]] = PartConfig
+
+
+@dataclass(frozen=True)
+class PartInfo:
+    """What the decorator was told. `version` is raised when a default or a meaning changes, never for a new option."""
+
+    kind: str
+    name: str
+    version: int
+    refs: tuple[str, ...]
+
+
+T = TypeVar("T", bound=type[Part])
+
+
+def register(kind: str, name: str, *, version: int = 1, refs: Sequence[str] = ()) -> Callable[[T], T]:
+    """Make the decorated class the part `name` of `kind`.
+
+    The class is only marked: the loader that executes the file collects it, so that importing one has no global effect.
+
+    Raises:
+        TypeError: the class does not implement the contract of `kind`, or its Config is not a PartConfig.
+    """
+
+    def mark(cls: T) -> T:
+        if not (isinstance(cls, type) and issubclass(cls, Part)):
+            raise TypeError(f"@register({kind!r}, {name!r}): {cls!r} is not a class derived from a part contract")
+        declared = getattr(cls, "kind", None)
+        if declared != kind:
+            raise TypeError(f"@register({kind!r}, {name!r}): {cls.__name__} implements the contract of {declared!r}")
+        if not issubclass(cls.Config, PartConfig):
+            raise TypeError(f"@register({kind!r}, {name!r}): {cls.__name__}.Config must derive from PartConfig")
+        if not name.isidentifier():
+            raise TypeError(f"@register({kind!r}, {name!r}): a name has letters, digits and underscores only")
+        cls.__part__ = PartInfo(kind, name, version, tuple(refs))  # type: ignore[attr-defined]
+        return cls
+
+    return mark
+
+
+def part_info(cls: type) -> PartInfo | None:
+    """The mark of `cls` itself; a subclass of a part is not a part until it is registered."""
+    info = vars(cls).get("__part__")
+    return info if isinstance(info, PartInfo) else None
