@@ -67,9 +67,10 @@ def syntax_digest(source: str) -> str:
     """Digest of the syntax tree without docstrings: an edited comment changes nothing, an edited statement does."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        if documented and ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if ast.get_docstring(node, clean=False) is not None:
+            node.body = [*node.body[1:], ast.Pass()]
     return hashlib.blake2b(ast.dump(tree).encode(), digest_size=16).hexdigest()
 
 

@@ -1,0 +1,83 @@
+"""From chosen parts to a model: what does not fit is refused here, before any weight exists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from lllm.errors import UserError
+from lllm.model.build import Build
+from lllm.model.contracts import Mixer
+from lllm.model.latent import LatentModel
+from lllm.model.noise import initialise
+from lllm.registry import PartSpec, Registry
+
+__all__ = ["Composition", "compose"]
+
+
+@dataclass(frozen=True)
+class Composition:
+    """Everything that determines a model's shape. parts: kind -> chosen part (embedding, downsampler, mixer, ffn, block,
+    trunk, visibility, head). token_width None is the width at ratio 1, half of it otherwise."""
+
+    parts: Mapping[str, PartSpec]
+    width: int
+    ratio: int
+    vocab: int
+    illegal: tuple[int, ...] = ()
+    token_width: int | None = None
+
+    @property
+    def d(self) -> int:
+        """Token width."""
+        return self.token_width or (self.width if self.ratio == 1 else self.width // 2)
+
+
+def compose(
+    registry: Registry,
+    choice: Composition,
+    *,
+    seed: int | None = 0,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+) -> LatentModel:
+    """The model of a composition; `seed` None leaves the weights uninitialised, device "meta" allocates none.
+
+    Raises:
+        UserError: parts that do not fit together.
+    """
+    build = Build(registry, choice.parts, choice.width, choice.d, choice.ratio, choice.vocab, choice.illegal)
+    with torch.device("meta"):
+        model = LatentModel(build)
+    _refuse_misfits(model, choice)
+    if device == "meta":
+        return model
+    model = model.to(dtype) if dtype else model
+    model = model.to_empty(device=device)
+    if seed is not None:
+        initialise(model, seed)
+    return model
+
+
+def _refuse_misfits(model: LatentModel, choice: Composition) -> None:
+    names = {kind: spec.name for kind, spec in choice.parts.items()}
+    down, head = model.downsampler, model.head
+    if down.ratios is not None and choice.ratio not in down.ratios:
+        runs = ", ".join(map(str, down.ratios))
+        raise UserError(
+            f"model.downsampler '{names['downsampler']}' runs at ratio {runs} only, and model.ratio is {choice.ratio}"
+        )
+    if head.wants_tokens and not (down.hands_tokens and down.token_causal):
+        raise UserError(
+            f"model.head '{names['head']}' reads causal token states and model.downsampler '{names['downsampler']}' "
+            "hands out none"
+        )
+    if model.visibility.noncausal_region:
+        for path, module in model.trunk.named_modules():
+            if isinstance(module, Mixer) and not module.honours_visibility:
+                raise UserError(
+                    f"model.visibility '{names['visibility']}' has a non-causal region and the mixer at trunk.{path} "
+                    f"({type(module).__name__}) is causal by construction"
+                )

@@ -1,0 +1,112 @@
+"""Contract of a downsampler: tokens to latents."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from lllm.model.build import Build
+from lllm.model.context import Context
+from lllm.model.contracts.base import ModelPart
+from lllm.model.state import State
+from lllm.registry import PartConfig
+
+__all__ = ["Downsampler", "Encoded", "WindowDownsampler", "WindowState"]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """latents [B, N, D]; ok [B, N], complete chunks; tokens [B, T, d], causal token states, when handed out;
+    owner [B, T], the latent to which each token belongs (None: t // ratio)."""
+
+    latents: Tensor
+    ok: Tensor
+    tokens: Tensor | None = None
+    owner: Tensor | None = None
+
+
+class Downsampler(ModelPart):
+    """Token states [B, T, d] -> latents [B, N, D]; latent i sees tokens of chunks <= i only.
+
+    hands_tokens: it hands out token states for token-level heads.
+    token_causal: token states see no later token; an encoder that looks both ways within a chunk sets it False.
+    ratios: ratios it can run at; None is any.
+    """
+
+    kind: ClassVar[str] = "downsampler"
+    hands_tokens: bool = False
+    token_causal: bool = True
+    ratios: tuple[int, ...] | None = None
+
+    @abstractmethod
+    def forward(self, e_BTd: Tensor, ctx: Context) -> Encoded:
+        """Latents of whole rows; T is a multiple of the ratio (padding has ctx.ok False)."""
+
+    @abstractmethod
+    def start(self, batch: int, like: Tensor) -> State:
+        """The state before the first token; `like` gives dtype and device."""
+
+    @abstractmethod
+    def resume(self, e_BTd: Tensor, lengths: Tensor) -> State:
+        """The state after the first lengths[b] tokens of each row, given token states from the row's beginning."""
+
+    @abstractmethod
+    def step(self, e_Bd: Tensor, ok: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+        """One token per row where `ok` [B]: (latent [B, D], done [B]: this token completed a chunk, state)."""
+
+
+@dataclass(frozen=True)
+class WindowState(State):
+    """tail [B, w, d]: the last w token states, zeros before the row's start; count [B]: tokens so far."""
+
+    tail: Tensor
+    count: Tensor
+
+
+class WindowDownsampler(Downsampler):
+    """A downsampler whose latent is a function of the last `window` token states of its chunk's end.
+
+    A subclass gives `window` >= ratio and `encode`; parallel, resumed and stepwise forms follow from them.
+    """
+
+    window: int
+
+    def __init__(self, config: PartConfig, build: Build) -> None:
+        super().__init__(config, build)
+        self.ratio, self.token_width = build.ratio, build.token_width
+
+    @abstractmethod
+    def encode(self, e_BNwd: Tensor) -> Tensor:
+        """Windows [..., w, d] -> latents [..., D]."""
+
+    def forward(self, e_BTd: Tensor, ctx: Context) -> Encoded:
+        batch, length, _ = e_BTd.shape
+        ratio, window = self.ratio, self.window
+        e_BTd = e_BTd * ctx.ok.unsqueeze(-1)
+        padded = torch.nn.functional.pad(e_BTd, (0, 0, window - ratio, 0))
+        windows = padded.unfold(1, window, ratio).transpose(-1, -2)
+        return Encoded(self.encode(windows), ctx.ok.view(batch, length // ratio, ratio).all(-1))
+
+    def start(self, batch: int, like: Tensor) -> WindowState:
+        count = torch.zeros(batch, dtype=torch.long, device=like.device)
+        return WindowState(like.new_zeros(batch, self.window, self.token_width), count)
+
+    def resume(self, e_BTd: Tensor, lengths: Tensor) -> WindowState:
+        index = lengths[:, None] - self.window + torch.arange(self.window, device=lengths.device)
+        if e_BTd.shape[1] == 0:
+            return self.start(e_BTd.shape[0], e_BTd)
+        tail = e_BTd.gather(1, index.clamp(min=0).unsqueeze(-1).expand(-1, -1, e_BTd.shape[-1]))
+        return WindowState(tail * (index >= 0).unsqueeze(-1), lengths.clone())
+
+    def step(self, e_Bd: Tensor, ok: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+        if not isinstance(state, WindowState):
+            raise TypeError(f"{type(self).__name__}.step needs a WindowState, not {type(state).__name__}")
+        pushed = torch.cat([state.tail[:, 1:], e_Bd[:, None]], 1)
+        tail = torch.where(ok[:, None, None], pushed, state.tail)
+        count = state.count + ok
+        done = ok & (count % self.ratio == 0)
+        return self.encode(tail), done, WindowState(tail, count)

@@ -1,0 +1,32 @@
+"""What a model takes from the data and gives to the trainer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor
+
+__all__ = ["Rows", "TrainOut"]
+
+
+class Rows(Protocol):
+    """The fields of a batch that the model reads: tokens [B, T] ids, ok [B, T], rows [B] global ids, prefix [B]."""
+
+    tokens: Tensor
+    ok: Tensor
+    rows: Tensor
+    prefix: Tensor
+
+
+@dataclass(frozen=True)
+class TrainOut:
+    """Unreduced training loss: nats [B, N] per chunk, slots [B, N, R] where it is per token, loss: which entries of
+    slots (else nats) are scored. aux: auxiliary losses [B]; statistics: batch statistics [B] for the next step."""
+
+    nats: Tensor
+    slots: Tensor | None
+    loss: Tensor
+    aux: dict[str, Tensor] = field(default_factory=dict)
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+    statistics: dict[str, Tensor] = field(default_factory=dict)

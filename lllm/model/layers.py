@@ -1,0 +1,90 @@
+"""The few layers every part uses: they carry roles, count their FLOPs and build on the meta device."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lllm.model.roles import Role, parameter
+
+__all__ = ["Linear", "RMSNorm", "TokenTable", "Unembedding"]
+
+
+class Linear(nn.Module):
+    """y = x W^T (+ b). `gain` scales the standard deviation 1/sqrt(fan_in) of W; gain 0 starts at zero."""
+
+    def __init__(self, fan_in: int, fan_out: int, *, bias: bool = False, gain: float = 1.0) -> None:
+        super().__init__()
+        self.fan_in, self.fan_out = fan_in, fan_out
+        self.weight = parameter(fan_out, fan_in, role=Role("matrix", std=gain * fan_in**-0.5))
+        self.bias = parameter(fan_out, role=Role("vector", decay=False)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+    def flops(self, n: int) -> int:
+        """Contraction FLOPs for n positions: 2 per weight."""
+        return 2 * n * self.fan_in * self.fan_out
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * weight over the last dimension (arXiv:1910.07467)."""
+
+    def __init__(self, width: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.width, self.eps = width, eps
+        self.weight = parameter(width, role=Role("vector", fill=1.0, decay=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, (self.width,), self.weight, self.eps)
+
+
+class TokenTable(nn.Module):
+    """The one way by which tokens enter a model: ids [...] or one-hot rows [..., V] -> [..., d].
+
+    One-hot rows let the leak tests differentiate by tokens everywhere, inside heads too.
+    """
+
+    def __init__(self, vocab: int, width: int, std: float = 1.0) -> None:
+        super().__init__()
+        self.weight = parameter(vocab, width, role=Role("embedding", std=std, decay=False))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        if tokens.is_floating_point():
+            return tokens @ self.weight
+        return F.embedding(tokens, self.weight)
+
+
+class Unembedding(nn.Module):
+    """Hidden states [..., d] -> logits [..., V] with every id that is not a legal outcome at -inf.
+
+    `nats` is the one function from which categorical heads get their likelihood.
+    """
+
+    def __init__(self, width: int, vocab: int, illegal: tuple[int, ...]) -> None:
+        super().__init__()
+        self.width, self.vocab, self.illegal = width, vocab, illegal
+        self.weight = parameter(vocab, width, role=Role("unembedding", std=width**-0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = F.linear(x, self.weight)
+        if not self.illegal:
+            return logits
+        illegal = torch.tensor(self.illegal, device=logits.device)
+        return logits.index_fill(-1, illegal, float("-inf"))
+
+    def nats(self, x: Tensor, targets: Tensor) -> Tensor:
+        """Negative log-likelihood [...] in nats of `targets` [...]; an illegal target has 0 (its loss is masked)."""
+        logits = self(x).flatten(0, -2)
+        safe = targets.flatten()
+        if self.illegal:
+            illegal = torch.tensor(self.illegal, device=logits.device)
+            safe = safe.masked_fill(torch.isin(safe, illegal), -100)
+        return F.cross_entropy(
+            logits.float() if logits.dtype == torch.bfloat16 else logits, safe, reduction="none", ignore_index=-100
+        ).view(targets.shape)
+
+    def flops(self, n: int) -> int:
+        """Contraction FLOPs for n scored tokens."""
+        return 2 * n * self.width * self.vocab
