@@ -20,8 +20,8 @@ class Build:
     """Handed to the constructor of every model part: `Part(config, build)`.
 
     width: of the rate at which the part runs (D for trunk parts). token_width: d. layer, depth: executed index and
-    count. unique: index of the layer's own weights (equal to `layer` where nothing is shared). used: every part built so
-    far, whose files make the code fingerprint of the run.
+    count. unique: index of the layer's own weights (equal to `layer` where nothing is shared). used: every part built
+    so far, whose files make the code fingerprint of the run.
     """
 
     registry: Registry
@@ -51,6 +51,15 @@ class Build:
     def at_layer(self, layer: int, depth: int, unique: int | None = None) -> Build:
         """The same context for executed layer `layer` of `depth`."""
         return replace(self, layer=layer, depth=depth, unique=layer if unique is None else unique)
+
+    def at_width(self, width: int) -> Build:
+        """The same context for parts that run at another width (a local model inside a head)."""
+        return replace(self, width=width)
+
+    def using(self, kind: str, node: str | Mapping[str, Any]) -> Build:
+        """The same context in which the composition's part of `kind` is the one that `node` names."""
+        spec = self.registry.config(kind, node, f"model.{kind}")
+        return replace(self, parts={**self.parts, kind: spec})
 
     def share(self, name: str, make: Callable[[], nn.Module]) -> nn.Module:
         """An object shared by layers, made once. The trunk registers `shared` once; layers keep no submodule of it."""

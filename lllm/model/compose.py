@@ -12,6 +12,7 @@ from lllm.model.build import Build
 from lllm.model.contracts import Mixer
 from lllm.model.latent import LatentModel
 from lllm.model.noise import initialise
+from lllm.model.roles import named_roles
 from lllm.registry import PartSpec, Registry
 
 __all__ = ["Composition", "compose"]
@@ -19,8 +20,8 @@ __all__ = ["Composition", "compose"]
 
 @dataclass(frozen=True)
 class Composition:
-    """Everything that determines a model's shape. parts: kind -> chosen part (embedding, downsampler, mixer, ffn, block,
-    trunk, visibility, head). token_width None is the width at ratio 1, half of it otherwise."""
+    """Everything that determines a model's shape. parts: kind -> chosen part (embedding, downsampler, mixer, ffn,
+    block, trunk, visibility, head). token_width None is the width at ratio 1, half of it otherwise."""
 
     parts: Mapping[str, PartSpec]
     width: int
@@ -54,8 +55,10 @@ def compose(
     _refuse_misfits(model, choice)
     if device == "meta":
         return model
-    model = model.to(dtype) if dtype else model
-    model = model.to_empty(device=device)
+    roles = {name: role for name, _, role in named_roles(model)}
+    model = (model.to(dtype) if dtype else model).to_empty(device=device)
+    for name, tensor in model.named_parameters():  # conversion makes new parameters, without their roles
+        tensor.lllm_role = roles[name]  # type: ignore[attr-defined]
     if seed is not None:
         initialise(model, seed)
     return model

@@ -39,7 +39,7 @@ class ModelState(State):
 
 
 class LatentModel(nn.Module):
-    """A composition. Build one with `lllm.model.compose`; parameters are uninitialised until `initialise` fills them."""
+    """A composition. Build one with `lllm.model.compose`; parameters are filled by `initialise`."""
 
     def __init__(self, build: Build) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class LatentModel(nn.Module):
         latent_ok = torch.cat([torch.ones_like(encoded.ok[:, :1]), encoded.ok[:, :-1]], 1)
         latent_ctx = replace(ctx, pos=torch.arange(n, device=ok.device).expand(batch, n), ok=latent_ok)
         h_BND, _ = self.trunk(x_BND, latent_ctx)
-        chunk = tokens.unflatten(1, (n, self.ratio))
+        chunk = tokens.reshape(batch, n, self.ratio, *tokens.shape[2:])
         scored = ok.view(batch, n, self.ratio) & self.visibility.loss(latent_ctx.pos, prefix[:, None]).unsqueeze(-1)
         return Hidden(h_BND, chunk, scored, latent_ctx, encoded.tokens)
 
@@ -110,7 +110,7 @@ class LatentModel(nn.Module):
 
     @torch.no_grad()
     def prefill(self, tokens: Tensor, lengths: Tensor) -> ModelState:
-        """The state after prompts tokens[b, :lengths[b]]; tokens [B, T] with T >= 0, ragged rows padded on the right."""
+        """The state after prompts tokens[b, :lengths[b]]; tokens [B, T] (T may be 0), padded on the right."""
         batch, ratio = len(lengths), self.ratio
         width = int(lengths.max()) + -int(lengths.max()) % ratio + ratio
         padded = torch.zeros(batch, width, dtype=torch.long, device=lengths.device)

@@ -1,0 +1,114 @@
+"""Softmax attention with rotary positions, QK-norm and grouped keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from lllm.errors import UserError
+from lllm.model.build import Build
+from lllm.model.context import Context
+from lllm.model.contracts import Cost, Mixer
+from lllm.model.layers import Linear, RMSNorm
+from lllm.model.state import State
+from lllm.registry import PartConfig, register
+
+
+@dataclass(frozen=True)
+class AttentionState(State):
+    """Rotated keys and values [B, G, m, dh] with the position and validity [B, m] of each."""
+
+    k: Tensor
+    v: Tensor
+    pos: Tensor
+    ok: Tensor
+
+
+def rotate(x_BHnd: Tensor, pos: Tensor, base: float) -> Tensor:
+    """Rotary position embedding (arXiv:2104.09864) of [B, H, n, dh] at absolute positions [B, n], halves paired."""
+    half = x_BHnd.shape[-1] // 2
+    exponent = torch.arange(half, device=pos.device, dtype=torch.float64) / half
+    angle = (pos[..., None].double() * base**-exponent)[:, None]
+    cos, sin = angle.cos().to(x_BHnd.dtype), angle.sin().to(x_BHnd.dtype)
+    a, b = x_BHnd[..., :half], x_BHnd[..., half:]
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
+
+
+@register("mixer", "attention", refs=["arXiv:1706.03762", "arXiv:2104.09864", "arXiv:2305.13245", "arXiv:2010.04245"])
+class Attention(Mixer):
+    """Causal softmax attention: RoPE, QK-norm, grouped queries, torch's SDPA; the cache is keys, values, positions."""
+
+    class Config(PartConfig):
+        """heads: query heads (None: width / 64, at least 1). kv_heads: key and value heads (None: as many as heads)."""
+
+        heads: Annotated[int, Field(ge=1)] | None = None
+        kv_heads: Annotated[int, Field(ge=1)] | None = None
+        qk_norm: bool = True
+        rope_base: Annotated[float, Field(gt=1)] = 10_000.0
+
+    honours_visibility = True
+
+    def __init__(self, config: Config, build: Build) -> None:
+        super().__init__(config, build)
+        self.heads = config.heads or max(1, build.width // 64)
+        self.groups = config.kv_heads or self.heads
+        if build.width % self.heads or (build.width // self.heads) % 2:
+            raise UserError(
+                f"mixer 'attention': heads = {self.heads} does not divide width {build.width} into heads of even size"
+            )
+        if self.heads % self.groups:
+            raise UserError(f"mixer 'attention': kv_heads = {self.groups} does not divide heads = {self.heads}")
+        self.size = build.width // self.heads
+        self.base = config.rope_base
+        self.q = Linear(build.width, build.width)
+        self.kv = Linear(build.width, 2 * self.groups * self.size)
+        self.out = Linear(build.width, build.width, gain=(2 * build.depth) ** -0.5)
+        self.norm_q = RMSNorm(self.size) if config.qk_norm else None
+        self.norm_k = RMSNorm(self.size) if config.qk_norm else None
+
+    def forward(self, x_BND: Tensor, ctx: Context, state: State | None = None) -> tuple[Tensor, AttentionState]:
+        batch, n, width = x_BND.shape
+        q = self.q(x_BND).view(batch, n, self.heads, self.size).transpose(1, 2)
+        k, v = self.kv(x_BND).view(batch, n, 2, self.groups, self.size).permute(2, 0, 3, 1, 4)
+        if self.norm_q is not None and self.norm_k is not None:
+            q, k = self.norm_q(q), self.norm_k(k)
+        q, k = rotate(q, ctx.pos, self.base), rotate(k, ctx.pos, self.base)
+        grouped = self.groups != self.heads
+        new = AttentionState(k, v, ctx.pos, ctx.ok)
+        if state is None and ctx.tail_only and not ctx.visibility.noncausal_region:
+            # is_causal is aligned to the top left: right only when queries and keys are the same positions.
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
+        else:
+            new = new if state is None else _append(state, new)
+            y = F.scaled_dot_product_attention(q, new.k, new.v, attn_mask=_mask(ctx, new), enable_gqa=grouped)
+        return self.out(y.transpose(1, 2).reshape(batch, n, width)), new
+
+    def cost(self, n: int) -> Cost:
+        """Projections, and 4 width per visible pair: n(n+1)/2 pairs are visible, a dense reference visits n^2."""
+        projections = self.q.flops(n) + self.kv.flops(n) + self.out.flops(n)
+        return Cost(projections + 2 * self.width * n * (n + 1), projections + 4 * self.width * n * n)
+
+
+def _append(old: State, new: AttentionState) -> AttentionState:
+    if not isinstance(old, AttentionState):
+        raise TypeError(f"attention carries an AttentionState, not {type(old).__name__}")
+    return AttentionState(
+        torch.cat([old.k, new.k], 2),
+        torch.cat([old.v, new.v], 2),
+        torch.cat([old.pos, new.pos], 1),
+        torch.cat([old.ok, new.ok], 1),
+    )
+
+
+def _mask(ctx: Context, cache: AttentionState) -> Tensor:
+    """[B, 1, n, m] bool. A query always sees itself: an invalid one must still give a finite, unused output."""
+    query, key = ctx.pos[:, :, None], cache.pos[:, None, :]
+    seen = ctx.visibility.allow(query, key, ctx.prefix[:, None, None]) & cache.ok[:, None, :]
+    n, m = query.shape[1], key.shape[2]
+    itself = torch.arange(m, device=key.device) == torch.arange(m - n, m, device=key.device)[:, None]
+    return (seen | itself)[:, None]
