@@ -1,0 +1,79 @@
+"""What a composition costs: parameters and FLOPs per node, at the node's rate, without allocating a weight.
+
+FLOPs are contractions only, multiply-add = 2, of the stated algorithm; training is 3 times the forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import nn
+
+from lllm.model.contracts import Block, Cost, ModelPart
+from lllm.model.latent import LatentModel
+
+__all__ = ["TRAIN_FACTOR", "Node", "forward_cost", "parameters", "train_flops_per_token", "tree"]
+
+TRAIN_FACTOR = 3  # forward, and twice that for the backward pass
+
+
+@dataclass(frozen=True)
+class Node:
+    """One line of the composed tree. rate: positions per token; cost: of one row of the tree's length."""
+
+    path: str
+    label: str
+    depth: int
+    rate: float
+    params: int
+    cost: Cost
+
+
+def parameters(module: nn.Module) -> int:
+    """Number of distinct parameters."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def forward_cost(model: LatentModel, tokens: int) -> Cost:
+    """Forward cost of one row of `tokens` tokens (a multiple of the ratio)."""
+    n = tokens // model.ratio
+    return model.embedding.cost(tokens) + model.downsampler.cost(n) + model.trunk.cost(n) + model.head.cost(n)
+
+
+def train_flops_per_token(model: LatentModel, context: int) -> float:
+    """Training FLOPs per source token at rows of `context` tokens."""
+    return TRAIN_FACTOR * forward_cost(model, context).flops / context
+
+
+def tree(model: LatentModel, context: int) -> list[Node]:
+    """The composition from the model down to its mixers and ffns, in execution order."""
+    n = context // model.ratio
+    whole = Node("", "model", 0, 1.0, parameters(model), forward_cost(model, context))
+    nodes = [whole]
+    for name, rate, count in (
+        ("embedding", 1.0, context),
+        ("downsampler", 1 / model.ratio, n),
+        ("trunk", 1 / model.ratio, n),
+        ("head", 1 / model.ratio, n),
+    ):
+        part: ModelPart = getattr(model, name)
+        nodes.append(Node(name, _label(part), 1, rate, parameters(part), part.cost(count)))
+        if name == "trunk":
+            nodes.extend(_layers(part, name, rate, count))
+    return nodes
+
+
+def _layers(part: nn.Module, path: str, rate: float, n: int) -> Iterator[Node]:
+    """Blocks of a trunk, each followed by the parts inside it."""
+    for name, module in part.named_modules():
+        if isinstance(module, Block):
+            yield Node(f"{path}.{name}", _label(module), 2, rate, parameters(module), module.cost(n))
+            for child, inner in module.named_children():
+                if isinstance(inner, ModelPart):
+                    yield Node(f"{path}.{name}.{child}", _label(inner), 3, rate, parameters(inner), inner.cost(n))
+
+
+def _label(part: nn.Module) -> str:
+    info = getattr(type(part), "__part__", None)
+    return info.name if info is not None else type(part).__name__
