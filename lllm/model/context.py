@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -30,6 +31,7 @@ class Context:
     aux: auxiliary losses by name, [B] each: averaged over the global batch, never part of the nats.
     metrics: numbers to log by name.
     last: global value of each batch statistic at the previous step; `statistics` collects this call's, [B] each.
+    memo: what layers compute from the positions alone and need only once (never copied to a derived context).
     """
 
     pos: Tensor
@@ -46,6 +48,7 @@ class Context:
     metrics: dict[str, Tensor] = field(default_factory=dict)
     last: dict[str, float] = field(default_factory=dict)
     statistics: dict[str, Tensor] = field(default_factory=dict)
+    memo: dict[Hashable, Any] = field(default_factory=dict, init=False)
 
     def where(self, keep: Tensor) -> Context:
         """The same call with only the positions of `keep` [B, n] valid: masking, which must equal gathering."""

@@ -27,12 +27,14 @@ __all__ = ["LatentModel", "ModelState"]
 @dataclass(frozen=True)
 class ModelState(State):
     """Everything generation carries. count [B] tokens so far; prefix [B]; chunk [B, R]: tokens of the open chunk, of
-    which the first count % R are known; hidden [B, D]: the trunk output that predicts it."""
+    which the first count % R are known; hidden [B, D]: the trunk output that predicts it;
+    opened [B, ...]: what the head made of it, once."""
 
     count: Tensor
     prefix: Tensor
     chunk: Tensor
     hidden: Tensor
+    opened: Tensor
     embedding: State | None
     downsampler: State
     trunk: State
@@ -128,7 +130,9 @@ class LatentModel(nn.Module):
         rows = torch.arange(batch, device=ok.device)
         chunk = padded.view(batch, -1, ratio)[rows, complete]
         resumed = self.downsampler.resume(e_BTd, lengths)
-        return ModelState(lengths.clone(), prefix, chunk, h_BND[rows, complete], embedding, resumed, trunk)
+        hidden = h_BND[rows, complete]
+        opened = self.head.open(hidden)
+        return ModelState(lengths.clone(), prefix, chunk, hidden, opened, embedding, resumed, trunk)
 
     @torch.no_grad()
     def peek(self, state: ModelState) -> Tensor:
@@ -138,7 +142,7 @@ class LatentModel(nn.Module):
         ctx = Context.of(known[:, :1] | True, self.visibility, prefix=state.prefix)
         ctx = replace(ctx, pos=(state.count // self.ratio)[:, None])
         x = Hidden(state.hidden[:, None], state.chunk[:, None], known[:, None], ctx)
-        return self.head.next_logits(x, slot)
+        return self.head.next_logits(state.opened, x, slot)
 
     @torch.no_grad()
     def push(self, state: ModelState, token: Tensor, ok: Tensor) -> ModelState:
@@ -150,12 +154,14 @@ class LatentModel(nn.Module):
         slot = (state.count % self.ratio)[:, None]
         chunk = torch.where(ok[:, None], state.chunk.scatter(1, slot, token[:, None]), state.chunk)
         count = state.count + ok
-        hidden, trunk = state.hidden, state.trunk
+        hidden, opened, trunk = state.hidden, state.opened, state.trunk
         if bool(done.any()):
             step_ctx = replace(ctx, pos=(count // self.ratio)[:, None], ok=done[:, None])
             h_B1D, trunk = self.trunk(latent[:, None], step_ctx, state.trunk)
             hidden = torch.where(done[:, None], h_B1D[:, 0], hidden)
-        return ModelState(count, state.prefix, chunk, hidden, embedding, downsampler, trunk)
+            fresh = self.head.open(hidden)
+            opened = torch.where(done.view(-1, *[1] * (fresh.dim() - 1)), fresh, opened)
+        return ModelState(count, state.prefix, chunk, hidden, opened, embedding, downsampler, trunk)
 
     def _context(self, batch: Rows, noise: Noise, progress: float, *, train: bool) -> Context:
         return Context.of(

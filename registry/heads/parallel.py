@@ -64,6 +64,15 @@ class ParallelHead(Head):
         normed = self.norm(x.hidden)
         return {(k, seen): self.unembedding(self._slot(x.hidden, normed, k)) for k, seen in which}
 
+    def open(self, hidden: Tensor) -> Tensor:
+        """All slots' logits [B, R, V] at once: none of them waits for another."""
+        normed = self.norm(hidden)
+        logits: Tensor = self.unembedding(torch.stack([self._slot(hidden, normed, k) for k in range(self.ratio)], 1))
+        return logits
+
+    def next_logits(self, opened: Tensor, x: Hidden, slot: Tensor) -> Tensor:
+        return opened[torch.arange(len(slot), device=slot.device), slot]
+
     def likelihoods(self, x: Hidden) -> Mapping[str, Likelihood]:
         normed = self.norm(x.hidden)
         g_BNRD = torch.stack([self._slot(x.hidden, normed, k) for k in range(self.ratio)], 2)

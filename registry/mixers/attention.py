@@ -29,13 +29,21 @@ class AttentionState(State):
     ok: Tensor
 
 
-def rotate(x_BHnd: Tensor, pos: Tensor, base: float) -> Tensor:
-    """Rotary position embedding (arXiv:2104.09864) of [B, H, n, dh] at absolute positions [B, n], halves paired."""
-    half = x_BHnd.shape[-1] // 2
-    exponent = torch.arange(half, device=pos.device, dtype=torch.float64) / half
-    angle = (pos[..., None].double() * base**-exponent)[:, None]
-    cos, sin = angle.cos().to(x_BHnd.dtype), angle.sin().to(x_BHnd.dtype)
-    a, b = x_BHnd[..., :half], x_BHnd[..., half:]
+def rotary(ctx: Context, size: int, base: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Cosines and sines [B or 1, 1, n, size / 2] of the context's positions, computed once for all layers."""
+    key = ("rotary", size, base, dtype)
+    if key not in ctx.memo:
+        pos = ctx.pos[:1] if ctx.pos.stride(0) == 0 else ctx.pos  # expanded: every row has the same positions
+        exponent = torch.arange(size // 2, device=pos.device, dtype=torch.float64) / (size // 2)
+        angle = (pos[..., None].double() * base**-exponent)[:, None]
+        ctx.memo[key] = (angle.cos().to(dtype), angle.sin().to(dtype))
+    tables: tuple[Tensor, Tensor] = ctx.memo[key]
+    return tables
+
+
+def rotate(x_BHnd: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary position embedding (arXiv:2104.09864) of [B, H, n, dh], halves paired."""
+    a, b = x_BHnd.chunk(2, -1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 
 
@@ -77,7 +85,8 @@ class Attention(Mixer):
         k, v = self.kv(x_BND).view(batch, n, 2, self.groups, self.size).permute(2, 0, 3, 1, 4)
         if self.norm_q is not None and self.norm_k is not None:
             q, k = self.norm_q(q), self.norm_k(k)
-        q, k = rotate(q, ctx.pos, self.base), rotate(k, ctx.pos, self.base)
+        cos, sin = rotary(ctx, self.size, self.base, x_BND.dtype)
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         grouped = self.groups != self.heads
         new = AttentionState(k, v, ctx.pos, ctx.ok)
         if state is None and ctx.tail_only and not ctx.visibility.noncausal_region:

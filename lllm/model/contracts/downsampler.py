@@ -109,4 +109,6 @@ class WindowDownsampler(Downsampler):
         tail = torch.where(ok[:, None, None], pushed, state.tail)
         count = state.count + ok
         done = ok & (count % self.ratio == 0)
-        return self.encode(tail), done, WindowState(tail, count)
+        # Most steps complete no chunk: nothing is encoded then, and the latent has no meaning.
+        latent = self.encode(tail) if bool(done.any()) else e_Bd.new_zeros(len(ok), self.width)
+        return latent, done, WindowState(tail, count)

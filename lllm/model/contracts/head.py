@@ -87,9 +87,14 @@ class Head(ModelPart):
         """The S of the conditional by which `slot` is drawn when slots are drawn left to right."""
         return frozenset(range(slot))
 
-    def next_logits(self, x: Hidden, slot: Tensor) -> Tensor:
-        """Logits [B, V] of slot[b] of the only chunk of x (N = 1) given the row's earlier slots. A head with a faster
-        way (one that need not look at slots again) overrides it."""
+    def open(self, hidden: Tensor) -> Tensor:
+        """What follows from the latent alone and serves every slot of its chunk, [B, ...] from hidden [B, D]; kept
+        until the chunk is complete. By default the latent itself."""
+        return hidden
+
+    def next_logits(self, opened: Tensor, x: Hidden, slot: Tensor) -> Tensor:
+        """Logits [B, V] of slot[b] of the only chunk of x (N = 1) given the row's earlier slots. A head that opened
+        more than the latent overrides it."""
         asked = [(k, self.observed(k)) for k in sorted(set(slot.tolist()))]
         logits = self.conditionals(x, asked)
         stacked = torch.stack([logits[item][:, 0] for item in asked])
