@@ -1,0 +1,83 @@
+"""A shard: a folder of arrays, written atomically, each with its digest, verified when it is opened."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lllm.errors import UserError
+
+__all__ = ["Shard", "file_digest", "write_shard"]
+
+_COLUMN = "column."
+
+
+@dataclass(frozen=True)
+class Shard:
+    """tokens [n] memory-mapped; offsets [docs + 1] into tokens; hashes [docs, 16] blake2b-128 of each document's raw
+    bytes; sizes [docs] raw bytes; columns: name -> [n]."""
+
+    path: Path
+    tokens: NDArray[Any]
+    offsets: NDArray[np.int64]
+    hashes: NDArray[np.uint8]
+    sizes: NDArray[np.int64]
+    columns: Mapping[str, NDArray[Any]]
+
+    @staticmethod
+    def open(path: Path, *, verify: bool = True) -> Shard:
+        """The shard at `path`.
+
+        Raises:
+            UserError: it is missing a file, or a file is not the one that was written.
+        """
+        try:
+            digests: dict[str, str] = json.loads((path / "digests.json").read_text())
+        except (OSError, ValueError):
+            raise UserError(
+                f"shard {path}: digests.json is missing or damaged; delete the folder to rebuild it"
+            ) from None
+        arrays: dict[str, NDArray[Any]] = {}
+        for name, expected in digests.items():
+            file = path / f"{name}.npy"
+            if not file.is_file() or (verify and file_digest(file) != expected):
+                raise UserError(f"shard {path}: {file.name} is missing or corrupted; delete the folder to rebuild it")
+            arrays[name] = np.load(file, mmap_mode="r", allow_pickle=False)
+        columns = {name.removeprefix(_COLUMN): arrays[name] for name in arrays if name.startswith(_COLUMN)}
+        return Shard(path, arrays["tokens"], arrays["offsets"], arrays["hashes"], arrays["sizes"], columns)
+
+
+def write_shard(
+    path: Path,
+    tokens: NDArray[Any],
+    offsets: NDArray[np.int64],
+    hashes: NDArray[np.uint8],
+    sizes: NDArray[np.int64],
+    columns: Mapping[str, NDArray[Any]],
+) -> None:
+    """Write a shard; readers see nothing or all of it."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    arrays = {"tokens": tokens, "offsets": offsets, "hashes": hashes, "sizes": sizes}
+    arrays |= {_COLUMN + name: column for name, column in columns.items()}
+    for name, array in arrays.items():
+        np.save(scratch / f"{name}.npy", array, allow_pickle=False)
+    digests = {name: file_digest(scratch / f"{name}.npy") for name in arrays}
+    (scratch / "digests.json").write_text(json.dumps(digests, indent=1))
+    scratch.rename(path)
+
+
+def file_digest(path: Path) -> str:
+    """blake2b-128 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

@@ -1,0 +1,77 @@
+"""Every token once an epoch, in an order that depends on (seed, step) alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lllm.data.batches import TrainBatches, cut, valid_batches
+from lllm.data.shard import Shard, write_shard
+from lllm.errors import UserError
+
+PAD = 258
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> list[Shard]:
+    made = []
+    for i, lengths in enumerate([[40, 8], [96]]):
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        tokens = np.arange(offsets[-1], dtype=np.uint16) + 100 * i
+        hashes = np.zeros((len(lengths), 16), dtype=np.uint8)
+        sizes = np.array(lengths, dtype=np.int64)
+        write_shard(tmp_path / f"s{i}", tokens, offsets, hashes, sizes, {"weight": tokens.astype(np.float32)})
+        made.append(Shard.open(tmp_path / f"s{i}"))
+    return made
+
+
+def batches(shards: list[Shard], seed: int = 0, size: int = 3) -> TrainBatches:
+    return TrainBatches(shards, context=16, size=size, multiple=8, pad=PAD, seed=seed)
+
+
+@given(st.lists(st.integers(1, 60).map(lambda n: n * 8), min_size=1, max_size=9), st.integers(0, 3))
+def test_pieces_cover_every_document_exactly_once(lengths: list[int], place: int) -> None:
+    pieces = cut(np.array(lengths), 32, place * 8)
+    for document, length in enumerate(lengths):
+        mine = pieces[pieces[:, 0] == document]
+        covered = [token for _, start, size in mine for token in range(start, start + size)]
+        assert covered == list(range(length))
+        assert (mine[:, 2] <= 32).all()
+        assert (mine[:, 2] > 0).all()
+
+
+def test_a_batch_is_a_function_of_seed_and_step(shards: list[Shard]) -> None:
+    ahead, fresh = batches(shards), batches(shards)
+    run = [ahead.at(step).tokens for step in range(20)]
+    assert torch.equal(fresh.at(17).tokens, run[17])
+    assert torch.equal(fresh.at(3).tokens, run[3])
+    assert not torch.equal(batches(shards, seed=1).at(3).tokens, run[3])
+
+
+def test_columns_are_aligned_and_padding_is_not_ok(shards: list[Shard]) -> None:
+    for step in range(8):
+        batch = batches(shards).at(step)
+        assert torch.equal(batch.columns["weight"][batch.ok].long(), batch.tokens[batch.ok])
+        assert (batch.tokens[~batch.ok] == PAD).all()
+        assert batch.rows.tolist() == list(range(step * 3, step * 3 + 3))
+
+
+def test_slices_are_the_batch(shards: list[Shard]) -> None:
+    batch = batches(shards).at(2)
+    assert torch.equal(torch.cat([batch.slice(0, 1).tokens, batch.slice(1, 3).tokens]), batch.tokens)
+    assert torch.equal(batch.slice(1, 3).columns["weight"], batch.columns["weight"][1:])
+
+
+def test_validation_reads_every_token_in_order(shards: list[Shard]) -> None:
+    seen = torch.cat([b.tokens[b.ok] for b in valid_batches(shards, context=16, size=2, pad=PAD)])
+    assert seen.tolist() == [*range(48), *range(100, 196)]
+    some = torch.cat([b.tokens[b.ok] for b in valid_batches(shards, context=16, size=2, pad=PAD, max_bytes=20)])
+    assert some.tolist() == list(range(32))
+
+
+def test_a_context_must_hold_whole_multiples(shards: list[Shard]) -> None:
+    with pytest.raises(UserError, match=r"data\.context = 12"):
+        TrainBatches(shards, context=12, size=1, multiple=8, pad=PAD, seed=0)
