@@ -37,8 +37,20 @@ def parameters(module: nn.Module) -> int:
 
 def forward_cost(model: LatentModel, tokens: int) -> Cost:
     """Forward cost of one row of `tokens` tokens (a multiple of the ratio)."""
-    n = tokens // model.ratio
-    return model.embedding.cost(tokens) + model.downsampler.cost(n) + model.trunk.cost(n) + model.head.cost(n)
+    counts = positions(model, tokens)
+    return sum((getattr(model, name).cost(count) for name, count in counts.items()), Cost())
+
+
+def positions(model: LatentModel, tokens: int) -> dict[str, int]:
+    """Positions at which each part of the model runs for a row of `tokens` tokens. A downsampler is counted in latents,
+    unless their number is learned: then in tokens."""
+    n = model.downsampler.latents(tokens)
+    return {
+        "embedding": tokens,
+        "downsampler": tokens if model.downsampler.dynamic else n,
+        "trunk": n,
+        "head": tokens // model.head.ratio if model.head.wants_tokens else n,
+    }
 
 
 def train_flops_per_token(model: LatentModel, context: int) -> float:
@@ -48,16 +60,11 @@ def train_flops_per_token(model: LatentModel, context: int) -> float:
 
 def tree(model: LatentModel, context: int) -> list[Node]:
     """The composition from the model down to its mixers and ffns, in execution order."""
-    n = context // model.ratio
     whole = Node("", "model", 0, 1.0, parameters(model), forward_cost(model, context))
     nodes = [whole]
-    for name, rate, count in (
-        ("embedding", 1.0, context),
-        ("downsampler", 1 / model.ratio, n),
-        ("trunk", 1 / model.ratio, n),
-        ("head", 1 / model.ratio, n),
-    ):
+    for name, count in positions(model, context).items():
         part: ModelPart = getattr(model, name)
+        rate = count / context
         nodes.append(Node(name, _label(part), 1, rate, parameters(part), part.cost(count)))
         if name == "trunk":
             nodes.extend(_layers(part, name, rate, count))

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from lllm.errors import UserError
-from lllm.model.layers import Unembedding
+from lllm.model.unembedding import Unembedding
 from lllm.registry import Entry, PartSpec, Registry
 
 __all__ = ["Build"]

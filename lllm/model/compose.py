@@ -77,10 +77,22 @@ def _refuse_misfits(model: LatentModel, choice: Composition) -> None:
             f"model.head '{names['head']}' reads causal token states and model.downsampler '{names['downsampler']}' "
             "hands out none"
         )
-    if model.visibility.noncausal_region:
-        for path, module in model.trunk.named_modules():
-            if isinstance(module, Mixer) and not module.honours_visibility:
-                raise UserError(
-                    f"model.visibility '{names['visibility']}' has a non-causal region and the mixer at trunk.{path} "
-                    f"({type(module).__name__}) is causal by construction"
-                )
+    if down.dynamic and not head.wants_tokens:
+        raise UserError(
+            f"model.downsampler '{names['downsampler']}' learns the number of latents and model.head '{names['head']}' "
+            "emits whole chunks; expected a head that reads token states"
+        )
+    for path, module in model.trunk.named_modules():
+        if not isinstance(module, Mixer):
+            continue
+        if model.visibility.noncausal_region and not module.honours_visibility:
+            raise UserError(
+                f"model.visibility '{names['visibility']}' has a non-causal region and the mixer at trunk.{path} "
+                f"({type(module).__name__}) is causal by construction"
+            )
+        missing = sorted(set(module.reads) - set(model.trunk.lends))
+        if missing:
+            raise UserError(
+                f"the mixer at trunk.{path} ({type(module).__name__}) reads '{missing[0]}', which model.trunk "
+                f"'{names['trunk']}' does not lend"
+            )

@@ -1,30 +1,17 @@
-"""Sampling: peek (next-token logits), draw, push. Cached at token and latent rate, prompts of any length together."""
+"""Sampling texts: draw the rest of the open chunk, push its tokens, again. Prompts of any length together."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor
 
+from lllm.model.incremental import draw, prefill, push
 from lllm.model.latent import LatentModel
 from lllm.model.noise import stream
+from lllm.model.sampling import Sampling
 
-__all__ = ["draw", "generate"]
-
-
-def draw(logits: Tensor, generators: Sequence[torch.Generator], *, temperature: float, top_k: int | None) -> Tensor:
-    """One id per row [B] from logits [B, V]; temperature 0 is greedy. Each row has its own generator, so what stands
-    beside it in the batch changes nothing."""
-    if temperature == 0:
-        return logits.argmax(-1)
-    scaled = logits.double() / temperature
-    if top_k is not None and top_k < scaled.shape[-1]:
-        kept = scaled.topk(top_k, -1).values[:, -1:]
-        scaled = scaled.masked_fill(scaled < kept, float("-inf"))
-    weights = scaled.softmax(-1)
-    picks = [torch.multinomial(row, 1, generator=g) for row, g in zip(weights.cpu(), generators, strict=True)]
-    return torch.cat(picks).to(logits.device)
+__all__ = ["generate"]
 
 
 @torch.no_grad()
@@ -37,30 +24,39 @@ def generate(
     temperature: float = 1.0,
     top_k: int | None = None,
     seed: int = 0,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (ids [B], live [B]) for each of `tokens` steps; a row is dead after drawing `stop` (the end of a text).
+) -> Iterator[list[list[int]]]:
+    """Yield each row's new token ids, a chunk at a time, until every row has `tokens` of them or has ended.
 
-    prompts: token ids of each row, any length, empty too.
+    prompts: token ids of each row, any length, empty too. stop: the id that ends a text; it is yielded, and what was
+    drawn after it in its chunk is discarded.
     """
     device = next(model.parameters()).device
     lengths = torch.tensor([len(p) for p in prompts], device=device)
     padded = torch.zeros(len(prompts), int(lengths.max()), dtype=torch.long, device=device)
     for row, prompt in enumerate(prompts):
         padded[row, : len(prompt)] = torch.tensor(prompt, dtype=torch.long, device=device)
-    generators = [stream(seed, "generate", row) for row in range(len(prompts))]
+    sampling = Sampling([stream(seed, "generate", row) for row in range(len(prompts))], temperature, top_k)
     was_training = model.training
     model.eval()
     try:
-        state = model.prefill(padded, lengths)
-        live = torch.ones(len(prompts), dtype=torch.bool, device=device)
-        for step in range(tokens):
-            drawn = draw(model.peek(state), generators, temperature=temperature, top_k=top_k)
-            if stop is not None:
-                live = live & (drawn != stop)
-            yield drawn, live
-            if not bool(live.any()):
+        state = prefill(model, padded, lengths)
+        left = [tokens] * len(prompts)
+        while any(left):
+            chunk, known = draw(model, state, sampling)
+            new = []
+            for row, (ids, first) in enumerate(zip(chunk.tolist(), known.tolist(), strict=True)):
+                ids = ids[first:][: left[row]]
+                if stop is not None and stop in ids:
+                    ids = ids[: ids.index(stop) + 1]
+                    left[row] = len(ids)
+                left[row] -= len(ids)
+                new.append(ids)
+            yield new
+            live = torch.tensor([remaining > 0 for remaining in left], device=device)
+            if not any(left):
                 return
-            if step + 1 < tokens:
-                state = model.push(state, drawn, live)
+            for slot in range(chunk.shape[1]):
+                ok = live & (known <= slot)
+                state = push(model, state, chunk[:, slot], ok)
     finally:
         model.train(was_training)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lllm.model.roles import Role, parameter
 
-__all__ = ["Linear", "RMSNorm", "TokenTable", "Unembedding"]
+__all__ = ["Linear", "RMSNorm", "TokenTable"]
 
 
 class Linear(nn.Module):
@@ -54,37 +53,3 @@ class TokenTable(nn.Module):
         if tokens.is_floating_point():
             return tokens @ self.weight
         return F.embedding(tokens, self.weight)
-
-
-class Unembedding(nn.Module):
-    """Hidden states [..., d] -> logits [..., V] with every id that is not a legal outcome at -inf.
-
-    `nats` is the one function from which categorical heads get their likelihood.
-    """
-
-    def __init__(self, width: int, vocab: int, illegal: tuple[int, ...]) -> None:
-        super().__init__()
-        self.width, self.vocab, self.illegal = width, vocab, illegal
-        self.weight = parameter(vocab, width, role=Role("unembedding", std=width**-0.5))
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits = F.linear(x, self.weight)
-        if not self.illegal:
-            return logits
-        illegal = torch.tensor(self.illegal, device=logits.device)
-        return logits.index_fill(-1, illegal, float("-inf"))
-
-    def nats(self, x: Tensor, targets: Tensor) -> Tensor:
-        """Negative log-likelihood [...] in nats of `targets` [...]; an illegal target has 0 (its loss is masked)."""
-        logits = self(x).flatten(0, -2)
-        safe = targets.flatten()
-        if self.illegal:
-            illegal = torch.tensor(self.illegal, device=logits.device)
-            safe = safe.masked_fill(torch.isin(safe, illegal), -100)
-        return F.cross_entropy(
-            logits.float() if logits.dtype == torch.bfloat16 else logits, safe, reduction="none", ignore_index=-100
-        ).view(targets.shape)
-
-    def flops(self, n: int) -> int:
-        """Contraction FLOPs for n scored tokens."""
-        return 2 * n * self.width * self.vocab

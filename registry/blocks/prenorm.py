@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lllm.model.build import Build
 from lllm.model.context import Context
-from lllm.model.contracts import FFN, Block, Cost, Mixer
+from lllm.model.contracts import FFN, Block, BlockState, Cost, Mixer
 from lllm.model.layers import RMSNorm
 from lllm.model.state import State
 from lllm.registry import PartConfig, register
@@ -27,9 +27,11 @@ class PreNormBlock(Block):
         self.ffn: FFN = build.part("ffn")
 
     def forward(self, x_BND: Tensor, ctx: Context, state: State | None = None) -> tuple[Tensor, State]:
-        y_BND, state = self.mixer(self.norm_mixer(x_BND), ctx, state)
+        before = state if isinstance(state, BlockState) else BlockState(None)
+        y_BND, mixer = self.mixer(self.norm_mixer(x_BND), ctx, before.mixer)
         x_BND = x_BND + y_BND
-        return x_BND + self.ffn(self.norm_ffn(x_BND), ctx), state
+        y_BND, ffn = self.ffn(self.norm_ffn(x_BND), ctx, before.ffn)
+        return x_BND + y_BND, BlockState(mixer, ffn)
 
     def cost(self, n: int) -> Cost:
         """Mixer and ffn."""

@@ -12,6 +12,7 @@ from lllm.model.build import Build
 from lllm.model.context import Context
 from lllm.model.contracts import FFN, Cost
 from lllm.model.layers import Linear
+from lllm.model.state import State
 from lllm.registry import PartConfig, register
 
 
@@ -30,9 +31,8 @@ class SquaredReLU(FFN):
         self.into = Linear(build.width, hidden)
         self.out = Linear(hidden, build.width, gain=(2 * build.depth) ** -0.5)
 
-    def forward(self, x_BND: Tensor, ctx: Context) -> Tensor:
-        y_BND: Tensor = self.out(F.relu(self.into(x_BND)).square())
-        return y_BND
+    def forward(self, x_BND: Tensor, ctx: Context, state: State | None = None) -> tuple[Tensor, None]:
+        return self.out(F.relu(self.into(x_BND)).square()), None
 
     def cost(self, n: int) -> Cost:
         """4 width hidden per position."""

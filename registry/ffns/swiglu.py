@@ -12,6 +12,7 @@ from lllm.model.build import Build
 from lllm.model.context import Context
 from lllm.model.contracts import FFN, Cost
 from lllm.model.layers import Linear
+from lllm.model.state import State
 from lllm.registry import PartConfig, register
 
 
@@ -30,10 +31,9 @@ class SwiGLU(FFN):
         self.gate_in = Linear(build.width, 2 * hidden)
         self.out = Linear(hidden, build.width, gain=(2 * build.depth) ** -0.5)
 
-    def forward(self, x_BND: Tensor, ctx: Context) -> Tensor:
+    def forward(self, x_BND: Tensor, ctx: Context, state: State | None = None) -> tuple[Tensor, None]:
         gate, value = self.gate_in(x_BND).chunk(2, -1)
-        y_BND: Tensor = self.out(F.silu(gate) * value)
-        return y_BND
+        return self.out(F.silu(gate) * value), None
 
     def cost(self, n: int) -> Cost:
         """6 width hidden per position."""

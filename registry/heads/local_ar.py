@@ -16,6 +16,7 @@ from lllm.model.contracts import Conditional, Cost, Head, Hidden, Likelihood
 from lllm.model.layers import Linear, RMSNorm, TokenTable
 from lllm.model.roles import Role, parameter
 from lllm.model.stack import run_layers
+from lllm.model.state import State
 from lllm.registry import PartConfig, Search, register
 
 
@@ -52,7 +53,9 @@ class LocalARHead(Head):
     def table(self) -> list[Conditional]:
         return [(k, frozenset(range(k))) for k in range(self.ratio)]
 
-    def conditionals(self, x: Hidden, which: Sequence[Conditional]) -> Mapping[Conditional, Tensor]:
+    def conditionals(
+        self, x: Hidden, which: Sequence[Conditional], state: State | None = None
+    ) -> Mapping[Conditional, Tensor]:
         last = max(k for k, _ in which)
         logits = self.unembedding(self._run(x, last + 1))
         return {(k, seen): logits[:, :, k] for k, seen in which}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lllm.model.build import Build
 from lllm.model.contracts import Conditional, Cost, Head, Hidden, Likelihood
 from lllm.model.layers import Linear, RMSNorm
+from lllm.model.state import State
 from lllm.registry import PartConfig, register
 
 
@@ -57,10 +58,12 @@ class ParallelHead(Head):
     def table(self) -> list[Conditional]:
         return [(k, frozenset()) for k in range(self.ratio)]
 
-    def observed(self, slot: int) -> frozenset[int]:
+    def observed(self, slot: int, known: frozenset[int]) -> frozenset[int]:
         return frozenset()
 
-    def conditionals(self, x: Hidden, which: Sequence[Conditional]) -> Mapping[Conditional, Tensor]:
+    def conditionals(
+        self, x: Hidden, which: Sequence[Conditional], state: State | None = None
+    ) -> Mapping[Conditional, Tensor]:
         normed = self.norm(x.hidden)
         return {(k, seen): self.unembedding(self._slot(x.hidden, normed, k)) for k, seen in which}
 
@@ -70,7 +73,7 @@ class ParallelHead(Head):
         logits: Tensor = self.unembedding(torch.stack([self._slot(hidden, normed, k) for k in range(self.ratio)], 1))
         return logits
 
-    def next_logits(self, opened: Tensor, x: Hidden, slot: Tensor) -> Tensor:
+    def slot_logits(self, opened: Tensor, x: Hidden, slot: Tensor, state: State | None = None) -> Tensor:
         return opened[torch.arange(len(slot), device=slot.device), slot]
 
     def likelihoods(self, x: Hidden) -> Mapping[str, Likelihood]:

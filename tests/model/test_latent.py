@@ -9,6 +9,7 @@ import torch
 
 from lllm.errors import UserError
 from lllm.model import LatentModel, compose
+from lllm.model.incremental import peek, prefill, push
 from lllm.registry import Registry
 from tests.helpers import batch, composition
 
@@ -40,24 +41,24 @@ def test_cached_steps_equal_the_parallel_form(registry: Registry, parts: dict[st
     model = build(registry, **parts)
     tokens, lengths, ok = ragged()
     (likelihood,) = model.likelihoods(batch(tokens, ok)).values()
-    state = model.prefill(tokens[:, :0], torch.zeros(14, dtype=torch.long))
+    state = prefill(model, tokens[:, :0], torch.zeros(14, dtype=torch.long))
     total = torch.zeros(14, dtype=torch.float64)
     for t in range(13):
-        nats = -model.peek(state).log_softmax(-1).gather(1, tokens[:, t : t + 1])[:, 0]
+        nats = -peek(model, state).log_softmax(-1).gather(1, tokens[:, t : t + 1])[:, 0]
         total += torch.where(ok[:, t], nats, 0.0)
-        state = model.push(state, tokens[:, t], ok[:, t])
+        state = push(model, state, tokens[:, t], ok[:, t])
     torch.testing.assert_close(total, likelihood.nats.sum(1), rtol=0, atol=1e-12)
-    prefilled = model.prefill(tokens, lengths)
-    torch.testing.assert_close(model.peek(prefilled), model.peek(state), rtol=0, atol=1e-12)
+    prefilled = prefill(model, tokens, lengths)
+    torch.testing.assert_close(peek(model, prefilled), peek(model, state), rtol=0, atol=1e-12)
 
 
 def test_a_token_committed_too_early_is_seen(registry: Registry) -> None:
     """Negative control: a state that counts one token more disagrees with the parallel form."""
     model = build(registry)
     tokens, lengths, _ = ragged()
-    state = model.prefill(tokens, lengths)
+    state = prefill(model, tokens, lengths)
     wrong = replace(state, count=state.count + 1)
-    assert not torch.allclose(model.peek(state), model.peek(wrong))
+    assert not torch.allclose(peek(model, state), peek(model, wrong))
 
 
 def test_every_token_is_predicted_once(registry: Registry) -> None:
@@ -74,7 +75,7 @@ def test_every_token_is_predicted_once(registry: Registry) -> None:
 def test_illegal_outcomes_have_probability_zero(registry: Registry) -> None:
     model = build(registry)
     tokens, lengths, _ = ragged()
-    logits = model.peek(model.prefill(tokens, lengths))
+    logits = peek(model, prefill(model, tokens, lengths))
     assert torch.isneginf(logits[:, 5:]).all()
     assert torch.isfinite(logits[:, :5]).all()
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from abc import ABC
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from lllm.model.build import Build
 from lllm.registry import Part, PartConfig
+
+if TYPE_CHECKING:
+    from lllm.model.contracts.stage import Stage
+    from lllm.train.hooks import Hook
 
 __all__ = ["Cost", "ModelPart"]
 
@@ -46,9 +51,17 @@ class ModelPart(Part, nn.Module, ABC):
         nn.Module.__init__(self)
         self.width = build.width
 
+    @abstractmethod
     def cost(self, n: int) -> Cost:
-        """Cost of `n` positions of one row at this part's rate. A part declares it."""
-        raise TypeError(f"{type(self).__name__} does not declare cost(n)")
+        """Cost of `n` positions of one row at this part's rate."""
+
+    def hooks(self) -> Sequence[Hook]:
+        """What the part needs of the trainer beyond the forward pass; see `lllm.train.hooks`."""
+        return ()
+
+    def stages(self) -> Sequence[Stage]:
+        """What must be trained before the run."""
+        return ()
 
     def calibrate_(self, *inputs: Tensor) -> None:
         """Put data-dependent thresholds strictly between observed values; parts without any need nothing."""

@@ -15,18 +15,30 @@ from lllm.model.contracts.base import ModelPart
 from lllm.model.state import State
 from lllm.registry import PartConfig
 
-__all__ = ["Downsampler", "Encoded", "WindowDownsampler", "WindowState"]
+__all__ = ["Downsampler", "Encoded", "Step", "WindowDownsampler", "WindowState"]
 
 
 @dataclass(frozen=True)
 class Encoded:
     """latents [B, N, D]; ok [B, N], complete chunks; tokens [B, T, d], causal token states, when handed out;
-    owner [B, T], the latent to which each token belongs (None: t // ratio)."""
+    owner [B, T]: the chunk to which each token belongs, non-decreasing from 0 and a function of the tokens before it
+    (None: t // ratio). A learned number of latents: owner < N, and each row's chunks fill 0..its last owner."""
 
     latents: Tensor
     ok: Tensor
     tokens: Tensor | None = None
     owner: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One token's worth of a downsampler. latent [B, D], of meaning where done [B] (this token completed a chunk);
+    token [B, d]: its state, when handed out; state: after it."""
+
+    latent: Tensor
+    done: Tensor
+    state: State
+    token: Tensor | None = None
 
 
 class Downsampler(ModelPart):
@@ -35,12 +47,24 @@ class Downsampler(ModelPart):
     hands_tokens: it hands out token states for token-level heads.
     token_causal: token states see no later token; an encoder that looks both ways within a chunk sets it False.
     ratios: ratios it can run at; None is any.
+    dynamic: chunks have a learned length; only heads that read token states fit.
+    drops_latents: the newest latent may be left out, so T-FRESH does not expect it.
     """
 
     kind: ClassVar[str] = "downsampler"
     hands_tokens: bool = False
     token_causal: bool = True
     ratios: tuple[int, ...] | None = None
+    dynamic: bool = False
+    drops_latents: bool = False
+
+    def __init__(self, config: PartConfig, build: Build) -> None:
+        super().__init__(config, build)
+        self.ratio, self.token_width = build.ratio, build.token_width
+
+    def latents(self, tokens: int) -> int:
+        """Latents of a row of `tokens` tokens, for accounting; a dynamic part gives the number that it aims at."""
+        return tokens // self.ratio
 
     @abstractmethod
     def forward(self, e_BTd: Tensor, ctx: Context) -> Encoded:
@@ -55,8 +79,8 @@ class Downsampler(ModelPart):
         """The state after the first lengths[b] tokens of each row, given token states from the row's beginning."""
 
     @abstractmethod
-    def step(self, e_Bd: Tensor, ok: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
-        """One token per row where `ok` [B]: (latent [B, D], done [B]: this token completed a chunk, state)."""
+    def step(self, e_Bd: Tensor, ok: Tensor, state: State) -> Step:
+        """One token per row where `ok` [B]; other rows are left exactly as they were, and are never done."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +98,6 @@ class WindowDownsampler(Downsampler):
     """
 
     window: int
-
-    def __init__(self, config: PartConfig, build: Build) -> None:
-        super().__init__(config, build)
-        self.ratio, self.token_width = build.ratio, build.token_width
 
     @abstractmethod
     def encode(self, e_BNwd: Tensor) -> Tensor:
@@ -102,7 +122,7 @@ class WindowDownsampler(Downsampler):
         tail = e_BTd.gather(1, index.clamp(min=0).unsqueeze(-1).expand(-1, -1, e_BTd.shape[-1]))
         return WindowState(tail * (index >= 0).unsqueeze(-1), lengths.clone())
 
-    def step(self, e_Bd: Tensor, ok: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+    def step(self, e_Bd: Tensor, ok: Tensor, state: State) -> Step:
         if not isinstance(state, WindowState):
             raise TypeError(f"{type(self).__name__}.step needs a WindowState, not {type(state).__name__}")
         pushed = torch.cat([state.tail[:, 1:], e_Bd[:, None]], 1)
@@ -111,4 +131,4 @@ class WindowDownsampler(Downsampler):
         done = ok & (count % self.ratio == 0)
         # Most steps complete no chunk: nothing is encoded then, and the latent has no meaning.
         latent = self.encode(tail) if bool(done.any()) else e_Bd.new_zeros(len(ok), self.width)
-        return latent, done, WindowState(tail, count)
+        return Step(latent, done, WindowState(tail, count))

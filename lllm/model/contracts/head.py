@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -13,6 +13,8 @@ from torch import Tensor
 from lllm.model.build import Build
 from lllm.model.context import Context
 from lllm.model.contracts.base import ModelPart
+from lllm.model.sampling import Sampling
+from lllm.model.state import State
 from lllm.registry import PartConfig
 
 __all__ = ["Conditional", "Head", "Hidden", "Likelihood"]
@@ -23,8 +25,12 @@ Conditional = tuple[int, frozenset[int]]
 
 @dataclass(frozen=True)
 class Hidden:
-    """What a head reads. hidden [B, N, D] predicts chunk [B, N, R] (ids, or one-hot rows [B, N, R, V]);
-    ok [B, N, R]: real tokens; tokens [B, T, d]: causal token states of wanting heads."""
+    """What a head reads. hidden [B, N, D] predicts chunk [B, N, R] (ids, or one-hot rows [B, N, R, V]).
+
+    ok [B, N, R]: the real tokens that carry loss; while generating, the slots that are known.
+    A head that wants token states is run at token rate: N is T, R is 1, hidden is the newest legal latent's output for
+    each target and tokens [B, T, d] the causal token state before it. ctx is of the rate at which the head runs.
+    """
 
     hidden: Tensor
     chunk: Tensor
@@ -49,7 +55,8 @@ class Head(ModelPart):
 
     prefix_conditional: whether drawing the rest of a chunk given its first tokens is exact, approximate or impossible.
     projective: its joint over a longer row, marginalised, is its joint over the shorter one.
-    wants_tokens: it reads token states handed out by the downsampler.
+    wants_tokens: it runs at token rate over token states handed out by the downsampler.
+    stateful: it reads earlier chunks itself, and carries a state between them.
     categorical: it has categorical conditionals, which drive the leak tests and sampling.
     """
 
@@ -57,18 +64,23 @@ class Head(ModelPart):
     prefix_conditional: Literal["exact", "approx", "none"] = "exact"
     projective: bool = True
     wants_tokens: bool = False
+    stateful: bool = False
     categorical: bool = True
 
     def __init__(self, config: PartConfig, build: Build) -> None:
         super().__init__(config, build)
-        self.ratio = build.ratio
+        self.ratio = 1 if self.wants_tokens else build.ratio
+
+    # --- likelihood ----------------------------------------------------------------------------------------------
 
     @abstractmethod
     def table(self) -> Sequence[Conditional]:
         """Every conditional that the head can answer."""
 
     @abstractmethod
-    def conditionals(self, x: Hidden, which: Sequence[Conditional]) -> Mapping[Conditional, Tensor]:
+    def conditionals(
+        self, x: Hidden, which: Sequence[Conditional], state: State | None = None
+    ) -> Mapping[Conditional, Tensor]:
         """Logits [B, N, V] of each asked (k, S), given the chunk's slots in S and no other."""
 
     @abstractmethod
@@ -79,24 +91,46 @@ class Head(ModelPart):
         """What training descends, unreduced: by default the primary likelihood; may be a cheaper estimator."""
         return next(value for value in self.likelihoods(x).values() if value.primary)
 
-    def plan(self, known: int) -> list[int]:
-        """The order in which the slots after a known prefix of `known` tokens are drawn."""
-        return list(range(known, self.ratio))
-
-    def observed(self, slot: int) -> frozenset[int]:
-        """The S of the conditional by which `slot` is drawn when slots are drawn left to right."""
-        return frozenset(range(slot))
+    # --- generation ----------------------------------------------------------------------------------------------
 
     def open(self, hidden: Tensor) -> Tensor:
         """What follows from the latent alone and serves every slot of its chunk, [B, ...] from hidden [B, D]; kept
         until the chunk is complete. By default the latent itself."""
         return hidden
 
-    def next_logits(self, opened: Tensor, x: Hidden, slot: Tensor) -> Tensor:
-        """Logits [B, V] of slot[b] of the only chunk of x (N = 1) given the row's earlier slots. A head that opened
-        more than the latent overrides it."""
-        asked = [(k, self.observed(k)) for k in sorted(set(slot.tolist()))]
-        logits = self.conditionals(x, asked)
-        stacked = torch.stack([logits[item][:, 0] for item in asked])
-        index = torch.tensor([k for k, _ in asked], device=slot.device)
-        return stacked[torch.searchsorted(index, slot), torch.arange(len(slot), device=slot.device)]
+    def plan(self, known: int) -> Sequence[int]:
+        """The order in which the slots after a known prefix of `known` tokens are drawn."""
+        return range(known, self.ratio)
+
+    def observed(self, slot: int, known: frozenset[int]) -> frozenset[int]:
+        """The S of the conditional by which `slot` is drawn when `known` slots are known."""
+        return known
+
+    def slot_logits(self, opened: Tensor, x: Hidden, slot: Tensor, state: State | None = None) -> Tensor:
+        """Logits [B, V] of slot[b] of the only chunk of x (N = 1) given its known slots, x.ok."""
+        known = [frozenset(i for i, seen in enumerate(row) if seen) for row in x.ok[:, 0].tolist()]
+        asked = [(k, self.observed(k, seen)) for k, seen in zip(slot.tolist(), known, strict=True)]
+        logits = self.conditionals(x, list(dict.fromkeys(asked)), state)
+        return torch.stack([logits[item][row, 0] for row, item in enumerate(asked)])
+
+    def draw(self, opened: Tensor, x: Hidden, sampling: Sampling, state: State | None = None) -> Tensor:
+        """The only chunk of x [B, R] with its known prefix kept and the other slots drawn, in the order of `plan`."""
+        chunk, known = x.chunk[:, 0], x.ok[:, 0]
+        plans = [self.plan(count) for count in known.sum(-1).tolist()]
+        for turn in range(max(map(len, plans), default=0)):
+            picks = [plan[turn] if turn < len(plan) else -1 for plan in plans]
+            slot = torch.tensor(picks, device=chunk.device)
+            active, slot = slot >= 0, slot.clamp(min=0)
+            now = replace(x, chunk=chunk[:, None], ok=known[:, None])
+            drawn = sampling(self.slot_logits(opened, now, slot, state), active)
+            here = active[:, None] & (torch.arange(self.ratio, device=slot.device) == slot[:, None])
+            chunk, known = torch.where(here, drawn[:, None], chunk), known | here
+        return chunk
+
+    def resume(self, x: Hidden, complete: Tensor) -> State | None:
+        """A stateful head's state after the first complete[b] chunks of each row of x."""
+        return None
+
+    def commit(self, x: Hidden, ok: Tensor, state: State | None) -> State | None:
+        """A stateful head's state after the only chunk of x, which is complete in the rows where ok [B]."""
+        return None

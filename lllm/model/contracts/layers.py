@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from lllm.model.context import Context
-from lllm.model.contracts.base import ModelPart
+from lllm.model.contracts.base import Cost, ModelPart
+from lllm.model.contracts.visibility import Visibility
+from lllm.model.counting import counted
 from lllm.model.state import State
 
-__all__ = ["FFN", "Block", "Mixer"]
+__all__ = ["FFN", "Block", "BlockState", "Mixer", "ParallelMixer"]
 
 
 class Mixer(ModelPart):
@@ -19,12 +23,14 @@ class Mixer(ModelPart):
 
     honours_visibility: it obeys ctx.visibility; one that is causal by construction does not and is refused with a
     visibility that has a non-causal region.
-    reads: names in ctx.memory that it needs.
+    reads: names in ctx.memory that it needs; a trunk that does not lend them is refused.
+    slow: its chunked and stepwise forms recompute from the row's beginning.
     """
 
     kind: ClassVar[str] = "mixer"
     honours_visibility: bool = False
     reads: tuple[str, ...] = ()
+    slow: bool = False
 
     @abstractmethod
     def forward(self, x_BND: Tensor, ctx: Context, state: State | None = None) -> tuple[Tensor, State]:
@@ -34,15 +40,65 @@ class Mixer(ModelPart):
         0..n-1 then n..m-1 with the carried state equal those of 0..m-1 at once. Never updates a state in place.
         """
 
+    def cost(self, n: int) -> Cost:
+        """What torch's counter sees of the parallel form; a mixer that knows its algorithm's own cost overrides it."""
 
-class FFN(ModelPart):
-    """[B, n, D] -> [B, n, D], position-wise."""
+        def call(mixer: nn.Module, x_BND: Tensor) -> object:
+            return mixer(x_BND, Context.of(torch.ones(1, n, dtype=torch.bool, device="meta"), Visibility()))
 
-    kind: ClassVar[str] = "ffn"
+        return Cost.dense(counted(self, call, n, self.width))
+
+
+@dataclass(frozen=True)
+class InputsState(State):
+    """Everything a mixer without a state of its own has read: inputs [B, m, D], positions and validity [B, m]."""
+
+    x: Tensor
+    pos: Tensor
+    ok: Tensor
+
+
+class ParallelMixer(Mixer):
+    """A mixer that gives only its parallel form, `mix`; carried states are recomputation, correct and slow."""
+
+    slow = True
 
     @abstractmethod
-    def forward(self, x_BND: Tensor, ctx: Context) -> Tensor:
-        """Outputs [B, n, D]."""
+    def mix(self, x_BND: Tensor, ctx: Context) -> Tensor:
+        """Outputs [B, n, D] of whole rows. Positions where ctx.ok is False must be as if they were not there."""
+
+    def forward(self, x_BND: Tensor, ctx: Context, state: State | None = None) -> tuple[Tensor, State]:
+        new = InputsState(x_BND, ctx.pos, ctx.ok)
+        if state is None:
+            return self.mix(x_BND, ctx), new
+        if not isinstance(state, InputsState):
+            raise TypeError(f"{type(self).__name__} carries an InputsState, not {type(state).__name__}")
+        pairs = ((state.x, new.x), (state.pos, new.pos), (state.ok, new.ok))
+        new = InputsState(*(torch.cat(pair, 1) for pair in pairs))
+        whole = replace(ctx, pos=new.pos, ok=new.ok, tail_only=False)
+        return self.mix(new.x, whole)[:, -x_BND.shape[1] :], new
+
+
+class FFN(ModelPart):
+    """[B, n, D] -> [B, n, D], position-wise; one that reads earlier positions declares it.
+
+    token_shift: it reads the position before, and so carries a state.
+    """
+
+    kind: ClassVar[str] = "ffn"
+    token_shift: bool = False
+
+    @abstractmethod
+    def forward(self, x_BND: Tensor, ctx: Context, state: State | None = None) -> tuple[Tensor, State | None]:
+        """Outputs [B, n, D], and the state after these positions (None without a token shift)."""
+
+
+@dataclass(frozen=True)
+class BlockState(State):
+    """What a layer carries: its mixer's state and its ffn's."""
+
+    mixer: State | None
+    ffn: State | None = None
 
 
 class Block(ModelPart):

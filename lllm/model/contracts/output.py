@@ -21,12 +21,13 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class TrainOut:
-    """Unreduced training loss: nats [B, N] per chunk, slots [B, N, R] where it is per token, loss: which entries of
-    slots (else nats) are scored. aux: auxiliary losses [B]; statistics: batch statistics [B] for the next step."""
+    """Unreduced training loss. nats [B, N] per chunk; slots [B, N, R] where it is per token; ok [B, N, R]: tokens that
+    carry loss. aux: auxiliary losses [B] by name; metrics: numbers to log; statistics: batch statistics [B] whose
+    global means the next step is given."""
 
     nats: Tensor
     slots: Tensor | None
-    loss: Tensor
+    ok: Tensor
     aux: dict[str, Tensor] = field(default_factory=dict)
     metrics: dict[str, Tensor] = field(default_factory=dict)
     statistics: dict[str, Tensor] = field(default_factory=dict)

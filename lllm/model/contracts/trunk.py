@@ -24,9 +24,13 @@ class TrunkState(State):
 
 
 class Trunk(ModelPart):
-    """[B, n, D] -> [B, n, D]: the executed order of layers, what they share, and the cache point."""
+    """[B, n, D] -> [B, n, D]: the executed order of layers, what they share, and the cache point.
+
+    lends: names that it puts into ctx.memory for mixers that read them.
+    """
 
     kind: ClassVar[str] = "trunk"
+    lends: tuple[str, ...] = ()
 
     @abstractmethod
     def forward(self, x_BND: Tensor, ctx: Context, state: State | None = None) -> tuple[Tensor, State]:

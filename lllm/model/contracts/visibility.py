@@ -2,41 +2,53 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import ClassVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from lllm.model.build import Build
 from lllm.model.contracts.base import Cost, ModelPart
+from lllm.model.noise import Noise
+from lllm.registry import PartConfig
 
 __all__ = ["Visibility"]
 
 
 class Visibility(ModelPart):
-    """Trunk position p holds chunk p-1 (p = 0 the learned first latent) and predicts chunk p.
+    """Trunk position p holds chunk p-1 (p = 0 the learned first latent) and predicts chunk p. The methods here are
+    causal; a part overrides what differs.
 
     The leak tests take what is forbidden from here, and check from outside (LINT) that no target that carries loss can
     reach its own or a later chunk through the transitive closure of `allow`.
+    M, the number of complete chunks in a row's non-causal prefix, is data of the row; 0 is causal.
     """
 
     kind: ClassVar[str] = "visibility"
     noncausal_region: bool = False
 
-    @abstractmethod
+    def __init__(self, config: PartConfig | None = None, build: Build | None = None) -> None:
+        nn.Module.__init__(self)
+
     def allow(self, query: Tensor, key: Tensor, prefix: Tensor) -> Tensor:
         """May trunk position `query` see `key`? Broadcastable positions and M; bool."""
+        return (key <= query) & (prefix >= 0)
 
-    @abstractmethod
     def loss(self, chunk: Tensor, prefix: Tensor) -> Tensor:
         """Does target chunk `chunk` carry loss, given M? Broadcastable; bool."""
+        return (chunk >= 0) & (prefix >= 0)
 
-    @abstractmethod
     def cut(self, position: int, prefix: Tensor) -> Tensor:
         """May a call boundary fall before trunk position `position`? [B] bool."""
+        return torch.ones_like(prefix, dtype=torch.bool)
 
-    @abstractmethod
+    def assign(self, prefix: Tensor, chunks: Tensor, rows: Tensor, noise: Noise) -> Tensor:
+        """M [B] of the rows of a batch: by default what the data say, `prefix`. chunks [B]: complete chunks per row."""
+        return prefix
+
     def prefix_chunks(self, lengths: Tensor, ratio: int) -> Tensor:
         """M of rows whose prompts have `lengths` [B] tokens."""
+        return torch.zeros_like(lengths)
 
     def forward(self, query: Tensor, key: Tensor, prefix: Tensor) -> Tensor:
         """`allow`."""

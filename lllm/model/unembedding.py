@@ -1,0 +1,95 @@
+"""The one function from which every categorical head gets its nats: (hidden states, unembedding, targets)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from lllm.model.noise import Noise
+from lllm.model.roles import Role, parameter
+
+__all__ = ["Unembedding", "sampled_labels"]
+
+_CHUNK = 1 << 25  # logits held at once; more are computed, and recomputed in the backward pass, piece by piece
+_IGNORED = -100
+
+
+class Unembedding(nn.Module):
+    """Hidden states [..., d] -> logits [..., V] with every id that is not a legal outcome at -inf."""
+
+    def __init__(self, width: int, vocab: int, illegal: tuple[int, ...]) -> None:
+        super().__init__()
+        self.width, self.vocab, self.illegal = width, vocab, illegal
+        self.weight = parameter(vocab, width, role=Role("unembedding", std=width**-0.5))
+        self.sampled: tuple[Noise, Tensor] | None = None  # see `sampled_labels`
+        self.largest = _CHUNK
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = F.linear(x, self.weight)
+        if not self.illegal:
+            return logits
+        illegal = torch.tensor(self.illegal, device=logits.device)
+        return logits.index_fill(-1, illegal, float("-inf"))
+
+    def nats(self, x: Tensor, targets: Tensor) -> Tensor:
+        """Negative log-likelihood [B, ...] in nats of `targets` [B, ...] given x [B, ..., d], in float32 or better; an
+        illegal target has 0 (its loss is masked). Under `sampled_labels` the targets are drawn from the model."""
+        safe = targets
+        if self.illegal:
+            safe = safe.masked_fill(torch.isin(safe, torch.tensor(self.illegal, device=safe.device)), _IGNORED)
+        uniform = self._uniform(targets)
+        flat = (x.flatten(0, -2), safe.flatten(), None if uniform is None else uniform.flatten())
+        step = max(1, self.largest // self.vocab)
+        if len(flat[0]) <= step:
+            return self._nats(*flat).view(targets.shape)
+        pieces = zip(
+            *(torch.split(part, step) if part is not None else [None] * len(flat[0]) for part in flat), strict=False
+        )
+        return torch.cat([_recomputed(self._nats, *piece) for piece in pieces]).view(targets.shape)
+
+    def flops(self, n: int) -> int:
+        """Contraction FLOPs for n scored tokens."""
+        return 2 * n * self.width * self.vocab
+
+    def _nats(self, x: Tensor, targets: Tensor, uniform: Tensor | None) -> Tensor:
+        logits = self(x)
+        if logits.dtype in (torch.bfloat16, torch.float16):
+            logits = logits.float()
+        if uniform is not None:
+            cumulative = logits.detach().double().softmax(-1).cumsum(-1)
+            drawn = torch.searchsorted(cumulative, uniform[:, None].double() * cumulative[:, -1:], right=True)[:, 0]
+            targets = torch.where(targets == _IGNORED, targets, drawn.clamp(max=self.vocab - 1))
+        return F.cross_entropy(logits, targets, reduction="none", ignore_index=_IGNORED)
+
+    def _uniform(self, targets: Tensor) -> Tensor | None:
+        if self.sampled is None:
+            return None
+        noise, rows = self.sampled
+        if len(rows) != len(targets):
+            raise TypeError(f"sampled labels need the batch first: {len(rows)} rows, targets {tuple(targets.shape)}")
+        return noise.uniform("sampled labels", rows, *targets.shape[1:])
+
+
+def _recomputed(function: object, *arguments: Tensor | None) -> Tensor:
+    made: Tensor = checkpoint(function, *arguments, use_reentrant=False)
+    return made
+
+
+@contextmanager
+def sampled_labels(model: nn.Module, noise: Noise, rows: Tensor) -> Iterator[None]:
+    """Within it, every `Unembedding.nats` of the model scores labels drawn from the model itself instead of the data's:
+    what a Gauss-Newton estimate descends (arXiv:2305.14342, section 2.3). Draws are keyed by global row, so that
+    micro-batches and world size cannot change them. rows [B]: the global ids of the batch."""
+    unembeddings = [module for module in model.modules() if isinstance(module, Unembedding)]
+    for module in unembeddings:
+        module.sampled = (noise, rows)
+    try:
+        yield
+    finally:
+        for module in unembeddings:
+            module.sampled = None
