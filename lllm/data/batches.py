@@ -118,9 +118,11 @@ class TrainBatches:
         pieces = len(cut(self.rows.lengths, self.rows.context, 0))
         return float(self.rows.sizes.sum()) / pieces * self.size
 
-    def at(self, step: int) -> Batch:
-        """The batch of `step`; the same for the same (data, seed, step), whatever was asked before."""
-        wanted = range(step * self.size, (step + 1) * self.size)
+    def at(self, step: int, share: tuple[int, int] | None = None) -> Batch:
+        """The batch of `step`, or its rows [start, stop); the same for the same (data, seed, step), whatever was asked
+        before."""
+        start, stop = share or (0, self.size)
+        wanted = range(step * self.size + start, step * self.size + stop)
         return self.rows.batch(np.stack([self._piece(row) for row in wanted]), wanted)
 
     def _piece(self, row: int) -> NDArray[np.int64]:

@@ -90,8 +90,13 @@ class LatentModel(nn.Module):
 
     def likelihoods(self, batch: Rows, *, seed: int = 0) -> Mapping[str, Likelihood]:
         """Every likelihood of the head. Entries that are not scored are 0."""
+        return self.score(batch, seed=seed)[1]
+
+    def score(self, batch: Rows, *, seed: int = 0) -> tuple[Tensor, Mapping[str, Likelihood]]:
+        """Which tokens carry loss [B, N, R], and every likelihood of the head."""
         ctx = self._context(batch, Noise(seed, -1), 1.0, train=False)
-        return self.head.likelihoods(self.hidden(batch.tokens, batch.ok, ctx.prefix, ctx))
+        x = self.hidden(batch.tokens, batch.ok, ctx.prefix, ctx)
+        return x.ok, self.head.likelihoods(x)
 
     def forward(
         self, batch: Rows, *, progress: float, step: int, seed: int, last: Mapping[str, float] | None = None

@@ -14,7 +14,8 @@ from lllm.errors import UserError
 from lllm.model.build import Build
 from lllm.model.context import Context
 from lllm.model.contracts import Cost, Mixer
-from lllm.model.layers import Linear, RMSNorm
+from lllm.model.layers import Linear, rms_scale
+from lllm.model.roles import Role, parameter
 from lllm.model.state import State
 from lllm.registry import PartConfig, register
 
@@ -73,20 +74,20 @@ class Attention(Mixer):
             raise UserError(f"mixer 'attention': kv_heads = {self.groups} does not divide heads = {self.heads}")
         self.size = build.width // self.heads
         self.base = config.rope_base
-        self.q = Linear(build.width, build.width)
-        self.kv = Linear(build.width, 2 * self.groups * self.size)
+        self.qk = Linear(build.width, (self.heads + self.groups) * self.size)
+        self.v = Linear(build.width, self.groups * self.size)
         self.out = Linear(build.width, build.width, gain=(2 * build.depth) ** -0.5)
-        self.norm_q = RMSNorm(self.size) if config.qk_norm else None
-        self.norm_k = RMSNorm(self.size) if config.qk_norm else None
+        gains = Role("vector", fill=1.0, decay=False)
+        self.gains = parameter(2, self.size, role=gains) if config.qk_norm else None  # of queries and of keys
 
     def forward(self, x_BND: Tensor, ctx: Context, state: State | None = None) -> tuple[Tensor, AttentionState]:
         batch, n, width = x_BND.shape
-        q = self.q(x_BND).view(batch, n, self.heads, self.size).transpose(1, 2)
-        k, v = self.kv(x_BND).view(batch, n, 2, self.groups, self.size).permute(2, 0, 3, 1, 4)
-        if self.norm_q is not None and self.norm_k is not None:
-            q, k = self.norm_q(q), self.norm_k(k)
-        cos, sin = rotary(ctx, self.size, self.base, x_BND.dtype)
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        qk = self.qk(x_BND).view(batch, n, self.heads + self.groups, self.size).transpose(1, 2)
+        v = self.v(x_BND).view(batch, n, self.groups, self.size).transpose(1, 2)
+        if self.gains is not None:
+            gain = torch.cat([self.gains[:1].expand(self.heads, -1), self.gains[1:].expand(self.groups, -1)])
+            qk = qk * rms_scale(qk) * gain[:, None]
+        q, k = rotate(qk, *rotary(ctx, self.size, self.base, qk.dtype)).split([self.heads, self.groups], 1)
         grouped = self.groups != self.heads
         new = AttentionState(k, v, ctx.pos, ctx.ok)
         if state is None and ctx.tail_only and not ctx.visibility.noncausal_region:
@@ -99,7 +100,7 @@ class Attention(Mixer):
 
     def cost(self, n: int) -> Cost:
         """Projections, and 4 width per visible pair: n(n+1)/2 pairs are visible, a dense reference visits n^2."""
-        projections = self.q.flops(n) + self.kv.flops(n) + self.out.flops(n)
+        projections = self.qk.flops(n) + self.v.flops(n) + self.out.flops(n)
         return Cost(projections + 2 * self.width * n * (n + 1), projections + 4 * self.width * n * n)
 
 

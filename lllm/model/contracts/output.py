@@ -13,10 +13,14 @@ __all__ = ["Rows", "TrainOut"]
 class Rows(Protocol):
     """The fields of a batch that the model reads: tokens [B, T] ids, ok [B, T], rows [B] global ids, prefix [B]."""
 
-    tokens: Tensor
-    ok: Tensor
-    rows: Tensor
-    prefix: Tensor
+    @property
+    def tokens(self) -> Tensor: ...
+    @property
+    def ok(self) -> Tensor: ...
+    @property
+    def rows(self) -> Tensor: ...
+    @property
+    def prefix(self) -> Tensor: ...
 
 
 @dataclass(frozen=True)

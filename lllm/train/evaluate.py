@@ -1,0 +1,179 @@
+"""Bits per byte on fixed validation documents, with nats per document, per slot and per position.
+
+bpb = total nats (EOS included) / (ln 2 * total raw bytes of the same targets), summed in float64.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lllm.data.batches import Batch
+from lllm.model.latent import LatentModel
+from lllm.train.world import World
+
+__all__ = ["Evaluation", "Score", "evaluate"]
+
+
+@dataclass
+class Score:
+    """One likelihood of the evaluated targets. nats [documents]; text_nats: without EOS, where nats are per token."""
+
+    kind: str
+    primary: bool
+    nats: NDArray[np.float64]
+    text_nats: float | None = None
+
+
+@dataclass
+class Evaluation:
+    """documents: their indices in order; bytes [documents]: raw bytes of the scored targets; scores by likelihood.
+    slots: mean nats per token of each slot of a chunk; positions: mean nats per token by first position of log-2
+    buckets of the place in the document, both of the primary likelihood where it is per token."""
+
+    documents: NDArray[np.int64]
+    bytes: NDArray[np.int64]
+    tokens: int
+    scores: dict[str, Score]
+    slots: list[float] = field(default_factory=list)
+    positions: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def primary(self) -> tuple[str, Score]:
+        """The likelihood that tables show."""
+        return next((name, score) for name, score in self.scores.items() if score.primary)
+
+    def bpb(self, name: str | None = None) -> float:
+        """Bits per byte by likelihood `name` (None: the primary)."""
+        score = self.scores[name] if name else self.primary[1]
+        return float(score.nats.sum() / (math.log(2) * self.bytes.sum()))
+
+    def result(self) -> dict[str, Any]:
+        """The fields of result.json that are about quality."""
+        name, score = self.primary
+        total = float(self.bytes.sum())
+        text = score.text_nats
+        return {
+            "bpb": self.bpb(),
+            "bpb_text": None if text is None else text / (math.log(2) * total),
+            "nats_per_byte": float(score.nats.sum()) / total,
+            "kind": score.kind,
+            "likelihood": name,
+            "likelihoods": {
+                other: {"kind": s.kind, "bpb": self.bpb(other), "primary": s.primary}
+                for other, s in self.scores.items()
+            },
+            "slots": self.slots,
+            "positions": self.positions,
+            "documents": len(self.documents),
+            "evaluated_bytes": int(total),
+        }
+
+
+class _Sums:
+    """Sums that batches add to: one row per document, slot and position bucket."""
+
+    BUCKETS = 40
+
+    def __init__(self, documents: int, slots: int, device: torch.device) -> None:
+        self.documents = documents
+        self.bytes = torch.zeros(documents, dtype=torch.float64, device=device)
+        self.seen = torch.zeros(documents, dtype=torch.float64, device=device)
+        self.tokens = torch.zeros((), dtype=torch.float64, device=device)
+        self.slots = torch.zeros(2, slots, dtype=torch.float64, device=device)
+        self.positions = torch.zeros(2, self.BUCKETS, dtype=torch.float64, device=device)
+        self.nats: dict[str, Tensor] = {}
+        self.text: dict[str, Tensor] = {}
+        self.meta: dict[str, tuple[str, bool]] = {}
+
+    def all(self) -> list[Tensor]:
+        """Every tensor, for a sum over ranks."""
+        whole = [self.bytes, self.seen, self.tokens, self.slots, self.positions]
+        return whole + [self.nats[name] for name in sorted(self.nats)] + [self.text[name] for name in sorted(self.text)]
+
+
+@torch.no_grad()
+def evaluate(
+    model: LatentModel,
+    batches: Iterable[Batch],
+    *,
+    documents: int,
+    bytes_per_token: Tensor,
+    world: World | None = None,
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> Evaluation:
+    """Score batches; with several ranks each scores its share of every batch's rows. documents: how many there are."""
+    world = world or World(device=bytes_per_token.device)
+    sums = _Sums(documents, model.head.ratio, world.device)
+    was_training = model.training
+    model.eval()
+    try:
+        for batch in batches:
+            start, stop = world.share(len(batch))
+            if start < stop:
+                with autocast():
+                    _add(sums, model, batch.slice(start, stop).to(world.device), bytes_per_token)
+            progress(len(batch))
+    finally:
+        model.train(was_training)
+    world.sum_(sums.all())
+    return _finish(sums)
+
+
+def _add(sums: _Sums, model: LatentModel, batch: Batch, bytes_per_token: Tensor) -> None:
+    ok, likelihoods = model.score(batch)
+    _, n, slots = ok.shape
+    if "scored" in batch.columns:
+        ok = ok & (batch.columns["scored"].view(ok.shape) > 0)
+    size = bytes_per_token[batch.tokens].view(ok.shape)
+    sums.bytes.index_add_(0, batch.documents, (size * ok).sum((1, 2)).double())
+    sums.seen.index_add_(0, batch.documents, ok.any(-1).any(-1).double())
+    sums.tokens += ok.sum()
+    for name, likelihood in likelihoods.items():
+        sums.meta[name] = (likelihood.kind, likelihood.primary)
+        nats = likelihood.nats if likelihood.slots is None else likelihood.slots * ok
+        held = sums.nats.setdefault(name, torch.zeros_like(sums.bytes))
+        held.index_add_(0, batch.documents, nats.double().flatten(1).sum(1))
+        if likelihood.slots is None:
+            continue
+        per_token = likelihood.slots.double() * ok
+        sums.text.setdefault(name, torch.zeros_like(sums.tokens)).add_((per_token * (size > 0)).sum())
+        if likelihood.primary:
+            place = batch.starts[:, None] + torch.arange(n * slots, device=ok.device)
+            bucket = torch.log2((place + 1).double()).floor().long().clamp(max=sums.BUCKETS - 1).view(ok.shape)
+            for i, value in enumerate((per_token, ok.double())):
+                sums.slots[i] += value.sum((0, 1))
+                sums.positions[i].index_add_(0, bucket.flatten(), value.flatten())
+
+
+def _finish(sums: _Sums) -> Evaluation:
+    index = torch.nonzero(sums.seen)[:, 0]
+    scores: dict[str, Score] = {}
+    for name, nats in sums.nats.items():
+        kind, primary = sums.meta[name]
+        text = float(sums.text[name]) if name in sums.text else None
+        scores[name] = Score(kind, primary, nats[index].cpu().numpy(), text)
+    return Evaluation(
+        documents=index.cpu().numpy(),
+        bytes=sums.bytes[index].round().long().cpu().numpy(),
+        tokens=int(sums.tokens),
+        scores=scores,
+        slots=_means(sums.slots) if bool(sums.slots[1].any()) else [],
+        positions={
+            str(2**i - 1): mean for i, mean in enumerate(_means(sums.positions)) if float(sums.positions[1, i]) > 0
+        },
+    )
+
+
+def _means(pair: Tensor) -> list[float]:
+    means: list[float] = (pair[0] / pair[1].clamp(min=1)).tolist()
+    return means

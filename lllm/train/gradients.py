@@ -1,0 +1,156 @@
+"""The gradient of one step: exact sums over micro-batches and ranks, normalised once by the global weight.
+
+loss = sum(w * nats) / sum(w) + sum over names of mean over rows(aux), each over the whole global batch; never a mean of
+means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from lllm.data.batches import Batch
+from lllm.model.contracts import TrainOut
+from lllm.model.latent import LatentModel
+from lllm.model.noise import Noise
+from lllm.model.unembedding import sampled_labels
+from lllm.train.contracts import Objective
+from lllm.train.world import World
+
+__all__ = ["Gradients", "StepTotals", "scored"]
+
+
+@dataclass
+class StepTotals:
+    """Global sums of one step. nats: of w * nats; weight: of w; tokens: that carry loss; bytes: their raw bytes;
+    per_chunk: whether nats are of chunks, not tokens.
+    aux, statistics, metrics: global means over rows by name."""
+
+    nats: float
+    weight: float
+    tokens: int
+    bytes: int
+    per_chunk: bool = False
+    aux: dict[str, float] = field(default_factory=dict)
+    statistics: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+def scored(out: TrainOut, batch: Batch) -> TrainOut:
+    """`out` without the loss of tokens that the data mark as read but never scored."""
+    if "scored" not in batch.columns:
+        return out
+    return replace(out, ok=out.ok & (batch.columns["scored"].view(out.ok.shape) > 0))
+
+
+class Gradients:
+    """Fills .grad of the model's parameters.
+
+    bytes_per_token [V]; micro: rows at once (None: all of a rank's); forward: the model, compiled or not.
+    """
+
+    def __init__(
+        self,
+        model: LatentModel,
+        objective: Objective,
+        world: World,
+        bytes_per_token: Tensor,
+        *,
+        seed: int,
+        micro: int | None = None,
+        autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+        forward: Callable[..., TrainOut] | None = None,
+    ) -> None:
+        self.model, self.objective, self.world, self.seed, self.micro = model, objective, world, seed, micro
+        self.bytes_per_token = bytes_per_token
+        self.autocast, self.forward = autocast, forward or model
+
+    def __call__(self, batch: Batch, *, step: int, progress: float, last: Mapping[str, float]) -> StepTotals:
+        """Gradients of this rank's rows of global batch `step`, summed over ranks and normalised; and the totals."""
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        for parameter in parameters:
+            parameter.grad = None
+        sums = torch.zeros(5, dtype=torch.float64, device=batch.tokens.device)
+        named: dict[str, Tensor] = {}
+        per_chunk = False
+        aux: list[Tensor] | None = None
+        for rows in self._micro(batch):
+            with self.autocast():
+                out = scored(self.forward(rows, progress=progress, step=step, seed=self.seed, last=last), rows)
+                weights = self.objective.weights(out, rows, progress, last)
+            per_chunk = out.slots is None
+            nats = out.slots if out.slots is not None else out.nats
+            weighted = (weights * nats).sum()
+            if out.aux:
+                total = torch.stack([value.sum() for value in out.aux.values()]).sum()
+                pieces = torch.autograd.grad(total, parameters, retain_graph=True, allow_unused=True)
+                filled = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, pieces, strict=True)]
+                aux = filled if aux is None else [a + b for a, b in zip(aux, filled, strict=True)]
+            torch.autograd.backward(weighted)
+            with torch.no_grad():
+                size = self.bytes_per_token[rows.tokens].view(out.ok.shape) * out.ok
+                parts = [weighted, weights.sum(), out.ok.sum(), size.sum(), torch.tensor(len(rows))]
+                sums += torch.stack([part.detach().double().to(sums.device) for part in parts])
+                for kind, values in (("aux", out.aux), ("statistics", out.statistics), ("metrics", out.metrics)):
+                    for name, value in values.items():
+                        key = f"{kind}.{name}"
+                        named[key] = named.get(key, sums.new_zeros(())) + value.detach().double().sum()
+        return self._normalise(parameters, aux, sums, named, per_chunk)
+
+    def on_sampled_labels(self, batch: Batch, *, step: int, progress: float) -> tuple[dict[str, Tensor], float]:
+        """Gradient by name of the mean nats of labels drawn from the model itself, and the number of tokens; .grad of
+        the parameters is left as it is."""
+        named = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        total = {name: torch.zeros_like(p) for name, p in named.items()}
+        count = torch.zeros((), dtype=torch.float64, device=batch.tokens.device)
+        noise = Noise(self.seed, step)
+        for rows in self._micro(batch):
+            with sampled_labels(self.model, noise, rows.rows), self.autocast():
+                out = scored(self.model(rows, progress=progress, step=step, seed=self.seed), rows)
+            nats = (out.slots * out.ok).sum() if out.slots is not None else (out.nats * out.ok.any(-1)).sum()
+            for name, piece in zip(
+                named, torch.autograd.grad(nats, list(named.values()), allow_unused=True), strict=True
+            ):
+                if piece is not None:
+                    total[name] += piece
+            count += out.ok.sum()
+        self.world.sum_([*total.values(), count])
+        return {name: value / count for name, value in total.items()}, float(count)
+
+    def _micro(self, batch: Batch) -> Iterator[Batch]:
+        size = self.micro or len(batch)
+        for start in range(0, len(batch), size):
+            yield batch.slice(start, min(start + size, len(batch)))
+
+    def _normalise(
+        self,
+        parameters: Sequence[Tensor],
+        aux: Sequence[Tensor] | None,
+        sums: Tensor,
+        named: dict[str, Tensor],
+        per_chunk: bool,
+    ) -> StepTotals:
+        values = torch.stack([sums[i] for i in range(len(sums))] + [named[key] for key in sorted(named)])
+        if self.world.size > 1:
+            for parameter in parameters:
+                if parameter.grad is None:  # every rank must take part in every sum
+                    parameter.grad = torch.zeros_like(parameter)
+            self.world.sum_([p.grad for p in parameters if p.grad is not None] + [*(aux or ())] + [values])
+        rows = values[4]
+        scale = 1 / values[1].clamp(min=torch.finfo(torch.float64).tiny)
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        if gradients:
+            torch._foreach_mul_(gradients, scale.to(gradients[0].dtype))
+        for parameter, extra in zip(parameters, aux or (), strict=False):
+            extra = (extra / rows).to(extra.dtype)
+            parameter.grad = extra if parameter.grad is None else parameter.grad + extra
+        numbers = values.tolist()
+        totals = StepTotals(numbers[0], numbers[1], int(numbers[2]), int(numbers[3]), per_chunk)
+        for key, value in zip(sorted(named), numbers[5:], strict=True):
+            kind, name = key.split(".", 1)
+            getattr(totals, kind)[name] = value / numbers[4]
+        return totals

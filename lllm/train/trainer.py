@@ -1,0 +1,277 @@
+"""The loop: steps, evaluations, logs and checkpoints, the same from a laptop to torchrun.
+
+Nothing here depends on wall-clock time but what is logged as such: an interrupted run, resumed, is bit for bit the
+uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lllm.data.batches import Batch, TrainBatches
+from lllm.model.latent import LatentModel
+from lllm.model.roles import named_roles
+from lllm.results.files import Metrics
+from lllm.train import checkpoint
+from lllm.train.contracts import Named, Objective, Optimizer, Schedule
+from lllm.train.evaluate import Evaluation, evaluate
+from lllm.train.gradients import Gradients, StepTotals
+from lllm.train.hooks import Hook, Moment
+from lllm.train.log import Window
+from lllm.train.world import World
+
+__all__ = ["Failed", "Interrupted", "Settings", "Trainer"]
+
+
+class Failed(Exception):
+    """The run cannot go on: the loss is not a number, or it diverged. The message is the reason."""
+
+
+class Interrupted(Exception):
+    """Asked to stop; the state is saved."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """steps: of the whole run; lr: peak; clip: gradient norm or None; flops: training FLOPs per step.
+    The rest is execution: micro-batch rows, every how many steps to log and evaluate, seconds between checkpoints."""
+
+    steps: int
+    seed: int
+    lr: float
+    clip: float | None
+    flops: float
+    bfloat16: bool = False
+    micro_batch: int | None = None
+    compile: bool = False
+    log_every: int = 10
+    eval_every: int = 0
+    checkpoint_seconds: float = 20.0
+
+
+class Trainer:
+    """One run's training. valid() gives the validation batches; report(record) is told of every logged record."""
+
+    def __init__(
+        self,
+        model: LatentModel,
+        *,
+        batches: TrainBatches,
+        valid: Callable[[], Iterable[Batch]],
+        documents: int,
+        bytes_per_token: Tensor,
+        objective: Objective,
+        optimizer: Optimizer,
+        schedule: Schedule,
+        hooks: Sequence[Hook],
+        settings: Settings,
+        world: World,
+        folder: Path,
+        identity: str,
+        metrics: Metrics,
+        report: Callable[[Mapping[str, Any]], None] = lambda record: None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.model, self.batches, self.valid, self.documents = model, batches, valid, documents
+        self.optimizer, self.schedule, self.hooks, self.settings = optimizer, schedule, hooks, settings
+        self.world, self.folder, self.identity, self.metrics = world, folder, identity, metrics
+        self.report, self.stop = report, stop
+        self.bytes_per_token = bytes_per_token.to(world.device)
+        self.roles = {name: role for name, _, role in named_roles(model)}
+        optimizer.attach([Named(n, p, role) for n, p, role in named_roles(model) if p.requires_grad])
+        forward = torch.compile(model) if settings.compile else model
+        self.gradients = Gradients(
+            model,
+            objective,
+            world,
+            self.bytes_per_token,
+            seed=settings.seed,
+            micro=settings.micro_batch,
+            autocast=self.autocast,
+            forward=forward,
+        )
+        self.last: dict[str, float] = {}  # global means of the previous step's batch statistics
+        self.window = Window()
+        self.seconds = 0.0  # of training, over all processes that worked on this run
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """bfloat16 where the run asks for it."""
+        return torch.autocast(self.world.device.type, torch.bfloat16) if self.settings.bfloat16 else nullcontext()
+
+    def run(self) -> Evaluation:
+        """Train to the end, from wherever the newest whole checkpoint is, and evaluate.
+
+        Raises:
+            Failed: the loss is not finite, or diverged. Interrupted: `stop` said so; the state is saved.
+        """
+        step, settings = self._resume(), self.settings
+        saved = time.monotonic()
+        while step < settings.steps:
+            began = time.perf_counter()
+            self._step(step)
+            step += 1
+            self.seconds += time.perf_counter() - began
+            if step % settings.log_every == 0 or step == settings.steps:
+                self._log(step)
+            if settings.eval_every and step % settings.eval_every == 0 and step < settings.steps:
+                self._write({"step": step, "bpb": self.evaluate().bpb()})
+            stopping = self.world.first and self.stop()
+            if stopping or time.monotonic() - saved > settings.checkpoint_seconds:
+                self.save(step)
+                saved = time.monotonic()
+            if stopping:
+                raise Interrupted(f"stopped after step {step} of {settings.steps}")
+        self.save(step)
+        evaluation = self.evaluate(final=True)
+        self._write({"step": step, "bpb": evaluation.bpb()})
+        return evaluation
+
+    def evaluate(self, *, final: bool = False) -> Evaluation:
+        """Score the validation documents; `final` also leaves the evaluated weights as the run's only checkpoint."""
+        for hook in self.hooks:
+            hook.before_evaluation()
+        try:
+            evaluation = evaluate(
+                self.model,
+                self.valid(),
+                documents=self.documents,
+                bytes_per_token=self.bytes_per_token,
+                world=self.world,
+                autocast=self.autocast,
+            )
+            if final:
+                self.save(self.settings.steps, weights_only=True)
+            return evaluation
+        finally:
+            for hook in self.hooks:
+                hook.after_evaluation()
+
+    def save(self, step: int, *, weights_only: bool = False) -> None:
+        """Write a checkpoint of the state after `step` steps."""
+        if not self.world.first:
+            return
+        state: dict[str, Any] = {"model": weights(self.model)}
+        if not weights_only:
+            state |= {
+                "optimizer": self.optimizer.state(),
+                "hooks": {hook.name: hook.state() for hook in self.hooks},
+                "last": self.last,
+                "window": self.window.state(),
+                "seconds": self.seconds,
+                "metrics": self.metrics.size,
+            }
+        checkpoint.save(self.folder, step, self.identity, state, keep=1 if weights_only else 2)
+
+    def _resume(self) -> int:
+        """Load the newest whole checkpoint and cut the metrics back to it; the number of steps done."""
+        found = checkpoint.load_newest(self.folder, self.identity, self.world.device)
+        if found is None or "optimizer" not in found[1]:
+            if self.world.first:
+                self.metrics.truncate(0)
+            return 0
+        step, state = found
+        for hook in self.hooks:
+            hook.load_state(state["hooks"][hook.name])
+        load_weights(self.model, state["model"])
+        self.optimizer.load_state(state["optimizer"])
+        self.last, self.seconds = state["last"], state["seconds"]
+        self.window = Window.of(state["window"])
+        for hook in self.hooks:
+            hook.after_load()
+        if self.world.first:
+            self.metrics.truncate(state["metrics"])
+        return step
+
+    def _step(self, step: int) -> None:
+        settings, model = self.settings, self.model
+        batch = self.batches.at(step, self.world.share(self.batches.size)).to(self.world.device)
+        progress = step / settings.steps
+        moment = Moment(
+            step=step,
+            steps=settings.steps,
+            seed=settings.seed,
+            model=model,
+            batch=batch,
+            extra_backward=lambda: self.gradients.on_sampled_labels(batch, step=step, progress=progress),
+            reset=self.optimizer.reset,
+        )
+        for hook in self.hooks:
+            hook.before_step(moment)
+        totals = self.gradients(batch, step=step, progress=progress, last=self.last)
+        self.last = totals.statistics
+        for hook in self.hooks:
+            hook.before_update(moment)
+        norm, clipped = self._clip()
+        logged = (step + 1) % settings.log_every == 0 or step + 1 == settings.steps
+        before = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad} if logged else {}
+        lr = settings.lr * self.schedule.factor(progress)
+        self.optimizer.step(lr)
+        for hook in self.hooks:
+            hook.after_step(moment)
+        self.window.add(totals, norm=norm, clipped=clipped, lr=lr, flops=settings.flops, metrics=moment.metrics)
+        if logged:
+            self.window.updates = self._updates(before)
+        self._refuse_nonsense(step, totals)
+
+    def _clip(self) -> tuple[float, bool]:
+        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        limit = self.settings.clip if self.settings.clip is not None else math.inf
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
+        return norm, norm > limit
+
+    @torch.no_grad()
+    def _updates(self, before: Mapping[str, Tensor]) -> dict[str, float]:
+        """|update| / |weight| by role, over all parameters of the role."""
+        sums: dict[str, list[Tensor]] = {}
+        for name, tensor in self.model.named_parameters():
+            if name in before and name in self.roles:
+                held = sums.setdefault(self.roles[name].kind, [torch.zeros(2, device=tensor.device)])
+                change = (tensor - before[name]).square().sum()
+                held[0] += torch.stack([change, before[name].square().sum()])
+        return {kind: math.sqrt(float(pair[0] / pair[1])) for kind, (pair,) in sums.items() if float(pair[1]) > 0}
+
+    def _refuse_nonsense(self, step: int, totals: StepTotals) -> None:
+        """A loss that is not a number, or twice that of a uniform guess once the schedule is past a tenth."""
+        loss = totals.nats / max(totals.weight, 1e-30)
+        if not math.isfinite(loss):
+            raise Failed(f"the loss is {loss} at step {step + 1}; try a lower train.lr")
+        uniform = math.log(self.model.vocab) * (self.model.head.ratio if totals.per_chunk else 1)
+        if step * 10 > self.settings.steps and loss > 2 * uniform:
+            raise Failed(f"diverged: {loss:.2f} nats at step {step + 1}, a uniform guess has {uniform:.2f}")
+
+    def _log(self, step: int) -> None:
+        memory = torch.cuda.max_memory_allocated() if self.world.device.type == "cuda" else _resident()
+        self._write({"step": step, **self.window.flush(), "seconds": self.seconds, "memory": memory})
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        if self.world.first:
+            self.metrics.append(dict(record))
+            self.report(record)
+
+
+def weights(model: LatentModel) -> dict[str, Tensor]:
+    """Every distinct parameter and buffer by its path."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+@torch.no_grad()
+def load_weights(model: LatentModel, state: Mapping[str, Tensor]) -> None:
+    """The inverse of `weights`, in place. Raises KeyError on a missing tensor, RuntimeError on a wrong shape."""
+    for name, tensor in weights(model).items():
+        tensor.copy_(state[name])
+
+
+def _resident() -> int:
+    """Resident memory of this process, bytes."""
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
