@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from lllm.cli import catalogue, check, doctor, new
+from lllm.cli import catalogue, check, compare, doctor, new, run
 from lllm.errors import EXIT_CODE, UserError
 
 __all__ = ["app", "main"]
@@ -22,6 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command("run")(run.run)
+app.command("compare")(compare.compare)
 app.command("list")(catalogue.list_)
 app.command("show")(catalogue.show)
 app.command("check")(check.check)

@@ -1,0 +1,166 @@
+"""How it goes: one live table in a terminal, a line now and then in a pipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from lllm.results.table import duration, si
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.table import Table
+
+    from lllm.launch.plan import Plan, Planned
+
+__all__ = ["watcher"]
+
+LINE_EVERY = 10.0  # seconds between lines of one run in a pipe
+
+
+@dataclass
+class _Progress:
+    """One run as it goes."""
+
+    state: str = "waiting"
+    step: int = 0
+    first: int = 0
+    steps: int = 0
+    began: float = field(default_factory=time.monotonic)
+    ended: float = 0.0
+    last: dict[str, Any] = field(default_factory=dict)
+    said: float = 0.0
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds left, from the steps of this process."""
+        done = self.step - self.first
+        if self.state != "training" or done <= 0:
+            return None
+        return (time.monotonic() - self.began) / done * (self.steps - self.step)
+
+
+class _Watcher:
+    """Keeps each run's progress; a subclass shows it."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.progress = {run.name: _Progress() for run in plan.pending}
+
+    def started(self, run: Planned, steps: int) -> None:
+        self.progress[run.name] = _Progress("training", steps=steps)
+        self.show(run, forced=True)
+
+    def record(self, run: Planned, record: Mapping[str, Any]) -> None:
+        progress = self.progress[run.name]
+        if not progress.last:  # a run that continues begins where it was
+            progress.first, progress.began = int(record["step"]), time.monotonic()
+        progress.step = int(record["step"])
+        progress.last |= record
+        self.show(run)
+
+    def ended(self, run: Planned, state: str, message: str = "") -> None:
+        progress = self.progress[run.name]
+        progress.state, progress.ended = state, time.monotonic()
+        self.show(run, forced=True)
+        if message:
+            self.say(f"{run.name}: {state}: {message}")
+
+    def show(self, run: Planned, forced: bool = False) -> None:
+        """Bring what is shown up to date."""
+
+    def say(self, message: str) -> None:
+        """A line beside it."""
+
+
+class _Lines(_Watcher, AbstractContextManager["_Lines"]):
+    """Plain lines on stderr."""
+
+    def __exit__(self, *exception: object) -> None:
+        return None
+
+    def show(self, run: Planned, forced: bool = False) -> None:
+        progress = self.progress[run.name]
+        if not forced and time.monotonic() - progress.said < LINE_EVERY:
+            return
+        progress.said = time.monotonic()
+        self.say(f"{run.name}: " + ", ".join(cell for cell in _cells(progress) if cell))
+
+    def say(self, message: str) -> None:
+        print(message, file=sys.stderr, flush=True)
+
+
+class _Table(_Watcher, AbstractContextManager["_Table"]):
+    """One live table."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        from rich.console import Console
+        from rich.live import Live
+
+        self.console = Console(stderr=True)
+        self.live: Live = Live(console=self.console, get_renderable=self.render, refresh_per_second=4)
+
+    def __enter__(self) -> _Table:
+        self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.live.stop()
+
+    def say(self, message: str) -> None:
+        self.console.print(message, markup=False, highlight=False)
+
+    def render(self) -> Table:
+        """The table as it is now."""
+        from rich import box
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for header in ("run", "", "state", "step", "bpb", "loss", "bytes/s", "memory", "left"):
+            table.add_column(header, justify="left" if header in ("run", "", "state") else "right", no_wrap=True)
+        for name, progress in self.progress.items():
+            state, step, bpb, loss, rate, memory, eta = _cells(progress)
+            bar = ProgressBar(total=max(1, progress.steps), completed=progress.step, width=24)
+            cells = (
+                step,
+                bpb.removeprefix("bpb "),
+                loss.removeprefix("loss "),
+                rate,
+                memory,
+                eta.removesuffix(" left"),
+            )
+            table.add_row(name, bar, state, *cells)
+        return table
+
+
+def _cells(progress: _Progress) -> list[str]:
+    """state, step, bpb, loss, bytes/s, memory, time left; empty where not known."""
+    last = progress.last
+
+    def number(name: str, shown: str) -> str:
+        return shown.format(last[name]) if last.get(name) is not None else ""
+
+    eta = progress.eta
+    took = duration(progress.ended - progress.began) if progress.ended and progress.steps else ""
+    return [
+        progress.state,
+        f"step {progress.step}/{progress.steps}" if progress.steps else "",
+        number("bpb", "bpb {:.3f}"),
+        number("loss", "loss {:.3f}"),
+        f"{si(last['bytes_per_second'])}B/s" if last.get("bytes_per_second") else "",
+        f"{si(last['memory'])}B" if last.get("memory") else "",
+        f"{duration(eta)} left" if eta is not None else took,
+    ]
+
+
+def watcher(plan: Plan) -> _Lines | _Table:
+    """The one that fits where stderr goes; a context manager."""
+    return _Table(plan) if sys.stderr.isatty() else _Lines(plan)

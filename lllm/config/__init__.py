@@ -1,0 +1,29 @@
+"""Experiments as files: strict, typed, layered, and resolved before any work begins.
+
+`load_experiment` reads the question, `split_words` the command line, `resolve` decides every setting of a variant.
+"""
+
+from lllm.config.experiment import Experiment, Listed, list_experiments, load_experiment
+from lllm.config.overrides import split_words
+from lllm.config.resolve import Resolved, resolve, restore
+from lllm.config.schema import Budget, Data, Eval, Match, Model, Run, Train
+from lllm.config.tree import Tree
+
+__all__ = [
+    "Budget",
+    "Data",
+    "Eval",
+    "Experiment",
+    "Listed",
+    "Match",
+    "Model",
+    "Resolved",
+    "Run",
+    "Train",
+    "Tree",
+    "list_experiments",
+    "load_experiment",
+    "resolve",
+    "restore",
+    "split_words",
+]

@@ -1,0 +1,163 @@
+"""From a layer of settings to validated sections and parts, with errors that say where each value came from."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from lllm.config.schema import Budget, Data, Eval, Model, Run, Section, Train
+from lllm.config.tree import USE, Tree
+from lllm.errors import UserError, nearest
+from lllm.registry import Entry, PartSpec, Registry
+from lllm.registry.config import first_error
+
+__all__ = [
+    "EXECUTION",
+    "PLACES",
+    "SECTIONS",
+    "TOP",
+    "Parsed",
+    "at_home",
+    "checked",
+    "hint",
+    "parse",
+    "part_of",
+    "section_of",
+]
+
+EXECUTION = "run"  # the section whose fields never enter an identity
+SECTIONS: dict[str, type[Section]] = {
+    "data": Data,
+    "model": Model,
+    "train": Train,
+    "eval": Eval,
+    "budget": Budget,
+    EXECUTION: Run,
+}
+PLACES: dict[str, str] = {  # where parts of these kinds are named; every other kind's place is in `model`
+    "tokenizer": "tokenizer",
+    "corpus": "corpus",
+    "train.objective": "objective",
+    "train.optimizer": "optimizer",
+    "train.schedule": "schedule",
+    "train.adapter": "adapter",
+    f"{EXECUTION}.launcher": "launcher",
+}
+TOP = [*(place for place in PLACES if "." not in place), *SECTIONS]
+
+C = TypeVar("C", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """Validated settings. sections: by name; nodes: place ('model.head') -> chosen part."""
+
+    sections: Mapping[str, Section]
+    nodes: Mapping[str, PartSpec]
+
+
+def at_home(tree: Tree) -> Tree:
+    """The layer with execution settings that stand alone (`wandb: offline`) moved to their section."""
+
+    def home(path: str) -> str:
+        return f"{EXECUTION}.{path}" if path.split(".")[0] in Run.model_fields else path
+
+    moved = Tree()
+    for path, value in tree.leaves():
+        moved.put(home(path), value, tree.origin(path))
+    for path, origin in tree.origins.items():
+        moved.origins.setdefault(home(path), origin)
+    return moved
+
+
+def hint(name: str, others: Collection[str] = ()) -> str:
+    """For an unknown top-level key: the section that has it, or the nearest name; `others` are valid there, too."""
+    owners = [f"{section}.{name}" for section, schema in SECTIONS.items() if name in schema.model_fields]
+    return f"; did you mean '{owners[0]}'?" if owners else nearest(name, [*TOP, *Run.model_fields, *others])
+
+
+def places(registry: Registry, required: Collection[str]) -> dict[str, str]:
+    """Where a part may be named -> its kind. Kinds are open: one that has no other place belongs to the model."""
+    named = {place.removeprefix("model.") for place in required if place.startswith("model.")}
+    kinds = {*registry.kinds(), *named}.difference(PLACES.values())
+    return PLACES | {f"model.{kind}": kind for kind in sorted(kinds)}
+
+
+def parse(tree: Tree, registry: Registry, required: Collection[str]) -> Parsed:
+    """Validate a complete layer. required: places that must name a part; at others there may be none.
+
+    Raises:
+        UserError: naming where the value came from, its key, the value, what was expected and the nearest valid name.
+    """
+    for name in tree.values:
+        if name not in TOP:
+            raise UserError(f"{tree.origin(name)}: unknown key '{name}'{hint(name)}")
+    where = places(registry, required)
+    sections = {name: section_of(name, tree, [p for p in where if p.startswith(f"{name}.")]) for name in SECTIONS}
+    found = {place: part_of(place, kind, tree, registry, place in required) for place, kind in where.items()}
+    return Parsed(sections, {place: spec for place, spec in found.items() if spec is not None})
+
+
+def section_of(name: str, tree: Tree, nodes: Collection[str] = ()) -> Section:
+    """The section `name`; `nodes` are the places of parts that stand among its fields."""
+    values = tree.get(name, {})
+    if not isinstance(values, dict):
+        raise UserError(f"{tree.origin(name)}: {name} = {values!r}: expected a mapping of settings")
+    parts = {place.removeprefix(f"{name}.") for place in nodes}
+    options = [*SECTIONS[name].model_fields, *parts]
+    for key in values:
+        if key not in options:
+            path = f"{name}.{key}"
+            raise UserError(f"{tree.origin(path)}: {path}: unknown key '{key}'{nearest(key, options)}")
+    fields = {key: value for key, value in values.items() if key not in parts}
+    return checked(SECTIONS[name], fields, name, tree)
+
+
+def part_of(place: str, kind: str, tree: Tree, registry: Registry, required: bool) -> PartSpec | None:
+    """The part that the node at `place` names."""
+    node, origin = tree.get(place), tree.origin(place)
+    if node is None and not required:
+        return None
+    fields = {USE: node} if isinstance(node, str) else node
+    if not isinstance(fields, dict):
+        raise UserError(
+            f"{origin}: {place} = {node!r}: expected the {kind}'s name, or a mapping with 'use'"
+            f"{nearest(str(node), registry.names(kind))}"
+        )
+    name = fields.get(USE)
+    if not isinstance(name, str):
+        given = tree.origin(f"{place}.{next(iter(fields), USE)}")
+        raise UserError(
+            f"{given}: {place}: expected 'use: NAME', the {kind}'s name{nearest(str(name), registry.names(kind))}"
+        )
+    entry = registry.get(kind, name, f"{tree.origin(f'{place}.{USE}')}: {place}")
+    fields = {key: value for key, value in fields.items() if key != USE}
+    for key in fields:
+        _refuse_unknown(key, place, entry, tree, registry)
+    return PartSpec(entry, checked(entry.cls.Config, fields, place, tree))
+
+
+def checked(config: type[C], fields: Mapping[str, Any], where: str, tree: Tree) -> C:
+    """`config(**fields)`; its first problem as one sentence that begins with the place in `tree`."""
+    try:
+        return config.model_validate(dict(fields))
+    except ValidationError as error:
+        location = error.errors(include_url=False)[0]["loc"]
+        path = ".".join([*([where] if where else []), *map(str, location)])
+        raise UserError(f"{tree.origin(path)}: {first_error(error, config, where)}") from None
+
+
+def _refuse_unknown(key: str, place: str, entry: Entry, tree: Tree, registry: Registry) -> None:
+    """A field that the part does not have: perhaps another part of the kind does, and was not named."""
+    options = entry.cls.Config.model_fields
+    if key in options:
+        return
+    known = nearest(key, options)
+    owners = [e.name for e in registry.of([entry.kind]) if key in e.cls.Config.model_fields]
+    if owners and "did you mean" not in known:
+        known += f"; {entry.kind} '{owners[0]}' has it"
+    path = f"{place}.{key}"
+    raise UserError(f"{tree.origin(path)}: {path}: unknown key '{key}' of {entry.kind} '{entry.name}'{known}")

@@ -1,0 +1,1 @@
+"""How an experiment becomes runs, and runs become processes."""

@@ -1,0 +1,168 @@
+"""From an experiment's variants to arms: sizes matched to the baseline, budgets turned into steps, identities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from lllm.config import Experiment, Resolved, Tree, resolve
+from lllm.errors import UserError
+from lllm.identity import arm as arm_of
+from lllm.identity import code_fingerprint, evaluator_fingerprint
+from lllm.model.accounting import parameters, train_flops_per_token
+from lllm.model.match import solve
+from lllm.registry import Entry, Registry
+from lllm.train.setup import Setup
+
+__all__ = ["Arm", "Arms"]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A fully decided variant. steps is None where the budget is measured time and has not been measured yet.
+
+    used: the parts whose source makes the code fingerprint. flops_per_step: training FLOPs of one global batch;
+    bytes_per_step: mean raw bytes of one. matched: what the size knob was set to, '' where nothing was turned.
+    """
+
+    variant: str
+    setup: Setup
+    identity: str
+    steps: int | None
+    parameters: int
+    flops_per_step: float
+    bytes_per_step: float
+    used: tuple[Entry, ...]
+    matched: str = ""
+
+    @property
+    def resolved(self) -> Resolved:
+        """Its settings."""
+        return self.setup.resolved
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Of arm, code, data and evaluator."""
+        resolved = self.resolved
+        return {
+            "arm": self.identity,
+            "code": code_fingerprint(self.used)[0],
+            "data": self.setup.dataset.fingerprint,
+            "evaluator": evaluator_fingerprint(resolved.eval, resolved.data.multiple, resolved.data.context),
+        }
+
+
+class Arms:
+    """Arms of one experiment under one set of overrides, each decided once.
+
+    progress(split, bytes) is told while data are prepared.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        overrides: Tree,
+        registry: Registry,
+        progress: Callable[[str, int], None] = lambda split, done: None,
+    ) -> None:
+        self.experiment, self.overrides, self.registry, self.progress = experiment, overrides, registry, progress
+        self._made: dict[str, Arm] = {}
+        self._setups: dict[str, Setup] = {}
+        self._target: int | None = None
+
+    def arm(self, variant: str) -> Arm:
+        """The arm of `variant`.
+
+        Raises:
+            UserError: it cannot be built, matched, or trained on these data.
+        """
+        if variant not in self._made:
+            resolved = resolve(self.experiment, variant, self.overrides, self.registry)
+            self._made[variant] = self._decide(variant, resolved)
+        return self._made[variant]
+
+    def _decide(self, variant: str, resolved: Resolved) -> Arm:
+        setup = self._setup(resolved)
+        matched = ""
+        if self.experiment.match is not None and variant != self.experiment.baseline:
+            setup, matched = self._matched(variant, setup)
+        model = setup.model(None, "meta")
+        data, train = setup.resolved.data, setup.resolved.train
+        others = [spec.entry for spec in setup.resolved.parts.values() if spec.kind in _TRAINING]
+        used = {(e.kind, e.name): e for e in [*model.used.values(), *others]}
+        for spec in (setup.resolved.tokenizer, setup.resolved.corpus):
+            used[spec.kind, spec.name] = spec.entry
+        made = Arm(
+            variant=variant,
+            setup=setup,
+            identity="",
+            steps=None,
+            parameters=parameters(model),
+            flops_per_step=train_flops_per_token(model, data.context) * data.context * train.batch,
+            bytes_per_step=setup.batches(0).bytes_per_step,
+            used=tuple(used[key] for key in sorted(used)),
+            matched=matched,
+        )
+        return self._budgeted(made)
+
+    def _budgeted(self, arm: Arm) -> Arm:
+        """With its step count, where the budget says it, and its identity."""
+        budget = arm.resolved.budget
+        if budget.unit == "seconds":
+            return replace(arm, identity=arm_of(arm.resolved.delta(), {"seconds": float(budget.amount)}))
+        amount = budget.amount
+        if isinstance(amount, str):  # as many training FLOPs as that variant
+            other = self.arm(amount)
+            if other.steps is None:
+                raise UserError(
+                    f"budget.flops = '{amount}': its own budget is in seconds; expected a variant that counts"
+                )
+            amount = other.steps * other.flops_per_step
+        per_step = {"steps": 1.0, "bytes": arm.bytes_per_step, "flops": arm.flops_per_step}[budget.unit]
+        steps = max(1, round(amount / per_step))
+        return replace(arm, steps=steps, identity=arm_of(arm.resolved.delta(), {"steps": steps}))
+
+    def _setup(self, resolved: Resolved) -> Setup:
+        """Data of one tokenizer, corpus and padding are prepared once and shared by variants."""
+        data = [resolved.tokenizer.to_node(), resolved.corpus.to_node(), resolved.data.multiple]
+        key = repr([data, resolved.parts["objective"].to_node()])
+        if key not in self._setups:
+            self._setups[key] = Setup.prepare(self.registry, resolved, self.progress)
+        return replace(self._setups[key], resolved=resolved)
+
+    def _matched(self, variant: str, setup: Setup) -> tuple[Setup, str]:
+        """The setup with the size knob turned until its parameters are the baseline's."""
+        match = self.experiment.match
+        assert match is not None
+        knob = match.knob
+
+        def at(value: int) -> Setup:
+            return replace(setup, resolved=setup.resolved.with_value(knob, value))
+
+        found = solve(
+            lambda value: parameters(at(value).model(None, "meta")),
+            self._baseline_parameters(),
+            match.params,
+            where=f"match.params of variant '{variant}', turning {knob}",
+        )
+        return at(found.value), f"{knob} = {found.value}"
+
+    def _baseline_parameters(self) -> int:
+        """Parameters of the baseline under those overrides that fit it: an override may name a field of a part that
+        only other variants have, and still the sizes aim at the baseline that they would be compared with."""
+        if self._target is None:
+            fitting = Tree()
+            for path, value in self.overrides.leaves():
+                tried = Tree(dict(fitting.values), dict(fitting.origins))
+                try:
+                    tried.put(path, value, self.overrides.origin(path))
+                    resolve(self.experiment, self.experiment.baseline, tried, self.registry)
+                except UserError:
+                    continue
+                fitting.put(path, value, self.overrides.origin(path))
+            resolved = resolve(self.experiment, self.experiment.baseline, fitting, self.registry)
+            self._target = parameters(self._setup(resolved).model(None, "meta"))
+        return self._target
+
+
+_TRAINING = ("objective", "optimizer", "schedule", "adapter")

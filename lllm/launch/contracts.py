@@ -1,0 +1,28 @@
+"""Contract of a launcher: from the worker's command to the command that starts it on the machines at hand."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+from lllm.registry import Part, PartConfig
+
+__all__ = ["Launcher"]
+
+
+class Launcher(Part, ABC):
+    """Builds commands; the platform runs them."""
+
+    kind: ClassVar[str] = "launcher"
+
+    def __init__(self, config: PartConfig) -> None:
+        self.config = config
+
+    @abstractmethod
+    def command(self, python: str, arguments: Sequence[str], *, nproc: int, nnodes: int) -> list[str]:
+        """The command that runs `python -m arguments` in `nproc` processes on each of `nnodes` machines.
+
+        Raises:
+            UserError: it cannot start that many.
+        """

@@ -1,0 +1,172 @@
+"""What a command will do, decided and shown before any time is spent."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from lllm.config import Experiment
+from lllm.identity import code_fingerprint
+from lllm.launch.arms import Arm, Arms
+from lllm.launch.environment import environment, git_state
+from lllm.results.committed import load_records
+from lllm.results.compare import Expected
+from lllm.results.records import Record
+from lllm.results.run import run_path
+
+__all__ = ["Plan", "Planned", "expected", "make_plan"]
+
+Todo = Literal["train", "continue", "train anew", "finished", "failed", "running"]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run. todo: what will be done; why: what a user must know about it ('mixer/attention changed').
+    elsewhere: it is finished, but only its committed numbers are here."""
+
+    arm: Arm
+    seed: int
+    path: Path
+    todo: Todo
+    why: str = ""
+    elsewhere: bool = False
+
+    @property
+    def name(self) -> str:
+        """VARIANT/sSEED."""
+        return f"{self.arm.variant}/s{self.seed}"
+
+    @property
+    def pending(self) -> bool:
+        """Whether it will be trained."""
+        return self.todo in ("train", "continue", "train anew")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Runs in the order in which they will be trained. label: what --as calls them."""
+
+    experiment: Experiment
+    runs: tuple[Planned, ...]
+    results: Path
+    plugins: tuple[str, ...] = ()
+    label: str | None = None
+
+    @property
+    def pending(self) -> list[Planned]:
+        """Those that will be trained."""
+        return [run for run in self.runs if run.pending]
+
+    def info(self, run: Planned, steps: int, **execution: Any) -> dict[str, Any]:
+        """run.json of one of the runs. execution: what this machine adds to the settings that only say how."""
+        arm, resolved = run.arm, run.arm.resolved
+        _, parts = code_fingerprint(arm.used)
+        return {
+            "experiment": self.experiment.name,
+            "variant": arm.variant,
+            "baseline": arm.variant == self.experiment.baseline,
+            "name": self.label,
+            "arm": arm.identity,
+            "seed": run.seed,
+            "config": {
+                "semantic": resolved.semantic(),
+                "execution": {**resolved.execution(), "plugins": list(self.plugins), **execution},
+            },
+            "fingerprints": arm.fingerprints,
+            "parts": parts,
+            "steps": steps,
+            "budget": resolved.budget.model_dump(exclude_none=True),
+            "sizes": {
+                "parameters": arm.parameters,
+                "train_flops_per_byte": arm.flops_per_step / arm.bytes_per_step,
+                "bytes_per_step": arm.bytes_per_step,
+                "matched": arm.matched,
+            },
+            "kernels": {f"{e.kind}/{e.name}": e.cls.kernel for e in arm.used if hasattr(e.cls, "kernel")},
+            "git": git_state(),
+            "environment": environment(),
+            "argv": sys.argv[1:],
+        }
+
+
+def expected(arms: Arms, variants: Sequence[str], seeds: Sequence[int]) -> list[Expected]:
+    """What a table of these variants expects to find."""
+    experiment = arms.experiment
+    return [
+        Expected(
+            variant=arm.variant,
+            arm=arm.identity,
+            baseline=arm.variant == experiment.baseline,
+            decide=experiment.decide,
+            seeds=tuple(seeds),
+            fingerprints={k: v for k, v in arm.fingerprints.items() if k != "arm"},
+            config=arm.resolved.semantic(),
+        )
+        for arm in map(arms.arm, variants)
+    ]
+
+
+def make_plan(
+    arms: Arms,
+    variants: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    plugins: Sequence[str] = (),
+    label: str | None = None,
+    force: bool = False,
+    keep_stale: bool = False,
+) -> Plan:
+    """Decide every run: seeds in the outer order, so that an interrupted study has whole columns first."""
+    decided = [arms.arm(variant) for variant in variants]
+    results = Path(decided[0].resolved.run.results)
+    experiment = arms.experiment
+    known: dict[tuple[str, str, int], Record] = {}
+    for record in load_records(results, experiment.name):
+        if record.path is None or record.path.name == f"s{record.seed}":  # not one that was retired
+            known[record.variant, record.arm, record.seed] = record
+    runs = []
+    for seed in seeds:
+        for arm in decided:
+            path = run_path(results, experiment.name, arm.variant, arm.identity, seed)
+            run = Planned(arm, seed, path, "train")
+            found = known.get((arm.variant, arm.identity, seed))
+            runs.append(run if found is None else _after(run, found, force, keep_stale))
+    return Plan(experiment, tuple(runs), results, tuple(plugins), label)
+
+
+def _after(run: Planned, record: Record, force: bool, keep_stale: bool) -> Planned:
+    """What is to be done about a run of which something is there already."""
+    run = replace(run, elsewhere=record.path is None)
+    if record.state == "running":
+        return replace(run, todo="running", why=record.reason or "another process trains it")
+    changed = _changed(run.arm, record)
+    if changed and not keep_stale:
+        return replace(run, todo="train anew", why=f"stale: {changed}")
+    if force:
+        return replace(run, todo="train anew", why="--force")
+    if record.state == "finished":
+        return replace(run, todo="finished", why=f"kept although stale: {changed}" if changed else "")
+    if record.state == "failed":
+        return replace(run, todo="failed", why=f"{record.reason}; --force trains it anew")
+    return replace(run, todo="train" if record.state == "empty" else "continue")
+
+
+def _changed(arm: Arm, record: Record) -> str:
+    """What of the code or data of a recorded run is not as it is now, '' when nothing."""
+    now = arm.fingerprints
+    found = []
+    if record.fingerprint("code") != now["code"]:
+        _, parts = code_fingerprint(arm.used)
+        names = [name for name, part in parts.items() if _source(record.parts.get(name)) != _source(part)]
+        gone = [name for name in record.parts if name not in parts]
+        found += [f"{parts[name]['path']} changed" for name in names] + [f"{name} is no longer used" for name in gone]
+    if record.fingerprint("data") != now["data"]:
+        found.append("the data changed")
+    return ", ".join(found)
+
+
+def _source(part: Mapping[str, Any] | None) -> tuple[Any, Any] | None:
+    return None if part is None else (part.get("digest"), part.get("version"))

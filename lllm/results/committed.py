@@ -1,0 +1,122 @@
+"""results/EXPERIMENT/runs.jsonl: small, committed, enough to print every table and to train a row again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lllm.errors import UserError
+from lllm.results.files import dumps, parse_lines, read_metrics, write_bytes
+from lllm.results.index import index
+from lllm.results.records import INFO, Record
+
+__all__ = ["load_records", "read_committed", "write_committed"]
+
+FILE = "runs.jsonl"
+POINTS = 50  # a curve keeps at most so many
+_PART = ("digest", "version")  # of a part; its path is this machine's business
+_DIGITS = 6  # significant digits of a curve's values; the numbers themselves are kept in full
+
+
+def write_committed(root: Path, experiment: str, records: Iterable[Record]) -> Path:
+    """Write the finished ones of `records` to runs.jsonl, beside lines of runs that are not among them.
+
+    A line is replaced by a run of the same variant, arm and seed and never dropped, so that a clone without run
+    directories loses nothing. The same content gives the same bytes; a file that has them already is left alone.
+    """
+    path = root / experiment / FILE
+    known = {_key(record): record for record in read_committed(root, experiment)}
+    for record in sorted(records, key=lambda record: record.finished_at):  # what was trained anew comes last and stays
+        if record.state == "finished" and not _same(known.get(_key(record)), record):
+            known[_key(record)] = record
+    lines = [_line(known[key]) for key in sorted(known)]
+    data = "".join(f"{line}\n" for line in lines).encode()
+    if not path.is_file() or path.read_bytes() != data:
+        write_bytes(path, data)
+    return path
+
+
+def read_committed(root: Path, experiment: str) -> list[Record]:
+    """The runs of runs.jsonl, all finished; none when there is no such file.
+
+    Raises:
+        UserError: a line is damaged.
+    """
+    path = root / experiment / FILE
+    if not path.is_file():
+        return []
+    records = []
+    for number, line in enumerate(parse_lines(path, path.read_bytes()), start=1):
+        try:
+            records.append(
+                Record(
+                    experiment=experiment,
+                    variant=str(line["variant"]),
+                    arm=str(line["arm"]),
+                    seed=int(line["seed"]),
+                    state="finished",
+                    info={key: line.get(key) for key in INFO},
+                    result=dict(line["result"]),
+                    curves=dict(line.get("curves") or {}),
+                )
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path}, line {number}: not a run ({error}); the file is damaged") from None
+    return records
+
+
+def load_records(root: Path, experiment: str | None = None) -> list[Record]:
+    """Every run below `root`: its directory where there is one, its committed line where there is none."""
+    found = index(root, experiment)
+    here = {(record.experiment, *_key(record)) for record in found}
+    names = [experiment] if experiment else sorted(path.parent.name for path in root.glob(f"*/{FILE}"))
+    committed = [record for name in names for record in read_committed(root, name)]
+    return found + [record for record in committed if (record.experiment, *_key(record)) not in here]
+
+
+def _key(record: Record) -> tuple[str, str, int]:
+    return record.variant, record.arm, record.seed
+
+
+def _same(old: Record | None, new: Record) -> bool:
+    """Whether a line is there already: its curves need not be read again."""
+    facts = ("fingerprints", "name", "baseline")
+    return old is not None and old.result == new.result and all(old.info.get(f) == new.info.get(f) for f in facts)
+
+
+def _line(record: Record) -> str:
+    info = {key: record.info.get(key) for key in INFO}
+    parts = {name: {key: part.get(key) for key in _PART} for name, part in record.parts.items()}
+    curves = _curves(read_metrics(record.path / "metrics.jsonl")) if record.path else record.curves
+    line = {
+        "experiment": record.experiment,
+        "variant": record.variant,
+        **info,
+        "arm": record.arm,
+        "seed": record.seed,
+        "parts": parts,
+        "result": record.result,
+        "curves": curves,
+    }
+    return json.dumps(json.loads(dumps(line)), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def _curves(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """{"loss": [[step, value], ...], "bpb": ...}, each thinned."""
+    return {
+        field: thin([[record["step"], _round(record[field])] for record in metrics if record.get(field) is not None])
+        for field in ("loss", "bpb")
+    }
+
+
+def thin(points: Sequence[Any], most: int = POINTS) -> list[Any]:
+    """At most `most` of `points`, evenly spaced, the first and the last among them."""
+    if len(points) <= most:
+        return list(points)
+    return [points[round(i * (len(points) - 1) / (most - 1))] for i in range(most)]
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")

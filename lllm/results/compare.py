@@ -1,0 +1,221 @@
+"""The table of an experiment: one row per variant as the file defines it now, from runs that may share a row."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from lllm.results.committed import load_records, write_committed
+from lllm.results.grouping import FINGERPRINTS, Expected, differs, groups, is_current, stale
+from lllm.results.records import Record
+from lllm.results.verdict import NOT_JUDGED, Verdict, apart, judge
+
+__all__ = ["Comparison", "Expected", "Row", "compare", "publish", "tabulate"]
+
+NUMBERS = (
+    "bpb_text",
+    "nats_per_byte",
+    "parameters",
+    "train_flops_per_byte",
+    "train_flops",
+    "train_bytes",
+    "seconds",
+    "bytes_per_second",
+    "generation_bytes_per_second",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row. Numbers are means over `seeds`, None where no run has one.
+
+    note: what sets the row apart from its variant as defined now, '' for that variant itself;
+    unfinished: seed -> state ('not run', 'running', 'failed: loss is NaN') of those without a finished run;
+    sd: standard deviation of bpb over seeds (n - 1 in the denominator); values: seed -> what the experiment decides by;
+    delta: mean of the differences of `values` from the baseline's, over the seeds that both have;
+    shared_timing: the machine was shared with other runs while one of these was timed.
+    """
+
+    variant: str
+    arm: str
+    note: str = ""
+    baseline: bool = False
+    stale: bool = False
+    seeds: tuple[int, ...] = ()
+    unfinished: Mapping[int, str] = field(default_factory=dict)
+    kind: str = ""
+    bpb: float | None = None
+    sd: float | None = None
+    values: Mapping[int, float] = field(default_factory=dict)
+    numbers: Mapping[str, float | None] = field(default_factory=dict)
+    delta: float | None = None
+    verdict: Verdict = NOT_JUDGED
+    untuned: bool = True
+    shared_timing: bool = False
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    runs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rows in the file's order, each followed by its stale ones; then, with `all_runs`, the arms that are not in it.
+
+    hidden: finished runs of other arms that are not shown.
+    """
+
+    experiment: str
+    decide: str
+    rows: tuple[Row, ...]
+    hidden: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def compare(root: Path, experiment: str, rows: Sequence[Expected], all_runs: bool = False) -> Comparison:
+    """The comparison of the runs below `root` with what the experiment file expects now."""
+    return tabulate(load_records(root, experiment), experiment, rows, all_runs)
+
+
+def tabulate(
+    records: Sequence[Record], experiment: str, rows: Sequence[Expected], all_runs: bool = False
+) -> Comparison:
+    """`compare` of records at hand: those of one experiment."""
+    by_arm: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        by_arm[record.variant, record.arm].append(record)
+    wanted = {(expected.variant, expected.arm) for expected in rows}
+    decide = next((e.decide for e in rows if e.baseline), "bpb")
+    asked = tuple(sorted({record.seed for key in wanted for record in by_arm.get(key, [])}))
+    table: list[Row] = []
+    current: dict[str, Record] = {}
+    for expected in rows:
+        made, stands_for_it = _variant_rows(by_arm.get((expected.variant, expected.arm), []), expected, asked)
+        table += made
+        if stands_for_it:
+            current[expected.variant] = stands_for_it
+    others = {key: group for key, group in by_arm.items() if key not in wanted}
+    if all_runs:
+        table += _other_rows(others, rows, current, decide)
+    hidden = 0 if all_runs else sum(record.state == "finished" for group in others.values() for record in group)
+    return Comparison(experiment, decide, _judged(table), hidden)
+
+
+def publish(
+    root: Path, experiment: str, rows: Sequence[Expected], records: Sequence[Record] | None = None
+) -> Path | None:
+    """Write runs.jsonl and table.md, and return the table's path, None when there is nothing to write.
+
+    The table has the rows of the file; committed are the runs that they average, and those that `--as` named.
+
+    Raises:
+        UserError: the directory cannot be written.
+    """
+    from lllm.results.table import write_markdown
+
+    found = load_records(root, experiment) if records is None else records
+    comparison = tabulate(found, experiment, rows)
+    used = {name for row in comparison.rows for name in row.runs}
+    kept = [record for record in found if record.name in used or (record.label and record.state == "finished")]
+    if not kept:
+        return None
+    write_committed(root, experiment, kept)
+    return write_markdown(root, comparison)
+
+
+def _variant_rows(
+    records: Sequence[Record], expected: Expected, asked: tuple[int, ...]
+) -> tuple[list[Row], Record | None]:
+    """The row of a variant, complete or not, then one per stale group; and a record that stands for the first."""
+    finished = groups(record for record in records if record.state == "finished")
+    fresh = next((group for group in finished if is_current(group, expected)), [])
+    first = fresh[0] if fresh else None
+    done = {record.seed for record in fresh}
+    row = replace(
+        _row(fresh, expected.variant, expected.arm, expected.decide),
+        baseline=expected.baseline,
+        unfinished=_unfinished(records, [seed for seed in expected.seeds or asked if seed not in done]),
+    )
+    made = [row]
+    for group in finished:
+        if group is not fresh:
+            old = _row(group, expected.variant, expected.arm, expected.decide)
+            made.append(replace(old, stale=True, note=stale(group[0], first, expected)))
+    return made, first
+
+
+def _unfinished(records: Sequence[Record], missing: Sequence[int]) -> dict[int, str]:
+    """seed -> in which state it is and why. A directory moved aside is named after the one in use, and gives way."""
+    state = {
+        record.seed: f"{record.state}: {record.reason}" if record.reason else str(record.state)
+        for record in sorted(records, key=lambda record: record.name, reverse=True)
+        if record.state not in ("finished", "empty")
+    }
+    return {seed: state.get(seed, "not run") for seed in missing}
+
+
+def _other_rows(
+    others: Mapping[tuple[str, str], Sequence[Record]],
+    rows: Sequence[Expected],
+    current: Mapping[str, Record],
+    decide: str,
+) -> list[Row]:
+    """Arms that the file does not define now, labelled by what differs, in the order of their variants."""
+    defined = {expected.variant: (place, expected) for place, expected in enumerate(rows)}
+    made = []
+    for (variant, arm), records in others.items():
+        place, expected = defined.get(variant, (len(rows), None))
+        for group in groups(record for record in records if record.state == "finished"):
+            note = differs(group[0], expected, current.get(variant))
+            made.append((place, variant, note, arm, _row(group, variant, arm, decide)))
+    return [replace(row, note=note) for _, _, note, _, row in sorted(made, key=lambda item: item[:4])]
+
+
+def _row(group: Sequence[Record], variant: str, arm: str, decide: str) -> Row:
+    """The means of records that may be averaged."""
+    if not group:
+        return Row(variant, arm)
+    results = [record.result or {} for record in group]
+    bpb = _numbers(results, "bpb")
+    values = {r.seed: v for r in group for v in _numbers([r.result or {}], decide)}
+    return Row(
+        variant,
+        arm,
+        seeds=tuple(record.seed for record in group),
+        kind=str(results[0].get("kind") or ""),
+        bpb=_mean(bpb),
+        sd=statistics.stdev(bpb) if len(bpb) > 1 else None,
+        values=values,
+        numbers={name: _mean(_numbers(results, name)) for name in NUMBERS},
+        untuned=any(result.get("untuned", True) for result in results),
+        shared_timing=any(result.get("shared_timing") for result in results),
+        fingerprints={name: group[0].fingerprint(name) for name in FINGERPRINTS},
+        runs=tuple(record.name for record in group),
+    )
+
+
+def _judged(table: Sequence[Row]) -> tuple[Row, ...]:
+    baseline = next((row for row in table if row.baseline), None)
+    judged = []
+    for row in table:
+        delta = None
+        if baseline and row is not baseline and not row.stale and not apart(row, baseline):
+            paired = row.values.keys() & baseline.values.keys()
+            delta = _mean([row.values[seed] - baseline.values[seed] for seed in sorted(paired)])
+        judged.append(replace(row, delta=delta, verdict=judge(row, baseline)))
+    return tuple(judged)
+
+
+def _numbers(results: Iterable[Mapping[str, Any]], name: str) -> list[float]:
+    """The numbers called `name`, of the results that have one."""
+    found = (result.get(name) for result in results)
+    return [float(value) for value in found if isinstance(value, int | float) and not isinstance(value, bool)]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return statistics.fmean(values) if values else None

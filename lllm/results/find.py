@@ -1,0 +1,58 @@
+"""A run from what a user typed: its directory, or any unambiguous part of its name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from lllm.errors import UserError, nearest
+from lllm.results.committed import load_records
+from lllm.results.records import Record
+from lllm.results.run import Run
+
+__all__ = ["find_run"]
+
+_LISTED = 12
+
+
+def find_run(root: Path, text: str) -> Run:
+    """The run that `text` means: a directory; what `--as` called it; or part of EXPERIMENT/VARIANT/ARM8/sSEED.
+
+    Whole components win over parts of them, and need not be neighbours: 'local_ar/s1' is seed 1 of local_ar, not of
+    local_ar_long.
+
+    Raises:
+        UserError: no run, or several, are meant.
+    """
+    if os.path.isfile(os.path.join(text, "run.json")):
+        return Run(text)
+    records = load_records(root)
+    wanted = text.strip("/").removeprefix(f"{root}/")
+    found = (
+        [record for record in records if wanted and wanted in (record.name, record.label)]
+        or [record for record in records if wanted and _has_components(record.name, wanted)]
+        or [record for record in records if wanted and wanted in record.name]
+    )
+    if not found:
+        raise UserError(f"run '{text}': there is none below {root}{nearest(wanted, _words(records))}")
+    if len(found) > 1:
+        names = ", ".join(record.name for record in found[:_LISTED]) + (", ..." if len(found) > _LISTED else "")
+        raise UserError(f"run '{text}': {len(found)} runs are meant; expected more of the name of one of {names}")
+    if found[0].path is None:
+        raise UserError(
+            f"run '{text}': {found[0].name} is known from runs.jsonl alone; "
+            "expected a run whose directory is here: train it first"
+        )
+    return Run(found[0].path)
+
+
+def _has_components(name: str, wanted: str) -> bool:
+    """Whether the components of `wanted` are among those of `name`, in that order."""
+    components = iter(name.split("/"))
+    return all(component in components for component in wanted.split("/"))
+
+
+def _words(records: list[Record]) -> set[str]:
+    """What could have been typed: names, labels, and the shorter forms that differ from them."""
+    names = {record.name for record in records} | {record.label for record in records if record.label}
+    return names | {record.variant for record in records} | {f"{r.experiment}/{r.variant}" for r in records}

@@ -1,0 +1,103 @@
+"""Which runs may share a row: those of one arm, one code, one data, one evaluator, one kind of likelihood."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lllm.results.records import Record, differences
+
+__all__ = ["FINGERPRINTS", "Expected", "differs", "groups", "is_current", "stale"]
+
+FINGERPRINTS = ("code", "data", "evaluator")
+_SHOWN = 3  # differences that fit in a table's cell
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the experiment file says of a variant now. What is left empty is not known, and is not checked.
+
+    arm: 32 hexadecimal digits; seeds: those it asks for; fingerprints: of code, data and evaluator as they are now;
+    config: its resolved semantic config, from which the labels of other arms are computed.
+    """
+
+    variant: str
+    arm: str
+    baseline: bool = False
+    decide: str = "bpb"
+    seeds: tuple[int, ...] = ()
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+def groups(records: Iterable[Record]) -> list[list[Record]]:
+    """Records of one arm, split into those that may be averaged; the group with the newest result comes first."""
+    split: dict[tuple[str, ...], list[Record]] = defaultdict(list)
+    for record in records:
+        kind = str((record.result or {}).get("kind") or "")
+        split[*map(record.fingerprint, FINGERPRINTS), kind].append(record)
+    newest = {key: max(r.finished_at for r in group) for key, group in split.items()}
+    return [_one_per_seed(split[key]) for key in sorted(split, key=lambda key: (-newest[key], -len(split[key]), key))]
+
+
+def is_current(group: Sequence[Record], expected: Expected) -> bool:
+    """Whether the group's runs were made by code, data and evaluator as they are now, as far as those are known."""
+    known = {name: value for name, value in expected.fingerprints.items() if name in FINGERPRINTS and value}
+    return all(group[0].fingerprint(name) == value for name, value in known.items())
+
+
+def stale(record: Record, current: Record | None, expected: Expected) -> str:
+    """Why `record` may not join the row of its variant: 'stale: mixer/attention changed'."""
+    now = dict(expected.fingerprints) or {name: current.fingerprint(name) if current else "" for name in FINGERPRINTS}
+    changed = [name for name in FINGERPRINTS if now.get(name) and now[name] != record.fingerprint(name)]
+    parts = _changed_parts(record, current) if current and "code" in changed else []
+    what = [_few(parts) if name == "code" and parts else name for name in changed]
+    return f"stale: {' and '.join(what)} changed" if what else "stale: another kind of likelihood"
+
+
+def differs(record: Record, expected: Expected | None, current: Record | None) -> str:
+    """How the arm of `record` differs from its variant as defined now: 'differs: train.lr=0.001'."""
+    reference = (expected.config if expected else None) or (current.config if current else None)
+    if not reference:
+        what = f"another arm, {record.arm[:8]}" if expected else "not a variant now"
+    else:
+        found = _telling(differences(reference, record.config))
+        what = "differs: " + _few([_assignment(entry) for entry in found]) if found else f"arm {record.arm[:8]}"
+    return f"{record.label} ({what})" if record.label else what
+
+
+def _one_per_seed(group: Sequence[Record]) -> list[Record]:
+    """The newest run of each seed: one that was trained anew stands beside the directory that was kept."""
+    newest = {record.seed: record for record in sorted(group, key=lambda r: (r.finished_at, r.name))}
+    return [newest[seed] for seed in sorted(newest)]
+
+
+def _changed_parts(record: Record, current: Record) -> list[str]:
+    def digest(of: Record, name: str) -> Any:
+        return of.parts.get(name, {}).get("digest")
+
+    names = sorted(record.parts.keys() | current.parts.keys())
+    return [name for name in names if digest(record, name) != digest(current, name)]
+
+
+def _telling(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Without the seed, and without the fields below a node that uses another part: that part's name says it."""
+    nodes = tuple(str(entry["path"]).removesuffix("use") for entry in found if str(entry["path"]).endswith(".use"))
+    return [
+        entry
+        for entry in found
+        if entry["path"] != "seed" and (str(entry["path"]).endswith(".use") or not str(entry["path"]).startswith(nodes))
+    ]
+
+
+def _assignment(entry: Mapping[str, Any]) -> str:
+    """As it would be typed on the command line: model.head.use is written model.head."""
+    path = str(entry["path"]).removesuffix(".use")
+    return f"{path}={entry['b']}" if "b" in entry else f"no {path}"
+
+
+def _few(items: Sequence[str]) -> str:
+    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return ", ".join(items[:_SHOWN]) + more

@@ -1,0 +1,82 @@
+"""A run as the tables see it: plain values, whether they came from its directory or from a committed line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lllm.results.state import State
+
+__all__ = ["INFO", "Record", "differences", "flatten"]
+
+# what is kept of run.json: no paths of a machine, nothing that only one machine knows
+INFO = ("name", "baseline", "arm", "seed", "config", "fingerprints", "parts", "steps", "budget", "sizes")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run. `info` has the keys of `INFO`, its config the semantic half only. `path` is None when the run is known
+    from runs.jsonl alone. `finished_at` is the time of result.json, 0 when unknown."""
+
+    experiment: str
+    variant: str
+    arm: str
+    seed: int
+    state: State
+    info: Mapping[str, Any]
+    result: Mapping[str, Any] | None = None
+    reason: str = ""
+    path: Path | None = None
+    finished_at: float = 0.0
+    curves: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """EXPERIMENT/VARIANT/ARM8/sSEED, or the directory's own last part when it was retired."""
+        place = self.path.name if self.path else f"s{self.seed}"
+        return f"{self.experiment}/{self.variant}/{self.arm[:8]}/{place}"
+
+    @property
+    def label(self) -> str:
+        """What `--as` called it, or ''."""
+        return str(self.info.get("name") or "")
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        config: Mapping[str, Any] = self.info.get("config") or {}
+        return config
+
+    @property
+    def parts(self) -> Mapping[str, Mapping[str, Any]]:
+        parts: Mapping[str, Mapping[str, Any]] = self.info.get("parts") or {}
+        return parts
+
+    def fingerprint(self, name: str) -> str:
+        """The fingerprint of 'code', 'data' or 'evaluator', '' when unknown."""
+        return str((self.info.get("fingerprints") or {}).get(name) or "")
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested mapping as dotted path -> leaf; lists are leaves, and so are empty mappings."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{path}.")
+        else:
+            flat[path] = value
+    return flat
+
+
+def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Dotted paths at which two trees differ, as {"path", "a", "b"}; the side that lacks the path lacks the key."""
+    flat_a, flat_b = flatten(a), flatten(b)
+    found = []
+    for path in sorted(flat_a.keys() | flat_b.keys()):
+        entry = {"path": path}
+        entry |= {side: flat[path] for side, flat in (("a", flat_a), ("b", flat_b)) if path in flat}
+        if "a" not in entry or "b" not in entry or entry["a"] != entry["b"]:
+            found.append(entry)
+    return found

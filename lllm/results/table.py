@@ -1,0 +1,180 @@
+"""A comparison as a table: in colours on a terminal, aligned text in a pipe, markdown in a file."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lllm.results.compare import Comparison, Row
+from lllm.results.files import write_bytes
+
+__all__ = ["aligned", "duration", "footnotes", "markdown", "show", "si", "text", "write_markdown"]
+
+ABSENT = "-"
+_PREFIXES = ("", "k", "M", "G", "T", "P", "E")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its header, what it shows of a row, and the side to which it is aligned."""
+
+    header: str
+    cell: Callable[[Row], str]
+    right: bool = True
+
+
+def show(comparison: Comparison) -> None:
+    """Print it on stdout, as fits what stdout is."""
+    if not sys.stdout.isatty():
+        print(text(comparison))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    console.print(_rich(comparison))
+    for note in footnotes(comparison):
+        console.print(Text(note, style="dim"))
+
+
+def text(comparison: Comparison) -> str:
+    """Plain, aligned lines."""
+    columns = _columns(comparison)
+    rows = [[column.cell(row) for column in columns] for row in comparison.rows]
+    right = [i for i, column in enumerate(columns) if column.right]
+    table = aligned([column.header for column in columns], rows, right)
+    return "\n".join([comparison.experiment, table, *footnotes(comparison)])
+
+
+def markdown(comparison: Comparison) -> str:
+    """A page for results/EXPERIMENT/table.md; the same runs give the same page."""
+    columns = _columns(comparison)
+    lines = [[column.header for column in columns], ["---:" if column.right else ":---" for column in columns]]
+    lines += [[column.cell(row) for column in columns] for row in comparison.rows]
+    table = ["| " + " | ".join(cell.strip().replace("|", "\\|") for cell in line) + " |" for line in lines]
+    notes = [f"- {note.replace('*', chr(92) + '*')}" for note in footnotes(comparison)]
+    made = f"Written by `lllm compare {comparison.experiment}`."
+    return "\n".join([f"# {comparison.experiment}", "", *table, "", *notes, "", made, ""])
+
+
+def write_markdown(root: Path, comparison: Comparison) -> Path:
+    """Write the page below `root` unless it is there already, and return its path."""
+    path = root / comparison.experiment / "table.md"
+    data = markdown(comparison).encode()
+    if not path.is_file() or path.read_bytes() != data:
+        write_bytes(path, data)
+    return path
+
+
+def footnotes(comparison: Comparison) -> list[str]:
+    """What must be said below the table."""
+    rows = comparison.rows
+    notes = []
+    if any(row.delta is not None for row in rows):
+        notes.append(f"Δ: mean difference from the baseline's {comparison.decide} over the seeds that both have.")
+    if any(row.runs for row in rows):
+        tuned = [row.variant for row in rows if row.runs and not row.untuned]
+        notes.append(f"Tuned: {', '.join(tuned)}; the others are untuned." if tuned else "Untuned: no row was tuned.")
+    if any(row.shared_timing for row in rows):
+        notes.append("*: timed while other runs shared the machine.")
+    for row in rows:
+        by_state: dict[str, list[str]] = {}
+        for seed, state in row.unfinished.items():
+            by_state.setdefault(state, []).append(str(seed))
+        for state, seeds in by_state.items():
+            notes.append(f"{row.variant}, seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}: {state}.")
+    if comparison.hidden:
+        notes.append(f"{comparison.hidden} finished runs of other arms (overrides, budgets, trials): --all shows them.")
+    return notes
+
+
+def aligned(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """Lines of cells padded to the width of their column."""
+    widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
+    sides = [str.rjust if i in right else str.ljust for i in range(len(headers))]
+    lines = (
+        "  ".join(pad(cell, width) for pad, cell, width in zip(sides, row, widths, strict=True))
+        for row in [headers, *rows]
+    )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def si(value: float | None) -> str:
+    """Three digits and a prefix: '1.31 M', '45.1 k', '812'."""
+    if value is None or not math.isfinite(value):
+        return ABSENT
+    value = float(f"{value:.3g}")
+    power = min(max(int(math.log10(abs(value)) // 3), 0), len(_PREFIXES) - 1) if value else 0
+    digits = f"{value / 1000**power:#.3g}".rstrip(".")
+    return f"{digits} {_PREFIXES[power]}".rstrip() if value else "0"
+
+
+def duration(seconds: float | None) -> str:
+    """'38.2 s', '12.3 min', '3.1 h'."""
+    if seconds is None:
+        return ABSENT
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _columns(comparison: Comparison) -> list[Column]:
+    """Those that say something: a column without any number is left out, bpb excepted."""
+    rate, speed = "train_flops_per_byte", "generation_bytes_per_second"
+    unmarked = " " if any(row.shared_timing for row in comparison.rows) else ""  # keeps the digits in line
+
+    def timed(cell: str, row: Row) -> str:
+        return cell + ("*" if row.shared_timing and cell != ABSENT else unmarked)
+
+    columns = [
+        Column("variant", lambda row: f"{row.variant} ({row.note})" if row.note else row.variant, right=False),
+        Column("seeds", _seeds),
+        Column("bpb", lambda row: _fixed(row.bpb)),
+        Column("sd", lambda row: _fixed(row.sd)),
+        Column("kind", lambda row: row.kind or ABSENT, right=False),
+        Column(f"Δ {comparison.decide}", lambda row: _delta(row, comparison.decide)),
+        Column("parameters", lambda row: si(row.numbers.get("parameters"))),
+        Column("FLOPs/byte", lambda row: si(row.numbers.get(rate))),
+        Column("time", lambda row: timed(duration(row.numbers.get("seconds")), row)),
+        Column("bytes/s", lambda row: timed(si(row.numbers.get("bytes_per_second")), row)),
+        Column("generates/s", lambda row: timed(si(row.numbers.get(speed)), row)),
+        Column("verdict", lambda row: row.verdict.text, right=False),
+    ]
+    return [
+        c
+        for c in columns
+        if c.header == "bpb" or any(c.cell(row).strip() not in (ABSENT, "") for row in comparison.rows)
+    ]
+
+
+def _rich(comparison: Comparison) -> object:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=comparison.experiment, title_justify="left")
+    columns = _columns(comparison)
+    for column in columns:
+        table.add_column(column.header, justify="right" if column.right else "left", no_wrap=column.right)
+    for row in comparison.rows:
+        style = "dim" if row.stale or not row.runs else "bold" if row.baseline else ""
+        table.add_row(*(Text(column.cell(row)) for column in columns), style=style)
+    return table
+
+
+def _seeds(row: Row) -> str:
+    missing = f" ({len(row.unfinished)} missing)" if row.unfinished else ""
+    return f"{len(row.seeds) or ABSENT}{missing}"
+
+
+def _fixed(value: float | None) -> str:
+    return ABSENT if value is None else f"{value:.4f}"
+
+
+def _delta(row: Row, decide: str) -> str:
+    if row.delta is None:
+        return "" if row.baseline else ABSENT
+    return f"{row.delta:+.4f}" if "bpb" in decide else f"{row.delta:+.4g}"

@@ -1,0 +1,113 @@
+"""From a resolved configuration to the objects of a run: tokenizer, data, composition, training parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lllm.config import Resolved
+from lllm.data import Corpus, Dataset, Tokenizer, prepare
+from lllm.data.batches import Batch, TrainBatches, valid_batches
+from lllm.errors import UserError
+from lllm.model import Composition, LatentModel, compose
+from lllm.registry import PartSpec, Registry
+
+__all__ = ["Setup", "made"]
+
+
+def made(spec: PartSpec) -> Any:
+    """The part that a spec names, for kinds that are built from their config alone."""
+    return spec.entry.cls(spec.config)  # type: ignore[call-arg]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Data in place, and what can be built from it."""
+
+    registry: Registry
+    resolved: Resolved
+    tokenizer: Tokenizer
+    dataset: Dataset
+
+    @staticmethod
+    def prepare(
+        registry: Registry, resolved: Resolved, progress: Callable[[str, int], None] = lambda split, done: None
+    ) -> Setup:
+        """Prepare the data, or find them prepared.
+
+        Raises:
+            UserError: the corpus cannot be read, or prepared data are damaged.
+        """
+        tokenizer: Tokenizer = made(resolved.tokenizer)
+        corpus: Corpus = made(resolved.corpus)
+        node = {**resolved.tokenizer.to_node(), "version": resolved.tokenizer.version}
+        dataset = prepare(corpus, tokenizer, node, multiple=resolved.data.multiple, progress=progress)
+        setup = Setup(registry, resolved, tokenizer, dataset)
+        for column in made(resolved.parts["objective"]).columns:
+            if column not in setup.batches(0).rows.names:
+                raise UserError(
+                    f"train.objective '{resolved.parts['objective'].name}': reads the column '{column}', which corpus "
+                    f"'{resolved.corpus.name}' does not have"
+                )
+        return setup
+
+    @cached_property
+    def bytes_per_token(self) -> Tensor:
+        """Raw bytes of each id [V]."""
+        return torch.from_numpy(np.asarray(self.tokenizer.bytes_per_token, dtype=np.int64))
+
+    @property
+    def documents(self) -> int:
+        """Validation documents."""
+        return sum(len(shard.sizes) for shard in self.dataset.valid)
+
+    @property
+    def composition(self) -> Composition:
+        """The model's parts and sizes."""
+        return self.resolved.composition(self.tokenizer.vocab, self.tokenizer.illegal)
+
+    def model(self, seed: int | None = 0, device: str = "cpu") -> LatentModel:
+        """The model; device "meta" allocates nothing. Raises UserError on parts that do not fit."""
+        return compose(self.registry, self.composition, seed=seed, device=device)
+
+    def batches(self, seed: int) -> TrainBatches:
+        """The run's batches, which depend on the data, the seed and the batch's size, never on the model."""
+        data = self.resolved.data
+        return TrainBatches(
+            self.dataset.train,
+            context=data.context,
+            size=self.resolved.train.batch,
+            multiple=data.multiple,
+            pad=self.tokenizer.pad,
+            seed=seed,
+        )
+
+    def valid(self) -> Iterator[Batch]:
+        """Validation batches in document order."""
+        return valid_batches(
+            self.dataset.valid,
+            context=self.resolved.data.context,
+            size=self.resolved.train.batch,
+            pad=self.tokenizer.pad,
+            max_bytes=self.resolved.eval.bytes,
+        )
+
+    def document_hashes(self) -> Any:
+        """blake2b-128 of every validation document [documents, 16]."""
+        return np.concatenate([np.asarray(shard.hashes) for shard in self.dataset.valid])
+
+    def document_starts(self, count: int, length: int) -> list[bytes]:
+        """The first `length` bytes of up to `count` validation documents, as prompts for samples."""
+        found: list[bytes] = []
+        for shard in self.dataset.valid:
+            for begin, end in zip(shard.offsets[:-1], shard.offsets[1:], strict=True):
+                if len(found) == count:
+                    return found
+                found.append(self.tokenizer.decode(shard.tokens[begin : min(end, begin + length)]))
+        return found

@@ -1,0 +1,48 @@
+"""python -m lllm.train.worker RUN_DIRECTORY: one process of one run, started by a launcher.
+
+Exit codes: 0 finished, 1 failed (its reason is in status.json), 2 bad input, 130 stopped with its state saved.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from lllm.config import restore
+from lllm.errors import EXIT_CODE, UserError
+from lllm.registry import load_registry
+from lllm.results.ownership import Owned
+from lllm.results.run import Run
+from lllm.train.interrupt import stop_on_signal
+from lllm.train.job import train
+from lllm.train.trainer import Failed, Interrupted
+from lllm.train.world import joined
+
+__all__ = ["main"]
+
+FAILED, INTERRUPTED = 1, 130
+
+
+def main(path: str) -> int:
+    """Train the run whose run.json is in `path`."""
+    try:
+        info = Run(path).info
+        execution = dict(info["config"]["execution"])
+        registry = load_registry(execution.pop("plugins", []))
+        execution.pop("shared_timing", None)
+        resolved = restore(info["experiment"], info["variant"], info["config"]["semantic"], execution, registry)
+        with stop_on_signal() as stop, joined(resolved.run.device) as world:
+            train(Path(path), info, resolved, registry, world=world, stop=stop)
+    except (UserError, Owned) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_CODE
+    except Failed as failure:
+        print(f"error: {failure}", file=sys.stderr)
+        return FAILED
+    except (Interrupted, KeyboardInterrupt):
+        return INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

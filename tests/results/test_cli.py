@@ -1,0 +1,132 @@
+"""compare, diff and list runs as a user meets them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from lllm.cli import runs
+from lllm.cli.compare import compare
+from lllm.cli.diff import diff
+from lllm.cli.runs import list_runs
+from lllm.errors import UserError
+from lllm.results import committed
+from lllm.results.compare import Expected
+from tests.results.conftest import MakeRun, arm
+
+
+@pytest.fixture
+def call(root: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run a verb on `root`; the experiment 'study' has two variants."""
+    expected = ModuleType("lllm.launch.expected")
+    rows = [Expected("flat", arm("flat"), True), Expected("small", arm("small"))]
+    expected.expected_rows = lambda name, plugins: rows  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "lllm.launch.expected", expected)
+    app = typer.Typer()
+    app.command("compare")(compare)
+    app.command("diff")(diff)
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(app, [*arguments, "--results", str(root)])
+
+    return run
+
+
+def test_compare_prints_and_writes(make_run: MakeRun, root: Path, call: Any) -> None:
+    make_run("flat", 0)
+    make_run("small", 0, 2.25)
+    make_run("small", 0, 2.0, identity=arm("other"))
+    done = call("compare", "study")
+    assert done.exit_code == 0
+    assert "-0.2500" in done.stdout
+    assert f"written: {root / 'study' / 'table.md'}" in done.stdout
+    assert len((root / "study" / "runs.jsonl").read_text().splitlines()) == 2
+    page = (root / "study" / "table.md").read_text()
+    assert f"small (arm {arm('other')[:8]})" in call("compare", "study", "--all").stdout
+    assert (root / "study" / "table.md").read_text() == page  # whatever is shown, the page has the file's rows
+    (shown,) = json.loads(call("compare", "experiments/study.yaml", "--json").stdout)
+    assert [row["bpb"] for row in shown["rows"]] == [2.5, 2.25]
+
+
+def test_compare_without_runs_writes_nothing(root: Path, call: Any) -> None:
+    done = call("compare", "study")
+    assert done.exit_code == 0
+    assert "no verdict: no finished run" in done.stdout
+    assert not root.exists()
+
+
+def test_a_folder_that_cannot_be_written_still_shows_the_table(
+    make_run: MakeRun, call: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run("flat", 0)
+
+    def refuse(path: Path, data: bytes) -> None:
+        raise UserError(f"{path}: cannot be written")
+
+    monkeypatch.setattr(committed, "write_bytes", refuse)
+    done = call("compare", "study")
+    assert done.exit_code == 0
+    assert "2.5000" in done.stdout
+    assert "not written" in done.stderr
+
+
+def test_diff_prints_what_differs(make_run: MakeRun, call: Any) -> None:
+    make_run("flat", 0)
+    make_run("flat", 1, 2.25)
+    done = call("diff", "flat/s0", "flat/s1", "--docs", "--curves")
+    assert done.exit_code == 0
+    for said in (
+        "seed  0  1",
+        "bpb   2.5  2.25",
+        "b is better on 3, worse on 0",
+        "they part at step 1",
+        "loss at step 4",
+    ):
+        assert " ".join(said.split()) in " ".join(done.stdout.split())
+    found = json.loads(call("diff", "flat/s0", "flat/s1", "--json").stdout)
+    assert set(found["sections"]) == {"run", "result"}
+    same = call("diff", "flat/s0", "flat/s0", "--curves")
+    assert "nothing differs" in same.stdout
+    assert "bit for bit the same" in same.stdout
+    assert isinstance(call("diff", "flat", "flat/s1").exception, UserError)
+
+
+def test_list_runs(
+    make_run: MakeRun, root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list_runs(root=root)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "no runs below" in captured.err
+    run = make_run("flat", 0, name="mine")
+    make_run("small", 0, bpb=None)
+    list_runs(root=root)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == [run.name, "finished", "2.5000", "mine"]
+    assert lines[2].split()[1] == "empty"
+    list_runs(as_json=True, root=root)
+    first = json.loads(capsys.readouterr().out)[0]
+    assert (first["run"], first["bpb"], first["config.train.lr"]) == (run.name, 2.5, 0.002)
+    monkeypatch.setattr(runs, "_LONG", 1)
+    list_runs(root=root)
+    assert capsys.readouterr().out.splitlines() == lines
+
+
+def test_nothing_here_imports_torch() -> None:
+    code = """
+import importlib, pkgutil, sys
+import lllm.results, lllm.cli.compare, lllm.cli.diff, lllm.cli.runs
+for module in pkgutil.iter_modules(lllm.results.__path__):
+    importlib.import_module(f"lllm.results.{module.name}")
+print(sorted({"torch", "numpy", "scipy"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,196 @@
+"""What may stand in one row, and what a row may say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lllm.results.compare import Comparison, Expected, Row, compare, publish
+from lllm.results.files import write_json
+from lllm.results.run import retire
+from tests.results.conftest import CONFIG, FINGERPRINTS, PARTS, MakeRun, arm
+
+ROWS = [Expected("flat", arm("flat"), True), Expected("small", arm("small"))]
+
+
+def row(comparison: Comparison, variant: str, note: str = "") -> Row:
+    (found,) = [r for r in comparison.rows if r.variant == variant and r.note.startswith(note)]
+    return found
+
+
+def test_means_spread_and_paired_delta(make_run: MakeRun, root: Path) -> None:
+    for seed, bpb in enumerate((2.5, 2.6, 2.7)):
+        make_run("flat", seed, bpb, baseline=True)
+    for seed, bpb in enumerate((2.4, 2.5)):
+        make_run("small", seed, bpb)
+    table = compare(root, "study", ROWS)
+    flat, small = table.rows
+    assert (flat.bpb, flat.sd, flat.seeds) == (pytest.approx(2.6), pytest.approx(0.1), (0, 1, 2))
+    assert flat.verdict.text == "baseline"
+    assert flat.delta is None
+    assert small.delta == pytest.approx(-0.1)  # over seeds 0 and 1, not against the mean of three
+    assert small.unfinished == {2: "not run"}
+    assert small.verdict.text == "no verdict: intervals are not computed yet"
+    assert not any(r.verdict.decided for r in table.rows)
+    assert flat.numbers["parameters"] == 1_310_000
+
+
+def test_one_seed_gives_no_verdict(make_run: MakeRun, root: Path) -> None:
+    make_run("flat", 0, 2.5)
+    make_run("small", 0, 1.0)
+    small = row(compare(root, "study", ROWS), "small")
+    assert small.verdict.text == "no verdict: one seed"
+    assert small.sd is None
+    assert small.untuned
+
+
+def test_seeds_without_a_partner_give_no_verdict(make_run: MakeRun, root: Path) -> None:
+    for seed in (0, 1):
+        make_run("flat", seed)
+        make_run("small", seed + 2)
+    small = row(compare(root, "study", ROWS), "small")
+    assert small.delta is None
+    assert small.verdict.text == "no verdict: no seed in common"
+
+
+@pytest.mark.parametrize("name", ["code", "data", "evaluator"])
+def test_no_row_mixes_fingerprints(make_run: MakeRun, root: Path, name: str) -> None:
+    changed = {"fingerprints": {**FINGERPRINTS, name: "f" * 32}}
+    if name == "code":
+        changed["parts"] = {**PARTS, "head/first": {**PARTS["head/first"], "digest": "zz"}}  # type: ignore[dict-item]
+    make_run("flat", 0, 2.0)
+    make_run("small", 0, 2.5)
+    make_run("small", 1, 1.5, **changed)
+    what = "head/first" if name == "code" else name
+    now = Expected("small", arm("small"), fingerprints=FINGERPRINTS)
+    table = compare(root, "study", [ROWS[0], now])
+    old = row(table, "small", "stale")
+    fresh = next(r for r in table.rows if r.variant == "small" and not r.note)
+    assert (fresh.bpb, fresh.seeds, fresh.unfinished) == (2.5, (0,), {1: "not run"})
+    assert (old.bpb, old.seeds, old.stale, old.note) == (1.5, (1,), True, f"stale: {what} changed")
+    assert old.delta is None
+    assert old.verdict.text == "no verdict: stale"
+
+
+def test_without_knowledge_of_now_the_newest_runs_are_current(make_run: MakeRun, root: Path) -> None:
+    make_run("flat", 0, 2.0, fingerprints={**FINGERPRINTS, "code": "f" * 32})
+    make_run("flat", 1, 2.5)
+    fresh, old = compare(root, "study", ROWS[:1]).rows
+    assert (fresh.seeds, fresh.stale, old.seeds, old.stale) == ((1,), False, (0,), True)
+
+
+def test_when_all_runs_are_stale_the_row_is_empty(make_run: MakeRun, root: Path) -> None:
+    make_run("flat", 0, 2.0)
+    now = Expected("flat", arm("flat"), True, fingerprints={**FINGERPRINTS, "code": "f" * 32})
+    fresh, old = compare(root, "study", [now]).rows
+    assert fresh.bpb is None
+    assert fresh.verdict.text == "baseline"
+    assert old.note == "stale: code changed"
+
+
+def test_a_run_trained_anew_counts_once(make_run: MakeRun, root: Path) -> None:
+    retire(make_run("flat", 0, 9.0).path, "forced")
+    make_run("flat", 0, 2.0)
+    (only,) = compare(root, "study", ROWS[:1]).rows
+    assert (only.bpb, only.seeds) == (2.0, (0,))
+
+
+def test_a_sibling_variant_changes_no_row(make_run: MakeRun, root: Path) -> None:
+    make_run("flat", 0)
+    make_run("small", 0)
+    before = compare(root, "study", ROWS)
+    make_run("third", 0)
+    after = compare(root, "study", [*ROWS, Expected("third", arm("third"))])
+    assert after.rows[:2] == before.rows
+
+
+def test_kinds_are_never_ranked_unlabelled(make_run: MakeRun, root: Path) -> None:
+    for seed in (0, 1):
+        make_run("flat", seed, 2.5)
+        make_run("small", seed, 1.0, results={"kind": "bound"})
+        make_run("none", seed, 1.0, results={"kind": "none", "bpb": None})
+    table = compare(root, "study", [*ROWS, Expected("none", arm("none"))])
+    assert row(table, "small").verdict.text == "not comparable: bound against exact"
+    assert row(table, "small").delta is None
+    assert row(table, "none").bpb is None
+    assert row(table, "none").verdict.text == "not comparable: no likelihood"
+
+
+def test_rows_of_other_data_are_not_comparable(make_run: MakeRun, root: Path) -> None:
+    make_run("flat", 0)
+    make_run("small", 0, fingerprints={**FINGERPRINTS, "evaluator": "f" * 32})
+    small = row(compare(root, "study", ROWS), "small")
+    assert (small.delta, small.verdict.text) == (None, "not comparable: other evaluator")
+
+
+def other_config(**train: Any) -> dict[str, Any]:
+    return {"semantic": {**CONFIG, "train": {**CONFIG["train"], **train}}, "execution": {}}
+
+
+def test_other_arms_never_join_a_row(make_run: MakeRun, root: Path) -> None:
+    make_run("flat", 0, 2.5)
+    make_run("flat", 1, 9.0, identity=arm("override"), config=other_config(lr=0.001))
+    make_run("gone", 0, 2.2)
+    table = compare(root, "study", ROWS)
+    assert [(r.variant, r.bpb) for r in table.rows] == [("flat", 2.5), ("small", None)]
+    assert table.rows[0].unfinished == {}  # the override's seed is not one of this row's
+    assert table.hidden == 2
+    everything = compare(root, "study", ROWS, all_runs=True)
+    assert everything.rows[:2] == table.rows
+    assert [(r.variant, r.note, r.bpb) for r in everything.rows[2:]] == [
+        ("flat", "differs: train.lr=0.001", 9.0),
+        ("gone", "not a variant now", 2.2),
+    ]
+    assert everything.hidden == 0
+
+
+def test_labels_of_other_arms(make_run: MakeRun, root: Path) -> None:
+    head = {**CONFIG, "model": {**CONFIG["model"], "head": {"use": "second", "levels": 3}}}
+    make_run("flat", 0, identity=arm("head"), config={"semantic": head, "execution": {}})
+    make_run("flat", 0, identity=arm("many"), config=other_config(lr=1.0, batch=1, a=1, b=2), name="tried")
+    make_run("small", 0, identity=arm("unknown"))
+    known = [Expected("flat", arm("flat"), True, config=CONFIG), ROWS[1]]
+    notes = {r.note for r in compare(root, "study", known, all_runs=True).rows[2:]}
+    assert notes == {
+        "differs: model.head=second",
+        "tried (differs: train.a=1, train.b=2, train.batch=1 and 1 more)",
+        f"another arm, {arm('unknown')[:8]}",
+    }
+
+
+def test_named_runs_are_committed_and_stay_out_of_the_rows(make_run: MakeRun, root: Path) -> None:
+    make_run("flat", 0)
+    make_run("flat", 0, identity=arm("named"), config=other_config(lr=1.0), name="tried")
+    make_run("flat", 0, identity=arm("trial"), config=other_config(lr=2.0))
+    publish(root, "study", ROWS)
+    committed = (root / "study" / "runs.jsonl").read_text()
+    assert arm("named") in committed
+    assert arm("trial") not in committed
+    assert "tried" not in (root / "study" / "table.md").read_text()
+
+
+def test_missing_seeds_say_why(make_run: MakeRun, root: Path) -> None:
+    make_run("flat", 0)
+    failed = make_run("flat", 1, bpb=None)
+    write_json(failed.path / "status.json", {"state": "failed", "reason": "loss is NaN at step 3"})
+    expected = Expected("flat", arm("flat"), True, seeds=(0, 1, 2))
+    (only,) = compare(root, "study", [expected]).rows
+    assert only.unfinished == {1: "failed: loss is NaN at step 3", 2: "not run"}
+
+
+def test_another_rule_decides(make_run: MakeRun, root: Path) -> None:
+    make_run("flat", 0, 2.0, results={"seconds": 10.0})
+    make_run("small", 0, 3.0, results={"seconds": 7.0})
+    rows = [Expected("flat", arm("flat"), True, "seconds"), Expected("small", arm("small"), False, "seconds")]
+    table = compare(root, "study", rows)
+    assert (table.decide, table.rows[1].delta) == ("seconds", -3.0)
+
+
+def test_nothing_at_all(root: Path) -> None:
+    table = compare(root, "study", ROWS)
+    assert [(r.bpb, r.verdict.text) for r in table.rows] == [
+        (None, "baseline"),
+        (None, "no verdict: no finished run"),
+    ]

@@ -1,0 +1,36 @@
+"""RUN on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lllm.errors import UserError
+from lllm.results.find import find_run
+from tests.results.conftest import MakeRun, arm
+
+
+def test_a_directory_or_any_unambiguous_part(make_run: MakeRun, root: Path) -> None:
+    run = make_run("small", 0)
+    make_run("small", 1)
+    long = make_run("small_long", 0, name="winner")
+    assert find_run(root, str(run.path)).path == run.path
+    for text in ("study/small/" + arm("small")[:8] + "/s0", "small/s0", arm("small")[:8] + "/s0", str(run.path)):
+        assert find_run(root, text).path == run.path
+    for text in ("small_long", "_long", "winner", arm("small_long")[:6]):
+        assert find_run(root, text).path == long.path
+
+
+def test_ambiguity_lists_the_candidates_and_ignorance_the_nearest(make_run: MakeRun, root: Path) -> None:
+    make_run("small", 0)
+    make_run("small", 1)
+    with pytest.raises(UserError, match=r"2 runs are meant.*s0.*s1"):
+        find_run(root, "small")
+    with pytest.raises(UserError, match="did you mean 'small'"):
+        find_run(root, "smoll")
+    for text in ("", "x" * 5000, "a\0b", "/"):
+        with pytest.raises(UserError, match="there is none"):
+            find_run(root, text)
+    with pytest.raises(UserError, match="there are none"):
+        find_run(root / "nowhere", "small")

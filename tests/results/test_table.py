@@ -1,0 +1,107 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lllm.results.compare import Expected, compare, publish
+from lllm.results.table import aligned, duration, markdown, show, si, text
+from tests.results.conftest import MakeRun, arm
+
+ROWS = [Expected("flat", arm("flat"), True), Expected("small", arm("small"))]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "-"),
+        (float("nan"), "-"),
+        (0, "0"),
+        (0.5, "0.500"),
+        (812, "812"),
+        (999.6, "1.00 k"),
+        (45_100, "45.1 k"),
+        (1_310_000, "1.31 M"),
+        (12.3e6, "12.3 M"),
+        (2e20, "200 E"),
+        (-1500, "-1.50 k"),
+    ],
+)
+def test_si(value: float | None, shown: str) -> None:
+    assert si(value) == shown
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(None, "-"), (38.25, "38.2 s"), (740, "12.3 min"), (11160, "3.1 h")])
+def test_duration(seconds: float | None, shown: str) -> None:
+    assert duration(seconds) == shown
+
+
+def test_aligned() -> None:
+    assert aligned(["name", "n"], [["a", "10"], ["long", "5"]], right=[1]) == "name   n\na     10\nlong   5"
+    assert aligned(["name", "n"], []) == "name  n"
+
+
+def test_plain_text(make_run: MakeRun, root: Path) -> None:
+    for seed, bpb in enumerate((2.5, 2.51)):
+        make_run("flat", seed, bpb)
+    make_run("small", 0, 2.25, results={"shared_timing": True, "generation_bytes_per_second": None})
+    make_run("small", 0, 2.0, identity=arm("other"))
+    lines = text(compare(root, "study", ROWS)).splitlines()
+    assert lines[0] == "study"
+    assert lines[1].split()[:5] == ["variant", "seeds", "bpb", "sd", "kind"]
+    assert " ".join(lines[2].split()) == "flat 2 2.5050 0.0071 exact 1.31 M 12.3 M 38.2 s 45.1 k 812 baseline"
+    assert " ".join(lines[3].split()) == (
+        "small 1 (1 missing) 2.2500 - exact -0.2500 1.31 M 12.3 M 38.2 s* 45.1 k* - no verdict: one seed"
+    )
+    assert lines[2].index("38.2 s") == lines[3].index("38.2 s*")
+    notes = "\n".join(lines[4:])
+    assert "*: timed while other runs shared the machine" in notes
+    assert "Untuned: no row was tuned" in notes
+    assert "small, seed 1: not run" in notes
+    assert "1 finished runs of other arms" in notes
+
+
+def test_columns_without_numbers_are_left_out_but_bpb_never_is(make_run: MakeRun, root: Path) -> None:
+    header = text(compare(root, "study", ROWS)).splitlines()[1].split()
+    assert header == ["variant", "seeds", "bpb", "verdict"] or header == ["variant", "bpb", "verdict"]
+    make_run("flat", 0, results={"generation_bytes_per_second": None})
+    assert "generates/s" not in text(compare(root, "study", ROWS))
+
+
+def test_missing_rows_are_dashes(make_run: MakeRun, root: Path) -> None:
+    make_run("flat", 0)
+    make_run("flat", 1)
+    line = text(compare(root, "study", ROWS)).splitlines()[3]
+    assert line.split()[:5] == ["small", "-", "(2", "missing)", "-"]
+    assert line.endswith("no verdict: no finished run")
+
+
+def test_markdown_is_a_table_and_the_same_each_time(make_run: MakeRun, root: Path) -> None:
+    make_run("flat", 0)
+    make_run("small", 0, results={"kind": "a|b"})
+    page = markdown(compare(root, "study", ROWS))
+    table = [line for line in page.splitlines() if line.startswith("|")]
+    assert len(table) == 4
+    assert len({line.replace("\\|", "").count("|") for line in table}) == 1
+    path = publish(root, "study", ROWS)
+    assert path is not None
+    assert path.read_text() == page
+    before = path.stat()
+    publish(root, "study", ROWS)
+    assert path.stat() == before
+
+
+def test_a_terminal_gets_the_same_cells(
+    make_run: MakeRun, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run("flat", 0)
+    make_run("small", 0, name="[bold]odd[/bold]", identity=arm("x"))
+    comparison = compare(root, "study", ROWS, all_runs=True)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "220")
+    show(comparison)
+    shown = capsys.readouterr().out
+    for cell in ("study", "flat", "2.5000", "45.1 k", "no verdict: no finished run", "[bold]odd[/bold]", "Untuned"):
+        assert cell in shown
