@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -207,7 +209,7 @@ def test_golden_identities(tmp_path: Path, registry: Registry) -> None:
 def test_a_changed_default_must_raise_the_meaning(tmp_path: Path, registry: Registry) -> None:
     """A default is not hashed. Before changing a number or name below, raise lllm.identity._MEANING."""
     semantic = resolved(tmp_path, registry).semantic()
-    pinned = {
+    pinned: dict[str, dict[str, object]] = {
         "data": {"context": 256, "multiple": 8},
         "model": {"ratio": 4, "width": 128, "token_width": None},
         "train": {"batch": 16, "lr": None, "clip": 1.0, "precision": "float32"},
@@ -266,6 +268,12 @@ def test_evaluator_fingerprint() -> None:
     assert evaluator_fingerprint(Eval(bytes=None), 8, 256) != usual
     assert evaluator_fingerprint(Eval(), 16, 256) != usual
     assert evaluator_fingerprint(Eval(), 8, 128) != usual
+
+
+def test_settings_and_identities_need_no_torch() -> None:
+    """It takes seconds to import; a listing of experiments or runs must not wait for it."""
+    code = "import sys, lllm.config, lllm.identity; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_broken_sibling_does_not_stop_a_variant(tmp_path: Path, registry: Registry, plain: str) -> None:

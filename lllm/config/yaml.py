@@ -73,7 +73,7 @@ def parse_value(text: str, where: str) -> Any:
 def refuse_illegible(text: str, where: str) -> None:
     """Half of a surrogate pair (an escape, or a file name that is not UTF-8) can be neither printed nor recorded."""
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise UserError(f"{where}: {ascii(text)}: expected Unicode text")
+        raise UserError(f"{where}: {text!a}: expected Unicode text")
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lllm.kernels.rms_norm import rms_norm
 from lllm.model.roles import Role, parameter
 
-__all__ = ["Linear", "RMSNorm", "TokenTable", "rms_scale"]
+__all__ = ["Linear", "RMSNorm", "TokenTable"]
 
 
 class Linear(nn.Module):
@@ -28,25 +28,15 @@ class Linear(nn.Module):
         return 2 * n * self.fan_in * self.fan_out
 
 
-def rms_scale(x: Tensor, eps: float = 1e-6) -> Tensor:
-    """1 / rms(x) over the last dimension, kept. By the vector norm: one pass over x where a CPU's rms_norm, which is
-    not fused, makes four; its gradient at x = 0 is 0."""
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return torch.rsqrt(norm * norm / x.shape[-1] + eps)
-
-
 class RMSNorm(nn.Module):
-    """x / rms(x) * weight over the last dimension (arXiv:1910.07467)."""
+    """x / rms(x) over the last dimension (arXiv:1910.07467), without a gain: the map that follows has its own."""
 
-    def __init__(self, width: int, eps: float = 1e-6) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.width, self.eps = width, eps
-        self.weight = parameter(width, role=Role("vector", fill=1.0, decay=False))
+        self.width = width
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.is_cuda or torch.compiler.is_compiling():
-            return F.rms_norm(x, (self.width,), self.weight, self.eps)
-        return x * rms_scale(x, self.eps) * self.weight
+        return rms_norm(x)
 
 
 class TokenTable(nn.Module):

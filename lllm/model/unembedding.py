@@ -30,11 +30,7 @@ class Unembedding(nn.Module):
         self.largest = _CHUNK
 
     def forward(self, x: Tensor) -> Tensor:
-        logits = F.linear(x, self.weight)
-        if not self.illegal:
-            return logits
-        illegal = torch.tensor(self.illegal, device=logits.device)
-        return logits.index_fill(-1, illegal, float("-inf"))
+        return F.linear(x, self.weight, self._mask(x))
 
     def nats(self, x: Tensor, targets: Tensor) -> Tensor:
         """Negative log-likelihood [B, ...] in nats of `targets` [B, ...] given x [B, ..., d], in float32 or better; an
@@ -51,6 +47,14 @@ class Unembedding(nn.Module):
             *(torch.split(part, step) if part is not None else [None] * len(flat[0]) for part in flat), strict=False
         )
         return torch.cat([_recomputed(self._nats, *piece) for piece in pieces]).view(targets.shape)
+
+    def _mask(self, x: Tensor) -> Tensor | None:
+        """A bias of -inf at illegal outcomes: masked in the product itself, without another pass over the logits."""
+        if not self.illegal:
+            return None
+        bias = torch.zeros(self.vocab, dtype=self.weight.dtype, device=x.device)
+        bias[list(self.illegal)] = float("-inf")
+        return bias
 
     def flops(self, n: int) -> int:
         """Contraction FLOPs for n scored tokens."""

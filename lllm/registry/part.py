@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from lllm.registry.config import PartConfig
 
@@ -16,6 +16,12 @@ class Part:
 
     kind: ClassVar[str]
     Config: ClassVar[type[PartConfig]] = PartConfig
+
+    @classmethod
+    def examples(cls) -> Sequence[Mapping[str, Any]]:
+        """Small configurations under which the part is checked: the first gives what has no default, the others are
+        further ones worth checking."""
+        return ({},)
 
 
 @dataclass(frozen=True)

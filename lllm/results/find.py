@@ -18,8 +18,8 @@ _LISTED = 12
 def find_run(root: Path, text: str) -> Run:
     """The run that `text` means: a directory; what `--as` called it; or part of EXPERIMENT/VARIANT/ARM8/sSEED.
 
-    Whole components win over parts of them, and need not be neighbours: 'local_ar/s1' is seed 1 of local_ar, not of
-    local_ar_long.
+    Whole components win over parts of them, and need not be neighbours: 'small/s1' is seed 1 of small, not of
+    small_long.
 
     Raises:
         UserError: no run, or several, are meant.

@@ -7,23 +7,30 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lllm.results.compare import Comparison, Row
 from lllm.results.files import write_bytes
 
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
 __all__ = ["aligned", "duration", "footnotes", "markdown", "show", "si", "text", "write_markdown"]
 
 ABSENT = "-"
+_WIDE = 1000  # columns of a terminal in which any table fits
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its header, what it shows of a row, and the side to which it is aligned."""
+    """One column: its header, what it shows of a row, the side to which it is aligned, and whether it is a cost."""
 
     header: str
     cell: Callable[[Row], str]
     right: bool = True
+    cost: bool = False
 
 
 def show(comparison: Comparison) -> None:
@@ -35,7 +42,9 @@ def show(comparison: Comparison) -> None:
     from rich.text import Text
 
     console = Console()
-    console.print(_rich(comparison))
+    console.print(Text(comparison.experiment, style="bold"))
+    for table in _fitting(comparison, console):
+        console.print(table)
     for note in footnotes(comparison):
         console.print(Text(note, style="dim"))
 
@@ -84,8 +93,12 @@ def footnotes(comparison: Comparison) -> list[str]:
         by_state: dict[str, list[str]] = {}
         for seed, state in row.unfinished.items():
             by_state.setdefault(state, []).append(str(seed))
-        for state, seeds in by_state.items():
-            notes.append(f"{row.variant}, seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}: {state}.")
+        if row.unfinished:
+            why = "; ".join(
+                f"{'seeds' if len(s) > 1 else 'seed'} {', '.join(s)}: {state}" for state, s in by_state.items()
+            )
+            asked = len(row.seeds) + len(row.unfinished)
+            notes.append(f"{row.variant}: {len(row.unfinished)} of {asked} missing ({why}).")
     if comparison.hidden:
         notes.append(f"{comparison.hidden} finished runs of other arms (overrides, budgets, trials): --all shows them.")
     return notes
@@ -136,11 +149,11 @@ def _columns(comparison: Comparison) -> list[Column]:
         Column("sd", lambda row: _fixed(row.sd)),
         Column("kind", lambda row: row.kind or ABSENT, right=False),
         Column(f"Δ {comparison.decide}", lambda row: _delta(row, comparison.decide)),
-        Column("parameters", lambda row: si(row.numbers.get("parameters"))),
-        Column("FLOPs/byte", lambda row: si(row.numbers.get(rate))),
-        Column("time", lambda row: timed(duration(row.numbers.get("seconds")), row)),
-        Column("bytes/s", lambda row: timed(si(row.numbers.get("bytes_per_second")), row)),
-        Column("generates/s", lambda row: timed(si(row.numbers.get(speed)), row)),
+        Column("parameters", lambda row: si(row.numbers.get("parameters")), cost=True),
+        Column("FLOPs/byte", lambda row: si(row.numbers.get(rate)), cost=True),
+        Column("time", lambda row: timed(duration(row.numbers.get("seconds")), row), cost=True),
+        Column("bytes/s", lambda row: timed(si(row.numbers.get("bytes_per_second")), row), cost=True),
+        Column("gen. bytes/s", lambda row: timed(si(row.numbers.get(speed)), row), cost=True),
         Column("verdict", lambda row: row.verdict.text, right=False),
     ]
     return [
@@ -150,15 +163,33 @@ def _columns(comparison: Comparison) -> list[Column]:
     ]
 
 
-def _rich(comparison: Comparison) -> object:
+def _fitting(comparison: Comparison, console: Console) -> list[Table]:
+    """One table, or two where it is too wide: what was reached, and what it cost."""
+    columns = _columns(comparison)
+    whole = _drawn(comparison, columns)
+    if console.measure(whole, options=console.options.update(width=_WIDE)).maximum <= console.width:
+        return [whole]
+    cost = [column for column in columns if column.cost]
+    return [
+        _drawn(comparison, [column for column in columns if not column.cost]),
+        _drawn(comparison, [columns[0], *cost]),
+    ]
+
+
+def _drawn(comparison: Comparison, columns: Sequence[Column]) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=comparison.experiment, title_justify="left")
-    columns = _columns(comparison)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for column in columns:
-        table.add_column(column.header, justify="right" if column.right else "left", no_wrap=column.right)
+        widest = max((len(column.cell(row)) for row in comparison.rows), default=0)
+        table.add_column(
+            column.header,
+            justify="right" if column.right else "left",
+            min_width=widest if column.right else 0,
+            overflow="fold",
+        )
     for row in comparison.rows:
         style = "dim" if row.stale or not row.runs else "bold" if row.baseline else ""
         table.add_row(*(Text(column.cell(row)) for column in columns), style=style)
@@ -166,8 +197,8 @@ def _rich(comparison: Comparison) -> object:
 
 
 def _seeds(row: Row) -> str:
-    missing = f" ({len(row.unfinished)} missing)" if row.unfinished else ""
-    return f"{len(row.seeds) or ABSENT}{missing}"
+    done = str(len(row.seeds) or ABSENT)
+    return f"{done} of {len(row.seeds) + len(row.unfinished)}" if row.unfinished else done
 
 
 def _fixed(value: float | None) -> str:

@@ -1,13 +1,15 @@
 """Checkpoints: written atomically, with a checksum and the run's identity, verified on load; two are kept.
 
 A checkpoint is a folder: tensors.safetensors, and skeleton.json, which nests numbers, strings and references to tensors
-and carries the digest of the tensors. Nothing is pickled.
+and carries the digest of the tensors. Nothing is pickled. The weights that a finished run evaluated lie in a folder of
+their own, so that a run killed while it finishes still has what it resumes from.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -21,11 +23,13 @@ from torch import Tensor
 
 from lllm.data.shard import file_digest
 from lllm.errors import UserError
-from lllm.results.files import write_json
+from lllm.results.files import explained, write_json
 
-__all__ = ["load_newest", "pack", "save", "unpack"]
+__all__ = ["discard", "load_final", "load_newest", "pack", "save", "unpack"]
 
-_TENSORS, _SKELETON, _REFERENCE = "tensors.safetensors", "skeleton.json", "@tensor"
+_TENSORS, _SKELETON, _FINAL = "tensors.safetensors", "skeleton.json", "final"
+_TENSOR, _FLOAT = "@tensor", "@float"  # keys of what JSON cannot hold; no other key begins with the mark
+_MARK = "@"
 
 
 def pack(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
@@ -35,14 +39,17 @@ def pack(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
         TypeError: something that a checkpoint cannot hold.
     """
     if isinstance(value, Tensor):
-        tensors[path] = value.detach().contiguous().clone()
-        return {_REFERENCE: path}
+        name = f"{len(tensors):06d}{path}"  # counted: two paths may read the same
+        tensors[name] = value.detach().to("cpu", copy=True).contiguous()
+        return {_TENSOR: name}
     if isinstance(value, Mapping):
-        if not all(isinstance(key, str) for key in value):
-            raise TypeError(f"{path}: a checkpoint's dicts have string keys")
+        if not all(isinstance(key, str) and not key.startswith(_MARK) for key in value):
+            raise TypeError(f"{path}: a checkpoint's dicts have string keys that do not begin with '{_MARK}'")
         return {key: pack(item, tensors, f"{path}/{key}") for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [pack(item, tensors, f"{path}/{i}") for i, item in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        return {_FLOAT: repr(float(value))}
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(
@@ -53,39 +60,41 @@ def pack(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
 def unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     """The inverse of `pack` (tuples come back as lists)."""
     if isinstance(value, dict):
-        if set(value) == {_REFERENCE}:
-            return tensors[value[_REFERENCE]]
+        if set(value) == {_TENSOR}:
+            return tensors[value[_TENSOR]]
+        if set(value) == {_FLOAT}:
+            return float(value[_FLOAT])
         return {key: unpack(item, tensors) for key, item in value.items()}
     if isinstance(value, list):
         return [unpack(item, tensors) for item in value]
     return value
 
 
-def save(folder: Path, step: int, identity: str, state: Mapping[str, Any], *, keep: int = 2) -> Path:
-    """Write the checkpoint of `step`; older ones but the newest `keep` are deleted afterwards."""
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{step:08d}"
-    scratch = folder / f".{step:08d}.{os.getpid()}"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
-    try:
-        tensors: dict[str, Tensor] = {}
-        skeleton = pack(state, tensors)
-        save_file({name: tensor.cpu() for name, tensor in tensors.items()}, scratch / _TENSORS)
-        _sync(scratch / _TENSORS)
-        body = {"step": step, "identity": identity, "digest": file_digest(scratch / _TENSORS), "state": skeleton}
-        write_json(scratch / _SKELETON, {**body, "checksum": _checksum(body)})
-        shutil.rmtree(target, ignore_errors=True)
-        scratch.rename(target)
-        _sync(folder)
-    except OSError as error:
-        raise UserError(
-            f"{target}: the checkpoint could not be written ({error.strerror}); the one before it is intact, and the "
-            "same command continues from it"
-        ) from None
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    for old in _steps(folder)[:-keep]:
+def save(
+    folder: Path, step: int, identity: str, state: Mapping[str, Any], *, keep: int = 2, final: bool = False
+) -> Path:
+    """Write the checkpoint of `step`; older ones but the newest `keep` are deleted afterwards. final: it is what
+    `load_final` finds, beside those from which the run resumes. Only the owner of the run may call this.
+
+    Raises:
+        UserError: it cannot be written, because the disk is full, for example; those before it are intact.
+    """
+    place = folder / _FINAL if final else folder
+    target = place / f"{step:08d}"
+    scratch = place / f".{step:08d}.{os.getpid()}"
+    with explained(target):
+        place.mkdir(parents=True, exist_ok=True)
+        for left in place.glob(".*"):  # by a process that was killed while it wrote
+            shutil.rmtree(left, ignore_errors=True)
+        try:
+            scratch.mkdir()
+            _fill(scratch, step, identity, state)
+            shutil.rmtree(target, ignore_errors=True)
+            scratch.rename(target)
+            _sync(place)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    for old in _steps(place)[: -1 if final else -keep]:
         shutil.rmtree(old, ignore_errors=True)
     return target
 
@@ -110,6 +119,35 @@ def load_newest(folder: Path, identity: str, device: torch.device | str = "cpu")
     return None
 
 
+def load_final(folder: Path, identity: str, device: torch.device | str = "cpu") -> tuple[int, dict[str, Any]] | None:
+    """(step, state) of the weights that a finished run evaluated, under 'model'; errors as in `load_newest`."""
+    return load_newest(folder / _FINAL, identity, device)
+
+
+def discard(folder: Path) -> None:
+    """Delete what a run resumes from, once it has its result; the final weights stay."""
+    for path in _steps(folder):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _fill(scratch: Path, step: int, identity: str, state: Mapping[str, Any]) -> None:
+    tensors: dict[str, Tensor] = {}
+    skeleton = pack(state, tensors)
+    try:
+        save_file(tensors, scratch / _TENSORS)
+    except SafetensorError as error:  # how it reports what the operating system refuses, a full disk above all
+        raise _as_os_error(error) from None
+    _sync(scratch / _TENSORS)
+    body = {"step": step, "identity": identity, "digest": file_digest(scratch / _TENSORS), "state": skeleton}
+    write_json(scratch / _SKELETON, {**body, "checksum": _checksum(body)})
+
+
+def _as_os_error(error: SafetensorError) -> OSError:
+    _, found, number = str(error).rstrip(")").rpartition("os error ")
+    code = int(number) if found and number.isdigit() else 0
+    return OSError(code, os.strerror(code) if code else str(error))
+
+
 def _read(path: Path, device: torch.device | str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
     """The contents of a checkpoint, or None when it is damaged."""
     try:
@@ -118,7 +156,7 @@ def _read(path: Path, device: torch.device | str) -> tuple[dict[str, Any], dict[
         if checksum != _checksum(body) or file_digest(path / _TENSORS) != body["digest"]:
             return None
         return body, load_file(path / _TENSORS, device=str(device))
-    except (OSError, ValueError, KeyError, AttributeError, SafetensorError):
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, SafetensorError):
         return None
 
 

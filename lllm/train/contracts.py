@@ -77,7 +77,7 @@ class Optimizer(TrainingPart):
 
     @abstractmethod
     def attach(self, parameters: Sequence[Named]) -> None:
-        """Take charge of parameters, once, before the first step."""
+        """Take charge of parameters, with a fresh state; again where a hook has changed which ones there are."""
 
     @abstractmethod
     def step(self, lr: float) -> None:

@@ -28,7 +28,7 @@ __all__ = ["Gradients", "StepTotals", "scored"]
 class StepTotals:
     """Global sums of one step. nats: of w * nats; weight: of w; tokens: that carry loss; bytes: their raw bytes;
     per_chunk: whether nats are of chunks, not tokens.
-    aux, statistics, metrics: global means over rows by name."""
+    aux, statistics, metrics: global means over rows by name; a metric may also be one number for the rows of a call."""
 
     nats: float
     weight: float
@@ -95,13 +95,12 @@ class Gradients:
                 size = self.bytes_per_token[rows.tokens].view(out.ok.shape) * out.ok
                 parts = [weighted, weights.sum(), out.ok.sum(), size.sum(), torch.tensor(len(rows))]
                 sums += torch.stack([part.detach().double().to(sums.device) for part in parts])
-                for kind, values in (("aux", out.aux), ("statistics", out.statistics), ("metrics", out.metrics)):
-                    for name, value in values.items():
-                        key = f"{kind}.{name}"
-                        named[key] = named.get(key, sums.new_zeros(())) + value.detach().double().sum()
+                _count(named, out, len(rows))
         return self._normalise(parameters, aux, sums, named, per_chunk)
 
-    def on_sampled_labels(self, batch: Batch, *, step: int, progress: float) -> tuple[dict[str, Tensor], float]:
+    def on_sampled_labels(
+        self, batch: Batch, *, step: int, progress: float, last: Mapping[str, float]
+    ) -> tuple[dict[str, Tensor], float]:
         """Gradient by name of the mean nats of labels drawn from the model itself, and the number of tokens; .grad of
         the parameters is left as it is."""
         named = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
@@ -110,7 +109,7 @@ class Gradients:
         noise = Noise(self.seed, step)
         for rows in self._micro(batch):
             with sampled_labels(self.model, noise, rows.rows), self.autocast():
-                out = scored(self.model(rows, progress=progress, step=step, seed=self.seed), rows)
+                out = scored(self.model(rows, progress=progress, step=step, seed=self.seed, last=last), rows)
             nats = (out.slots * out.ok).sum() if out.slots is not None else (out.nats * out.ok.any(-1)).sum()
             for name, piece in zip(
                 named, torch.autograd.grad(nats, list(named.values()), allow_unused=True), strict=True
@@ -119,7 +118,7 @@ class Gradients:
                     total[name] += piece
             count += out.ok.sum()
         self.world.sum_([*total.values(), count])
-        return {name: value / count for name, value in total.items()}, float(count)
+        return {name: value / count.clamp(min=1) for name, value in total.items()}, float(count)
 
     def _micro(self, batch: Batch) -> Iterator[Batch]:
         size = self.micro or len(batch)
@@ -135,22 +134,32 @@ class Gradients:
         per_chunk: bool,
     ) -> StepTotals:
         values = torch.stack([sums[i] for i in range(len(sums))] + [named[key] for key in sorted(named)])
-        if self.world.size > 1:
-            for parameter in parameters:
-                if parameter.grad is None:  # every rank must take part in every sum
-                    parameter.grad = torch.zeros_like(parameter)
-            self.world.sum_([p.grad for p in parameters if p.grad is not None] + [*(aux or ())] + [values])
-        rows = values[4]
-        scale = 1 / values[1].clamp(min=torch.finfo(torch.float64).tiny)
+        for parameter in parameters:
+            if parameter.grad is None:  # every rank must take part in every sum, and one process do as two would
+                parameter.grad = torch.zeros_like(parameter)
         gradients = [p.grad for p in parameters if p.grad is not None]
+        self.world.sum_([*gradients, *(aux or ()), values])
+        rows = values[4]
+        scale = torch.where(values[1] > 0, 1 / values[1], 0.0)  # an objective may select nothing in a step
         if gradients:
             torch._foreach_mul_(gradients, scale.to(gradients[0].dtype))
-        for parameter, extra in zip(parameters, aux or (), strict=False):
-            extra = (extra / rows).to(extra.dtype)
-            parameter.grad = extra if parameter.grad is None else parameter.grad + extra
+        if aux:
+            torch._foreach_add_(gradients, [(extra / rows).to(extra.dtype) for extra in aux])
         numbers = values.tolist()
         totals = StepTotals(numbers[0], numbers[1], int(numbers[2]), int(numbers[3]), per_chunk)
         for key, value in zip(sorted(named), numbers[5:], strict=True):
             kind, name = key.split(".", 1)
             getattr(totals, kind)[name] = value / numbers[4]
         return totals
+
+
+def _count(named: dict[str, Tensor], out: TrainOut, rows: int) -> None:
+    """Add sums over rows to `named`."""
+    for kind, values in (("aux", out.aux), ("statistics", out.statistics), ("metrics", out.metrics)):
+        for name, value in values.items():
+            if value.dim() == 0 and kind == "metrics":
+                value = value * rows
+            elif value.shape != (rows,):
+                raise TypeError(f"{kind} '{name}' has shape {tuple(value.shape)}; expected one number per row, ({rows},)")
+            key, total = f"{kind}.{name}", value.detach().double().sum()
+            named[key] = named[key] + total if key in named else total

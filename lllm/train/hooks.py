@@ -19,10 +19,12 @@ class Moment:
     """What a hook may see and do at a step.
 
     step, steps: this one (from 0) and how many there are; seed of the run. model: without wrappers.
-    batch: this rank's rows of the global batch. extra_backward(draw) runs, over the micro-batches of the step and all
+    batch: this rank's rows of the global batch. extra_backward() runs, over the micro-batches of the step and all
     ranks, a backward pass of the sum of nats under sampled labels and returns (gradient by parameter name, already
-    divided by the global number of scored tokens; that number); the training gradients are untouched.
-    reset(names): forget the optimizer's state of these parameters. metrics: numbers to log.
+    divided by the global number of scored tokens; that number); the training gradients are untouched. Every rank
+    must call it or none. reset(names): forget the optimizer's state of these parameters. rebuilt(): the model's
+    parameters are not those that they were; the optimizer takes charge of them anew and keeps the state of every one
+    that has its name and shape still. metrics: numbers to log, averaged over the steps that give them.
     """
 
     step: int
@@ -32,6 +34,7 @@ class Moment:
     batch: Batch
     extra_backward: Callable[[], tuple[dict[str, Tensor], float]]
     reset: Callable[[list[str]], None]
+    rebuilt: Callable[[], None]
     metrics: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -43,11 +46,15 @@ class Moment:
 class Hook:
     """Everything does nothing; a subclass overrides what it needs. `name` keys its state in the checkpoint.
 
-    Order of loading: every hook's `load_state` runs before model and optimizer tensors load, so that it can rebuild
-    their structure; `after_load` runs after them.
+    Order: `begin`, once; where the run resumes, every hook's `load_state` before model and optimizer tensors load, so
+    that it can rebuild their structure, and `after_load` after them; then the steps. A run that resumes at its end
+    sees no step.
     """
 
     name: str = "hook"
+
+    def begin(self, model: LatentModel) -> None:
+        """The model that will be trained, as built."""
 
     def before_step(self, now: Moment) -> None:
         """Before the forward pass of a step."""

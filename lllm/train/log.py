@@ -22,15 +22,14 @@ class Window:
     clipped: int = 0
     norm: float = 0.0
     lr: float = 0.0
-    named: dict[str, float] = field(default_factory=dict)
+    named: dict[str, list[float]] = field(default_factory=dict)  # sum, and number of steps that gave it
     updates: dict[str, float] = field(default_factory=dict)
     tokens_seen: int = 0
     bytes_seen: int = 0
     flops_seen: float = 0.0
-    bytes_before: int = 0
 
     def __post_init__(self) -> None:
-        self._began = time.perf_counter()  # of this process's share of the window
+        self._began, self._bytes_before = time.perf_counter(), self.bytes_seen  # of this process's share of the window
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> Self:
@@ -54,11 +53,12 @@ class Window:
         self.tokens_seen += totals.tokens
         self.bytes_seen += totals.bytes
         self.flops_seen += flops
-        for kind, values in (("aux", totals.aux), ("statistic", totals.statistics), ("metric", totals.metrics)):
+        kinds = ("aux", totals.aux), ("statistic", totals.statistics), ("metric", {**totals.metrics, **metrics})
+        for kind, values in kinds:
             for name, value in values.items():
-                self.named[f"{kind}.{name}"] = self.named.get(f"{kind}.{name}", 0.0) + value
-        for name, value in metrics.items():
-            self.named[f"metric.{name}"] = self.named.get(f"metric.{name}", 0.0) + value
+                held = self.named.setdefault(f"{kind}.{name}", [0.0, 0])
+                held[0] += value
+                held[1] += 1
 
     def flush(self) -> dict[str, Any]:
         """The record of these steps; begins anew."""
@@ -72,9 +72,9 @@ class Window:
             "grad_norm": self.norm / self.steps,
             "clip_share": self.clipped / self.steps,
             **{f"update.{role}": value for role, value in self.updates.items()},
-            **{name: value / self.steps for name, value in self.named.items()},
-            "bytes_per_second": (self.bytes_seen - self.bytes_before) / max(now - self._began, 1e-9),
+            **{name: total / count for name, (total, count) in self.named.items()},
+            "bytes_per_second": (self.bytes_seen - self._bytes_before) / max(now - self._began, 1e-9),
         }
         kept = {name: getattr(self, name) for name in ("tokens_seen", "bytes_seen", "flops_seen")}
-        self.__init__(**kept, bytes_before=self.bytes_seen)  # type: ignore[misc]
+        self.__init__(**kept)  # type: ignore[misc]
         return record

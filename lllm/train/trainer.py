@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from lllm.data.batches import Batch, TrainBatches
+from lllm.errors import UserError
 from lllm.model.latent import LatentModel
 from lllm.model.roles import named_roles
 from lllm.results.files import Metrics
@@ -86,8 +87,10 @@ class Trainer:
         self.world, self.folder, self.identity, self.metrics = world, folder, identity, metrics
         self.report, self.stop = report, stop
         self.bytes_per_token = bytes_per_token.to(world.device)
-        self.roles = {name: role for name, _, role in named_roles(model)}
-        optimizer.attach([Named(n, p, role) for n, p, role in named_roles(model) if p.requires_grad])
+        for hook in hooks:
+            hook.begin(model)
+        self._attached: dict[str, torch.Size] = {}  # shapes of the parameters that the optimizer holds
+        self._attach()
         forward = torch.compile(model) if settings.compile else model
         self.gradients = Gradients(
             model,
@@ -100,8 +103,10 @@ class Trainer:
             forward=forward,
         )
         self.last: dict[str, float] = {}  # global means of the previous step's batch statistics
+        self.first_loss: float | None = None
         self.window = Window()
         self.seconds = 0.0  # of training, over all processes that worked on this run
+        self._saved = -1  # step of the newest checkpoint
 
     def autocast(self) -> AbstractContextManager[object]:
         """bfloat16 where the run asks for it."""
@@ -124,7 +129,7 @@ class Trainer:
                 self._log(step)
             if settings.eval_every and step % settings.eval_every == 0 and step < settings.steps:
                 self._write({"step": step, "bpb": self.evaluate().bpb()})
-            stopping = self.world.first and self.stop()
+            stopping = bool(self.world.agree(float(self.world.first and self.stop())))
             if stopping or time.monotonic() - saved > settings.checkpoint_seconds:
                 self.save(step)
                 saved = time.monotonic()
@@ -136,7 +141,11 @@ class Trainer:
         return evaluation
 
     def evaluate(self, *, final: bool = False) -> Evaluation:
-        """Score the validation documents; `final` also leaves the evaluated weights as the run's only checkpoint."""
+        """Score the validation documents; `final` also saves the evaluated weights as those of the finished run.
+
+        Raises:
+            Failed: the score is not a number.
+        """
         for hook in self.hooks:
             hook.before_evaluation()
         try:
@@ -148,47 +157,69 @@ class Trainer:
                 world=self.world,
                 autocast=self.autocast,
             )
-            if final:
-                self.save(self.settings.steps, weights_only=True)
+            if not math.isfinite(evaluation.bpb()):
+                raise Failed(f"the evaluation gives {evaluation.bpb()} bits per byte; try a lower train.lr")
+            if final and self.world.first:
+                state = {"model": weights(self.model)}
+                checkpoint.save(self.folder, self.settings.steps, self.identity, state, final=True)
             return evaluation
         finally:
             for hook in self.hooks:
                 hook.after_evaluation()
 
-    def save(self, step: int, *, weights_only: bool = False) -> None:
-        """Write a checkpoint of the state after `step` steps."""
-        if not self.world.first:
+    def save(self, step: int) -> None:
+        """Write a checkpoint of the state after `step` steps, unless that is the newest there is."""
+        if not self.world.first or step == self._saved:
             return
-        state: dict[str, Any] = {"model": weights(self.model)}
-        if not weights_only:
-            state |= {
-                "optimizer": self.optimizer.state(),
-                "hooks": {hook.name: hook.state() for hook in self.hooks},
-                "last": self.last,
-                "window": self.window.state(),
-                "seconds": self.seconds,
-                "metrics": self.metrics.size,
-            }
-        checkpoint.save(self.folder, step, self.identity, state, keep=1 if weights_only else 2)
+        state: dict[str, Any] = {
+            "model": weights(self.model),
+            "optimizer": self.optimizer.state(),
+            "hooks": {hook.name: hook.state() for hook in self.hooks},
+            "last": self.last,
+            "first_loss": self.first_loss,
+            "window": self.window.state(),
+            "seconds": self.seconds,
+            "metrics": self.metrics.size,
+        }
+        checkpoint.save(self.folder, step, self.identity, state)
+        self._saved = step
+
+    def finish(self) -> None:
+        """Delete what the run would resume from: its result is written."""
+        if self.world.first:
+            checkpoint.discard(self.folder)
+
+    def _attach(self) -> None:
+        """Give the optimizer the parameters that the model has now; states that still fit are kept."""
+        named = [Named(n, p, role) for n, p, role in named_roles(self.model) if p.requires_grad]
+        self.roles = {name: role for name, _, role in named_roles(self.model)}
+        before = self.optimizer.state() if self._attached else {}
+        shapes = {p.name: p.tensor.shape for p in named}
+        self.optimizer.attach(named)
+        fitting = {name: state for name, state in before.items() if self._attached.get(name) == shapes.get(name)}
+        self._attached = shapes
+        if fitting:
+            self.optimizer.load_state(fitting)
 
     def _resume(self) -> int:
         """Load the newest whole checkpoint and cut the metrics back to it; the number of steps done."""
         found = checkpoint.load_newest(self.folder, self.identity, self.world.device)
-        if found is None or "optimizer" not in found[1]:
-            if self.world.first:
-                self.metrics.truncate(0)
-            return 0
-        step, state = found
-        for hook in self.hooks:
-            hook.load_state(state["hooks"][hook.name])
-        load_weights(self.model, state["model"])
-        self.optimizer.load_state(state["optimizer"])
-        self.last, self.seconds = state["last"], state["seconds"]
-        self.window = Window.of(state["window"])
-        for hook in self.hooks:
-            hook.after_load()
+        step, state = found or (0, {})
+        if self.world.agree(step) != step:
+            raise UserError(f"{self.folder}: the processes of this run do not see the same checkpoints; expected one folder")
+        if state:
+            for hook in self.hooks:
+                hook.load_state(state["hooks"][hook.name])
+            load_weights(self.model, state["model"])
+            self._attach()  # a hook may have rebuilt the structure
+            self.optimizer.load_state(state["optimizer"])
+            self.last, self.seconds, self.first_loss = state["last"], state["seconds"], state["first_loss"]
+            self.window = Window.of(state["window"])
+            self._saved = step
+            for hook in self.hooks:
+                hook.after_load()
         if self.world.first:
-            self.metrics.truncate(state["metrics"])
+            self.metrics.truncate(state.get("metrics", 0))
         return step
 
     def _step(self, step: int) -> None:
@@ -201,16 +232,20 @@ class Trainer:
             seed=settings.seed,
             model=model,
             batch=batch,
-            extra_backward=lambda: self.gradients.on_sampled_labels(batch, step=step, progress=progress),
+            extra_backward=lambda: self.gradients.on_sampled_labels(
+                batch, step=step, progress=progress, last=self.last
+            ),
             reset=self.optimizer.reset,
+            rebuilt=self._attach,
         )
         for hook in self.hooks:
             hook.before_step(moment)
         totals = self.gradients(batch, step=step, progress=progress, last=self.last)
-        self.last = totals.statistics
         for hook in self.hooks:
             hook.before_update(moment)
+        self.last = totals.statistics
         norm, clipped = self._clip()
+        self._refuse_nonsense(step, totals, norm)
         logged = (step + 1) % settings.log_every == 0 or step + 1 == settings.steps
         before = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad} if logged else {}
         lr = settings.lr * self.schedule.factor(progress)
@@ -220,7 +255,6 @@ class Trainer:
         self.window.add(totals, norm=norm, clipped=clipped, lr=lr, flops=settings.flops, metrics=moment.metrics)
         if logged:
             self.window.updates = self._updates(before)
-        self._refuse_nonsense(step, totals)
 
     def _clip(self) -> tuple[float, bool]:
         parameters = [p for p in self.model.parameters() if p.grad is not None]
@@ -239,14 +273,18 @@ class Trainer:
                 held[0] += torch.stack([change, before[name].square().sum()])
         return {kind: math.sqrt(float(pair[0] / pair[1])) for kind, (pair,) in sums.items() if float(pair[1]) > 0}
 
-    def _refuse_nonsense(self, step: int, totals: StepTotals) -> None:
-        """A loss that is not a number, or twice that of a uniform guess once the schedule is past a tenth."""
+    def _refuse_nonsense(self, step: int, totals: StepTotals, norm: float) -> None:
+        """A loss or gradient that is not a number; a loss, once the schedule is past a tenth, of twice what a uniform
+        guess has and twice what it began with (which tells even where it is not in nats)."""
         loss = totals.nats / max(totals.weight, 1e-30)
-        if not math.isfinite(loss):
-            raise Failed(f"the loss is {loss} at step {step + 1}; try a lower train.lr")
+        if self.first_loss is None:
+            self.first_loss = loss
+        for what, value in (("loss", loss), ("gradient's norm", norm)):
+            if not math.isfinite(value):
+                raise Failed(f"the {what} is {value} at step {step + 1}; try a lower train.lr")
         uniform = math.log(self.model.vocab) * (self.model.head.ratio if totals.per_chunk else 1)
-        if step * 10 > self.settings.steps and loss > 2 * uniform:
-            raise Failed(f"diverged: {loss:.2f} nats at step {step + 1}, a uniform guess has {uniform:.2f}")
+        if step * 10 > self.settings.steps and loss > 2 * max(uniform, self.first_loss):
+            raise Failed(f"diverged: the loss is {loss:.2f} at step {step + 1}, a uniform guess has {uniform:.2f} nats")
 
     def _log(self, step: int) -> None:
         memory = torch.cuda.max_memory_allocated() if self.world.device.type == "cuda" else _resident()

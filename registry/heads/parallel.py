@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from lllm.errors import UserError
 from lllm.model.build import Build
 from lllm.model.contracts import Conditional, Cost, Head, Hidden, Likelihood
 from lllm.model.layers import Linear, RMSNorm
@@ -43,15 +44,21 @@ class ParallelHead(Head):
     """
 
     class Config(PartConfig):
-        """hidden: inner width of each slot's MLP (None: 8/3 of the width, rounded up to a multiple of 8)."""
+        """hidden: inner width of each slot's MLP (None: 8/3 of the width, rounded up to a multiple of 8; 0: no MLP,
+        the plain unembedding of a flat model, at ratio 1 only)."""
 
-        hidden: Annotated[int, Field(ge=1)] | None = None
+        hidden: Annotated[int, Field(ge=0)] | None = None
 
     def __init__(self, config: Config, build: Build) -> None:
         super().__init__(config, build)
-        hidden = config.hidden or -(-8 * build.width // 24) * 8
+        hidden = -(-8 * build.width // 24) * 8 if config.hidden is None else config.hidden
+        if hidden == 0 and build.ratio > 1:
+            raise UserError(
+                f"model.head.hidden = 0: {build.ratio} slots without an MLP of their own would be the same "
+                "distribution; expected at least 1, or model.ratio = 1"
+            )
         self.norm = RMSNorm(build.width)
-        self.slots = nn.ModuleList(SlotMLP(build.width, hidden) for _ in range(build.ratio))
+        self.slots = nn.ModuleList(SlotMLP(build.width, hidden) for _ in range(build.ratio if hidden else 0))
         self.norm_out = RMSNorm(build.width)
         self.unembedding = build.unembedding(build.width)
 
@@ -64,12 +71,12 @@ class ParallelHead(Head):
     def conditionals(
         self, x: Hidden, which: Sequence[Conditional], state: State | None = None
     ) -> Mapping[Conditional, Tensor]:
-        normed = self.norm(x.hidden)
+        normed = self._normed(x.hidden)
         return {(k, seen): self.unembedding(self._slot(x.hidden, normed, k)) for k, seen in which}
 
     def open(self, hidden: Tensor) -> Tensor:
         """All slots' logits [B, R, V] at once: none of them waits for another."""
-        normed = self.norm(hidden)
+        normed = self._normed(hidden)
         logits: Tensor = self.unembedding(torch.stack([self._slot(hidden, normed, k) for k in range(self.ratio)], 1))
         return logits
 
@@ -77,7 +84,7 @@ class ParallelHead(Head):
         return opened[torch.arange(len(slot), device=slot.device), slot]
 
     def likelihoods(self, x: Hidden) -> Mapping[str, Likelihood]:
-        normed = self.norm(x.hidden)
+        normed = self._normed(x.hidden)
         g_BNRD = torch.stack([self._slot(x.hidden, normed, k) for k in range(self.ratio)], 2)
         slots = self.unembedding.nats(g_BNRD, x.chunk) * x.ok
         return {"independent": Likelihood("exact", slots.sum(-1), slots, primary=True)}
@@ -87,6 +94,9 @@ class ParallelHead(Head):
         mlps = sum(slot.flops(n) for slot in self.slots if isinstance(slot, SlotMLP))
         return Cost.dense(mlps + self.unembedding.flops(n * self.ratio))
 
+    def _normed(self, hidden: Tensor) -> Tensor:
+        return self.norm(hidden) if self.slots else hidden
+
     def _slot(self, hidden: Tensor, normed: Tensor, k: int) -> Tensor:
-        g: Tensor = self.norm_out(hidden + self.slots[k](normed))
+        g: Tensor = self.norm_out(hidden + self.slots[k](normed) if self.slots else hidden)
         return g

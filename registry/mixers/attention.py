@@ -11,11 +11,12 @@ from pydantic import Field
 from torch import Tensor
 
 from lllm.errors import UserError
+from lllm.kernels.rms_norm import rms_norm
+from lllm.kernels.rotary import rotary_table, rotate
 from lllm.model.build import Build
 from lllm.model.context import Context
 from lllm.model.contracts import Cost, Mixer
-from lllm.model.layers import Linear, rms_scale
-from lllm.model.roles import Role, parameter
+from lllm.model.layers import Linear
 from lllm.model.state import State
 from lllm.registry import PartConfig, register
 
@@ -35,17 +36,9 @@ def rotary(ctx: Context, size: int, base: float, dtype: torch.dtype) -> tuple[Te
     key = ("rotary", size, base, dtype)
     if key not in ctx.memo:
         pos = ctx.pos[:1] if ctx.pos.stride(0) == 0 else ctx.pos  # expanded: every row has the same positions
-        exponent = torch.arange(size // 2, device=pos.device, dtype=torch.float64) / (size // 2)
-        angle = (pos[..., None].double() * base**-exponent)[:, None]
-        ctx.memo[key] = (angle.cos().to(dtype), angle.sin().to(dtype))
+        ctx.memo[key] = rotary_table(pos[:, None], size, base, dtype)
     tables: tuple[Tensor, Tensor] = ctx.memo[key]
     return tables
-
-
-def rotate(x_BHnd: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary position embedding (arXiv:2104.09864) of [B, H, n, dh], halves paired."""
-    a, b = x_BHnd.chunk(2, -1)
-    return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 
 
 @register("mixer", "attention", refs=["arXiv:1706.03762", "arXiv:2104.09864", "arXiv:2305.13245", "arXiv:2010.04245"])
@@ -53,18 +46,20 @@ class Attention(Mixer):
     """Causal softmax attention: RoPE, QK-norm, grouped queries, torch's SDPA; the cache is keys, values, positions."""
 
     class Config(PartConfig):
-        """heads: query heads (None: width / 64, at least 1). kv_heads: key and value heads (None: as many as heads)."""
+        """heads: query heads (None: width / 32, at least 1). kv_heads: key and value heads (None: as many as heads).
+        qk_norm: queries and keys of unit mean square; logits are then at most qk_gain * sqrt(head size)."""
 
         heads: Annotated[int, Field(ge=1)] | None = None
         kv_heads: Annotated[int, Field(ge=1)] | None = None
         qk_norm: bool = True
+        qk_gain: Annotated[float, Field(gt=0)] = 1.5
         rope_base: Annotated[float, Field(gt=1)] = 10_000.0
 
     honours_visibility = True
 
     def __init__(self, config: Config, build: Build) -> None:
         super().__init__(config, build)
-        self.heads = config.heads or max(1, build.width // 64)
+        self.heads = config.heads or max(1, build.width // 32)
         self.groups = config.kv_heads or self.heads
         if build.width % self.heads or (build.width // self.heads) % 2:
             raise UserError(
@@ -74,33 +69,32 @@ class Attention(Mixer):
             raise UserError(f"mixer 'attention': kv_heads = {self.groups} does not divide heads = {self.heads}")
         self.size = build.width // self.heads
         self.base = config.rope_base
-        self.qk = Linear(build.width, (self.heads + self.groups) * self.size)
-        self.v = Linear(build.width, self.groups * self.size)
+        self.qkv = Linear(build.width, (self.heads + 2 * self.groups) * self.size)
         self.out = Linear(build.width, build.width, gain=(2 * build.depth) ** -0.5)
-        gains = Role("vector", fill=1.0, decay=False)
-        self.gains = parameter(2, self.size, role=gains) if config.qk_norm else None  # of queries and of keys
+        self.qk_norm = config.qk_norm
+        self.scale = (config.qk_gain if config.qk_norm else 1.0) * self.size**-0.5
 
     def forward(self, x_BND: Tensor, ctx: Context, state: State | None = None) -> tuple[Tensor, AttentionState]:
         batch, n, width = x_BND.shape
-        qk = self.qk(x_BND).view(batch, n, self.heads + self.groups, self.size).transpose(1, 2)
-        v = self.v(x_BND).view(batch, n, self.groups, self.size).transpose(1, 2)
-        if self.gains is not None:
-            gain = torch.cat([self.gains[:1].expand(self.heads, -1), self.gains[1:].expand(self.groups, -1)])
-            qk = qk * rms_scale(qk) * gain[:, None]
-        q, k = rotate(qk, *rotary(ctx, self.size, self.base, qk.dtype)).split([self.heads, self.groups], 1)
+        qkv = self.qkv(x_BND).view(batch, n, self.heads + 2 * self.groups, self.size).transpose(1, 2)
+        qk, v = qkv.split([self.heads + self.groups, self.groups], 1)
+        qk = rotate(rms_norm(qk) if self.qk_norm else qk, *rotary(ctx, self.size, self.base, qk.dtype))
+        q, k = qk.split([self.heads, self.groups], 1)
         grouped = self.groups != self.heads
         new = AttentionState(k, v, ctx.pos, ctx.ok)
         if state is None and ctx.tail_only and not ctx.visibility.noncausal_region:
             # is_causal is aligned to the top left: right only when queries and keys are the same positions.
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scale, enable_gqa=grouped)
         else:
             new = new if state is None else _append(state, new)
-            y = F.scaled_dot_product_attention(q, new.k, new.v, attn_mask=_mask(ctx, new), enable_gqa=grouped)
+            y = F.scaled_dot_product_attention(
+                q, new.k, new.v, attn_mask=_mask(ctx, new), scale=self.scale, enable_gqa=grouped
+            )
         return self.out(y.transpose(1, 2).reshape(batch, n, width)), new
 
     def cost(self, n: int) -> Cost:
         """Projections, and 4 width per visible pair: n(n+1)/2 pairs are visible, a dense reference visits n^2."""
-        projections = self.qk.flops(n) + self.v.flops(n) + self.out.flops(n)
+        projections = self.qkv.flops(n) + self.out.flops(n)
         return Cost(projections + 2 * self.width * n * (n + 1), projections + 4 * self.width * n * n)
 
 

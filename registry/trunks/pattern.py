@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -24,6 +25,10 @@ class PatternTrunk(Trunk):
 
         mixers: Annotated[list[str | dict[str, object]], Field(min_length=1)]
         depth: Annotated[int, Field(ge=1)] = 4
+
+    @classmethod
+    def examples(cls) -> Sequence[Mapping[str, Any]]:
+        return ({"mixers": ["attention"], "depth": 2},)
 
     def __init__(self, config: Config, build: Build) -> None:
         super().__init__(config, build)

@@ -60,8 +60,8 @@ def test_layers_lie_in_order(tmp_path: Path, registry: Registry) -> None:
     assert b.parts["head"].to_node() | {"use": "local_ar", "depth": 3, "width": 16} == b.parts["head"].to_node()
     assert (b.budget.unit, b.budget.amount, b.budget.variant) == ("flops", "a", "a")
     assert b.run.wandb == "offline"
-    variants, overrides = split_words(["a", "model.width=16", "data.context=8", "budget.seconds=5"], experiment)
-    a = resolve(experiment, *variants, overrides, with_toys(registry))
+    _, overrides = split_words(["a", "model.width=16", "data.context=8", "budget.seconds=5"], experiment)
+    a = resolve(experiment, "a", overrides, with_toys(registry))
     assert (a.model.width, a.data.context, a.budget.unit, a.budget.amount) == (16, 8, "seconds", 5.0)
     assert a.parts["head"].name == "parallel"
 

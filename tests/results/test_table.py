@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -53,13 +54,13 @@ def test_plain_text(make_run: MakeRun, root: Path) -> None:
     assert lines[1].split()[:5] == ["variant", "seeds", "bpb", "sd", "kind"]
     assert " ".join(lines[2].split()) == "flat 2 2.5050 0.0071 exact 1.31 M 12.3 M 38.2 s 45.1 k 812 baseline"
     assert " ".join(lines[3].split()) == (
-        "small 1 (1 missing) 2.2500 - exact -0.2500 1.31 M 12.3 M 38.2 s* 45.1 k* - no verdict: one seed"
+        "small 1 of 2 2.2500 - exact -0.2500 1.31 M 12.3 M 38.2 s* 45.1 k* - no verdict: one seed"
     )
     assert lines[2].index("38.2 s") == lines[3].index("38.2 s*")
     notes = "\n".join(lines[4:])
     assert "*: timed while other runs shared the machine" in notes
     assert "Untuned: no row was tuned" in notes
-    assert "small, seed 1: not run" in notes
+    assert "small: 1 of 2 missing (seed 1: not run)" in notes
     assert "1 finished runs of other arms" in notes
 
 
@@ -67,14 +68,14 @@ def test_columns_without_numbers_are_left_out_but_bpb_never_is(make_run: MakeRun
     header = text(compare(root, "study", ROWS)).splitlines()[1].split()
     assert header == ["variant", "seeds", "bpb", "verdict"] or header == ["variant", "bpb", "verdict"]
     make_run("flat", 0, results={"generation_bytes_per_second": None})
-    assert "generates/s" not in text(compare(root, "study", ROWS))
+    assert "gen." not in text(compare(root, "study", ROWS))
 
 
 def test_missing_rows_are_dashes(make_run: MakeRun, root: Path) -> None:
     make_run("flat", 0)
     make_run("flat", 1)
     line = text(compare(root, "study", ROWS)).splitlines()[3]
-    assert line.split()[:5] == ["small", "-", "(2", "missing)", "-"]
+    assert line.split()[:5] == ["small", "-", "of", "2", "-"]
     assert line.endswith("no verdict: no finished run")
 
 
@@ -103,5 +104,21 @@ def test_a_terminal_gets_the_same_cells(
     monkeypatch.setenv("COLUMNS", "220")
     show(comparison)
     shown = capsys.readouterr().out
+    assert shown.count("variant") == 1
     for cell in ("study", "flat", "2.5000", "45.1 k", "no verdict: no finished run", "[bold]odd[/bold]", "Untuned"):
         assert cell in shown
+
+
+def test_a_narrow_terminal_loses_no_number(
+    make_run: MakeRun, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run("flat", 0)
+    make_run("small", 0, 2.25)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    show(compare(root, "study", ROWS))
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    small = " ".join(" ".join(line.split()) for line in lines if line.strip().startswith("small"))
+    assert small.startswith("small 1 2.2500 exact -0.2500 no verdict: one seed")
+    assert small.endswith("small 1.31 M 12.3 M 38.2 s 45.1 k 812")
+    assert max(map(len, lines)) <= 80
