@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import typer
 
-from lllm.cli import catalogue, check, compare, doctor, new, run
+from lllm.cli import bench, catalogue, check, compare, data, diff, doctor, eval, generate, new, reproduce, run, show
 from lllm.errors import EXIT_CODE, UserError
 
 __all__ = ["app", "main"]
@@ -22,17 +23,30 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("run")(run.run)
-app.command("compare")(compare.compare)
-app.command("list")(catalogue.list_)
-app.command("show")(catalogue.show)
-app.command("check")(check.check)
-app.command("doctor")(doctor.doctor)
-app.command("new")(new.new)
+_VERBS: dict[str, Callable[..., None]] = {
+    "run": run.run,
+    "compare": compare.compare,
+    "diff": diff.diff,
+    "list": catalogue.list_,
+    "show": show.show,
+    "eval": eval.eval_,
+    "generate": generate.generate,
+    "bench": bench.bench,
+    "reproduce": reproduce.reproduce,
+    "check": check.check,
+    "doctor": doctor.doctor,
+    "new": new.new,
+}
+for _name, _verb in _VERBS.items():
+    app.command(_name)(_verb)
+app.add_typer(data.app, name="data")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command. Exit code 0; 1 when what was asked for ran and failed; 2 for bad input; 130 after Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a character shows another
     try:
         app(list(arguments) if arguments is not None else None)
     except UserError as error:

@@ -1,129 +1,93 @@
-"""`lllm list` and `lllm show`: what there is."""
+"""`lllm list`: the parts, experiments, variants and runs there are."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated
 
 import typer
 
+from lllm.cli.options import Json, Plugins, Results
 from lllm.cli.output import print_json, print_table
 from lllm.errors import UserError, nearest
 
-if TYPE_CHECKING:
-    from lllm.registry import Entry
+__all__ = ["list_"]
 
-__all__ = ["list_", "show"]
-
-Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="Load a Python file with parts, too.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_LISTINGS = ("parts", "variants", "experiments", "runs")
 
 
 def list_(
-    what: Annotated[str, typer.Argument(help="parts")] = "parts", plugin: Plugins = None, as_json: Json = False
-) -> None:
-    """List parts, and where each comes from."""
-    listings = {"parts": _parts}
-    if what not in listings:
-        raise UserError(f"list: unknown listing '{what}'{nearest(what, listings)}")
-    listings[what](plugin or [], as_json)
-
-
-def show(
-    name: Annotated[str, typer.Argument(help="A part, as 'attention' or 'mixer/attention'.")],
+    what: Annotated[str, typer.Argument(help="parts, variants, experiments or runs.")] = "parts",
+    experiment: Annotated[str | None, typer.Argument(help="Of which experiment the variants are.")] = None,
     plugin: Plugins = None,
+    results: Results = Path("results"),
     as_json: Json = False,
 ) -> None:
-    """Show a part: its options, defaults, what a sweep may turn, and its sources."""
-    from lllm.registry import load_registry
+    """List what there is, and where each thing comes from."""
+    if what not in _LISTINGS:
+        raise UserError(f"list: unknown listing '{what}'{nearest(what, _LISTINGS)}")
+    if what == "variants":
+        if experiment is None:
+            raise UserError("list variants: expected the name of an experiment after it, as in 'list variants NAME'")
+        _variants(experiment, as_json)
+    elif experiment is not None:
+        raise UserError(f"list {what}: '{experiment}' is one word too many; only 'variants' takes an experiment")
+    elif what == "parts":
+        _parts(plugin or [], as_json)
+    elif what == "experiments":
+        _experiments(as_json)
+    else:
+        from lllm.cli.runs import list_runs
 
-    registry = load_registry(plugin or [])
-    found = registry.find(name)
-    if not found:
-        raise UserError(f"show: unknown part '{name}'{nearest(name, [e.name for e in registry.entries.values()])}")
-    if as_json:
-        print_json([_describe(entry) for entry in found])
-        return
-    for entry in found:
-        _show_part(entry)
+        list_runs(as_json, results)
 
 
 def _parts(plugins: list[Path], as_json: bool) -> None:
+    from lllm.cli.part import describe
     from lllm.registry import load_registry
 
     registry = load_registry(plugins)
     entries = registry.of(registry.kinds())
     if as_json:
-        print_json([_describe(entry) for entry in entries])
+        print_json([describe(entry) for entry in entries])
         return
     print_table(["kind", "name", "what it is", "from"], [[e.kind, e.name, e.summary, e.source] for e in entries])
     for shipped, local in registry.replaced.items():
         print(f"replaced: {shipped} by {local}")
+    for entries in registry.conflicts.values():
+        places = " and ".join(str(entry.path) for entry in entries)
+        print(f"conflict: {entries[0].kind} '{entries[0].name}' is registered with different content in {places}")
     for path, reason in registry.failures.items():
         print(f"failed: {path}: {reason}")
 
 
-def _describe(entry: Entry) -> dict[str, Any]:
-    return {
-        "kind": entry.kind,
-        "name": entry.name,
-        "version": entry.version,
-        "summary": entry.summary,
-        "refs": list(entry.refs),
-        "path": str(entry.path),
-        "digest": entry.digest,
-        "source": entry.source,
-        "options": entry.cls.Config.model_json_schema().get("properties", {}),
-    }
+def _experiments(as_json: bool) -> None:
+    from lllm.config import list_experiments
+
+    listed = list_experiments()
+    if as_json:
+        fields = ("name", "path", "source", "hypothesis", "problem")
+        print_json([{field: getattr(line, field) for field in fields} for line in listed])
+        return
+    rows = [[line.name, line.problem or _short(line.hypothesis), line.source] for line in listed]
+    print_table(["experiment", "what it asks", "from"], rows)
 
 
-def _show_part(entry: Entry) -> None:
-    import inspect
+def _variants(name: str, as_json: bool) -> None:
+    from lllm.cli.experiment import deltas, written
+    from lllm.config import load_experiment
 
-    from lllm.registry import search_space
-
-    print(f"{entry.kind}/{entry.name} (version {entry.version}), from {entry.source}: {entry.path}")
-    print(inspect.cleandoc(entry.cls.__doc__ or ""))
-    if entry.refs:
-        print(f"\nSources: {', '.join(entry.refs)}")
-    turned = search_space(entry.cls.Config)
-    rows = [
-        [
-            name,
-            _type_name(field.annotation),
-            "required" if field.is_required() else repr(field.default),
-            _range(turned.get(name)),
-        ]
-        for name, field in entry.cls.Config.model_fields.items()
-    ]
-    if rows:
-        print()
-        print_table(["option", "type", "default", "a sweep may turn"], rows)
-    notes = inspect.cleandoc(entry.cls.Config.__doc__ or "")
-    if rows and notes:
-        print(f"\n{notes}")
+    experiment = load_experiment(name)
+    rows = [(variant, variant == experiment.baseline, deltas(tree)) for variant, tree in experiment.variants.items()]
+    if as_json:
+        print_json([{"variant": v, "baseline": baseline, "deltas": changed} for v, baseline, changed in rows])
+        return
+    print_table(
+        ["variant", "what it changes", ""],
+        [[v, ", ".join(f"{k}={written(x)}" for k, x in c.items()), "baseline" if b else ""] for v, b, c in rows],
+    )
 
 
-def _type_name(annotation: Any) -> str:
-    """A readable name of a field's type: 'int or None', without the constraints that annotate it."""
-    origin, inner = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return _type_name(inner[0])
-    if origin is Literal:
-        return " or ".join(map(repr, inner))
-    if origin in (Union, UnionType):
-        return " or ".join(map(_type_name, inner))
-    if annotation is NoneType:
-        return "None"
-    if inner and isinstance(origin, type):
-        return f"{origin.__name__} of {', '.join(map(_type_name, inner))}"
-    return getattr(annotation, "__name__", str(annotation))
-
-
-def _range(search: Any) -> str:
-    if search is None:
-        return ""
-    if search.choices:
-        return ", ".join(map(str, search.choices))
-    return f"{search.low} to {search.high}" + (" (log)" if search.log else "")
+def _short(text: str, most: int = 80) -> str:
+    """At most `most` characters, cut at a word."""
+    return text if len(text) <= most else text[: text.rfind(" ", 0, most - 3)] + "..."

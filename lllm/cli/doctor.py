@@ -1,47 +1,127 @@
-"""`lllm doctor`: what is installed and what will run where."""
+"""`lllm doctor`: what is installed, what will run where, and what stands in the way."""
 
 from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import typer
-
+from lllm.cli.options import Json, Plugins, Results
 from lllm.cli.output import print_json, print_table
+from lllm.errors import UserError
+
+if TYPE_CHECKING:
+    from lllm.registry import Registry
 
 __all__ = ["doctor"]
 
-PACKAGES = ("lllm", "torch", "numpy", "pydantic", "typer", "rich", "safetensors", "scipy", "wandb", "triton")
+_PACKAGES = ("lllm", "torch", "numpy", "pydantic", "typer", "rich", "safetensors", "scipy")
+_OPTIONAL = ("triton", "flash-linear-attention", "flash-attn", "wandb")  # with them more is possible or faster
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Say what is installed, which devices there are, and which parts cannot be loaded."""
-    import torch
-
+def doctor(plugin: Plugins = None, results: Results = Path("results"), as_json: Json = False) -> None:
+    """Say what is installed, which devices and kernels there are, where things are found, and what is amiss."""
     from lllm.registry import load_registry
 
-    registry = load_registry()
+    registry = load_registry(plugin or [])
     facts = {
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "cores": str(os.cpu_count()),
-        "torch threads": str(torch.get_num_threads()),
-        "cuda": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none",
-        "attention kernel": "torch SDPA (flash where CUDA offers it)",
-        **{name: _version(name) for name in PACKAGES},
-        "parts": str(len(registry.entries)),
-        "parts that failed": "; ".join(f"{p}: {why}" for p, why in registry.failures.items()) or "none",
+        "machine": _machine(),
+        "packages": {name: _version(name) for name in (*_PACKAGES, *_OPTIONAL)},
+        "kernels": _kernels(registry),
+        "places": _places(registry, results),
+        "problems": _problems(registry, results),
     }
     if as_json:
         print_json(facts)
-    else:
-        print_table(["what", "found"], [[key, value] for key, value in facts.items()])
+        return
+    for title, found in facts.items():
+        if isinstance(found, dict):
+            print_table([title, ""], [[key, str(value)] for key, value in found.items()])
+        elif found:
+            print_table([title], [[problem] for problem in found])
+        else:
+            print(f"{title}: none")
+        print()
+
+
+def _machine() -> dict[str, Any]:
+    import psutil
+    import torch
+
+    cuda = torch.cuda.is_available()
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cores": os.cpu_count(),
+        "memory": f"{psutil.virtual_memory().total / 1e9:.1f} GB",
+        "torch threads": torch.get_num_threads(),
+        "cuda": ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())) or "none",
+        "bfloat16": "yes" if cuda and torch.cuda.is_bf16_supported() else "no: training uses it on CUDA only",
+    }
 
 
 def _version(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
+
+
+def _kernels(registry: Registry) -> dict[str, str]:
+    """Which kernel each part that has a choice will use here."""
+    import torch
+
+    found = {"torch SDPA": "flash where shapes allow" if torch.cuda.is_available() else "torch's own for CPU"}
+    for entry in registry.of(registry.kinds()):
+        kernel = getattr(entry.cls, "kernel", None)
+        if kernel is not None:
+            found[f"{entry.kind}/{entry.name}"] = str(kernel() if callable(kernel) else kernel)
+    return found
+
+
+def _places(registry: Registry, results: Path) -> dict[str, Any]:
+    import shutil
+    from collections import Counter
+
+    from lllm.config import list_experiments
+    from lllm.data.prepare import data_root
+
+    counts = Counter(entry.source for entry in registry.entries.values())
+    sources = Counter(listed.source for listed in list_experiments())
+    free = shutil.disk_usage(Path.cwd()).free
+    return {
+        "parts": ", ".join(f"{count} {source}" for source, count in counts.items()),
+        "experiments": ", ".join(f"{count} {source}" for source, count in sources.items()),
+        **{f"{folder}, shipped": _shipped(folder) for folder in ("registry", "experiments")},
+        "results": results.resolve(),
+        "data": data_root().resolve(),
+        "disk free": f"{free / 1e9:.1f} GB",
+    }
+
+
+def _shipped(folder: str) -> Path:
+    from lllm.registry.discovery import shipped
+
+    return shipped(folder)
+
+
+def _problems(registry: Registry, results: Path) -> list[str]:
+    """What a user should know before it costs time."""
+    from lllm.config import list_experiments
+    from lllm.data.prepare import data_root
+    from lllm.results.run import check_writable
+
+    found = [f"{path}: cannot be imported: {why}" for path, why in registry.failures.items()]
+    for entries in registry.conflicts.values():
+        places = " and ".join(str(entry.path) for entry in entries)
+        found.append(f"{entries[0].kind} '{entries[0].name}' is registered with different content in {places}")
+    found += [listed.problem for listed in list_experiments() if listed.problem]
+    for place in (results, data_root()):
+        try:
+            check_writable(place)
+        except UserError as error:
+            found.append(str(error))
+    return found

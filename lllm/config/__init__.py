@@ -4,7 +4,7 @@
 """
 
 from lllm.config.experiment import Experiment, Listed, list_experiments, load_experiment
-from lllm.config.overrides import split_words
+from lllm.config.overrides import overrides_of, split_words
 from lllm.config.resolve import Resolved, resolve, restore
 from lllm.config.schema import Budget, Data, Eval, Match, Model, Run, Train
 from lllm.config.tree import Tree
@@ -23,6 +23,7 @@ __all__ = [
     "Tree",
     "list_experiments",
     "load_experiment",
+    "overrides_of",
     "resolve",
     "restore",
     "split_words",

@@ -11,7 +11,7 @@ from lllm.config.tree import Tree
 from lllm.config.yaml import parse_value, refuse_illegible
 from lllm.errors import UserError, nearest
 
-__all__ = ["split_words"]
+__all__ = ["overrides_of", "split_words"]
 
 _WHERE = "command line"
 
@@ -38,6 +38,22 @@ def split_words(words: Sequence[str], experiment: Experiment) -> tuple[tuple[str
             raise UserError(f"{_WHERE}: variant '{word}' is given twice; expected it once")
         variants.append(word)
     return tuple(variants or experiment.variants), at_home(layer)
+
+
+def overrides_of(words: Sequence[str]) -> Tree:
+    """The layer of overrides of words that are nothing else.
+
+    Raises:
+        UserError: a word without '=', an unknown key, one given twice, a value that is not YAML.
+    """
+    layer = Tree()
+    for word in words:
+        refuse_illegible(word, _WHERE)
+        key, equals, text = word.partition("=")
+        if not equals:
+            raise UserError(f"{_WHERE}: '{word}': expected KEY=VALUE, as in corpus.path=FILE")
+        _override(layer, key.strip(), text)
+    return at_home(layer)
 
 
 def _override(layer: Tree, key: str, text: str) -> None:

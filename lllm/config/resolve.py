@@ -128,8 +128,10 @@ def restore(
     execution: Mapping[str, Any],
     registry: Registry,
     origin: str = "run.json",
+    overrides: Tree | None = None,
 ) -> Resolved:
-    """The inverse of `semantic` and `execution`: a recorded run's settings, under today's schema and parts.
+    """The inverse of `semantic` and `execution`: a recorded run's settings, under today's schema and parts, with
+    `overrides` over them.
 
     Raises:
         UserError: a part or a setting that it was made with is no longer there.
@@ -137,7 +139,7 @@ def restore(
     recorded = Tree()
     for name, value in {**semantic, EXECUTION: execution}.items():
         recorded.put(name, value, origin)
-    return _resolved(experiment, variant, merge(defaults(), recorded), registry)
+    return _resolved(experiment, variant, merge(defaults(), recorded, overrides or Tree()), registry)
 
 
 def _resolved(experiment: str, variant: str, layer: Tree, registry: Registry) -> Resolved:

@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 from lllm.data.contracts import Corpus, Document, Split, Tokenizer
 from lllm.data.shard import Shard, write_shard
 from lllm.errors import UserError
+from lllm.results.files import explained
 
-__all__ = ["Dataset", "data_root", "fingerprint", "prepare"]
+__all__ = ["Dataset", "data_root", "fingerprint", "prepare", "shard_of"]
 
 _FORMAT = 1  # raised when the same documents would give other shards
 _SHARD_TOKENS = 1 << 26
+_Tokenized = tuple[Document, NDArray[Any], dict[str, NDArray[np.float32]]]  # with its ids and per-token columns
 
 
 def data_root() -> Path:
@@ -84,6 +86,21 @@ def prepare(
     path = (root or data_root()) / key[:16]
     if (path / "dataset.json").is_file():
         return Dataset.open(path)
+    with explained(path):
+        _prepare(path, key, corpus, tokenizer, multiple, progress)
+    return Dataset.open(path)
+
+
+def shard_of(documents: Sequence[Document], tokenizer: Tokenizer, multiple: int) -> Shard:
+    """Documents as a shard in memory, tokenized, ended and padded as prepared ones are; its path is empty."""
+    arrays = _arrays([(document, *_tokens(document, tokenizer, multiple)) for document in documents])
+    return Shard(Path(), **arrays)
+
+
+def _prepare(
+    path: Path, key: str, corpus: Corpus, tokenizer: Tokenizer, multiple: int, progress: Callable[[str, int], None]
+) -> None:
+    """Write the dataset's folder; readers see nothing or all of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     shutil.rmtree(scratch, ignore_errors=True)
@@ -103,7 +120,6 @@ def prepare(
                 raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return Dataset.open(path)
 
 
 def _write_split(
@@ -115,14 +131,14 @@ def _write_split(
     progress: Callable[[str, int], None],
 ) -> tuple[list[str], dict[str, int]]:
     names: list[str] = []
-    pending: list[tuple[Document, NDArray[Any], dict[str, NDArray[np.float32]]]] = []
+    pending: list[_Tokenized] = []
     counts = {"documents": 0, "tokens": 0, "bytes": 0}
     held = 0
 
     def flush() -> None:
         nonlocal held
         names.append(f"{split}-{len(names):05d}")
-        _flush(folder / names[-1], pending)
+        write_shard(folder / names[-1], **_arrays(pending))
         pending.clear()
         held = 0
 
@@ -171,7 +187,8 @@ def _per_token(values: NDArray[np.float32], sizes: NDArray[np.int64]) -> NDArray
     return np.where(sizes > 0, sums / np.maximum(sizes, 1), 1.0).astype(np.float32)
 
 
-def _flush(path: Path, pending: Sequence[tuple[Document, NDArray[Any], dict[str, NDArray[np.float32]]]]) -> None:
+def _arrays(pending: Sequence[_Tokenized]) -> dict[str, Any]:
+    """The arrays of a shard, by the names of its fields."""
     names = sorted({name for _, _, columns in pending for name in columns})
     offsets = np.concatenate([[0], np.cumsum([len(ids) for _, ids, _ in pending])]).astype(np.int64)
     digests = [hashlib.blake2b(document.raw, digest_size=16).digest() for document, _, _ in pending]
@@ -181,4 +198,5 @@ def _flush(path: Path, pending: Sequence[tuple[Document, NDArray[Any], dict[str,
         name: np.concatenate([c.get(name, np.ones(len(ids), dtype=np.float32)) for _, ids, c in pending])
         for name in names
     }
-    write_shard(path, np.concatenate([ids for _, ids, _ in pending]), offsets, hashes, sizes, columns)
+    tokens = np.concatenate([ids for _, ids, _ in pending])
+    return {"tokens": tokens, "offsets": offsets, "hashes": hashes, "sizes": sizes, "columns": columns}

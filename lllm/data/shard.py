@@ -44,13 +44,15 @@ class Shard:
             digests: dict[str, str] = json.loads((path / "digests.json").read_text())
         except (OSError, ValueError):
             raise UserError(
-                f"shard {path}: digests.json is missing or damaged; delete the folder to rebuild it"
+                f"shard {path}: digests.json is missing or damaged; delete {path.parent} to have it prepared anew"
             ) from None
         arrays: dict[str, NDArray[Any]] = {}
         for name, expected in digests.items():
             file = path / f"{name}.npy"
             if not file.is_file() or (verify and file_digest(file) != expected):
-                raise UserError(f"shard {path}: {file.name} is missing or corrupted; delete the folder to rebuild it")
+                raise UserError(
+                    f"shard {path}: {file.name} is missing or corrupted; delete {path.parent} to have it prepared anew"
+                )
             arrays[name] = np.load(file, mmap_mode="r", allow_pickle=False)
         columns = {name.removeprefix(_COLUMN): arrays[name] for name in arrays if name.startswith(_COLUMN)}
         return Shard(path, arrays["tokens"], arrays["offsets"], arrays["hashes"], arrays["sizes"], columns)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from lllm.config import Experiment, Resolved, Tree, resolve
+from lllm.config.tree import merge
 from lllm.errors import UserError
 from lllm.identity import arm as arm_of
 from lllm.identity import code_fingerprint, evaluator_fingerprint
@@ -14,7 +16,7 @@ from lllm.model.match import solve
 from lllm.registry import Entry, Registry
 from lllm.train.setup import Setup
 
-__all__ = ["Arm", "Arms"]
+__all__ = ["Arm", "Arms", "arm_of_setup"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Arms:
     ) -> None:
         self.experiment, self.overrides, self.registry, self.progress = experiment, overrides, registry, progress
         self._made: dict[str, Arm] = {}
+        self._others: dict[str, Arm] = {}  # decided under the overrides that fit them
         self._setups: dict[str, Setup] = {}
         self._target: int | None = None
 
@@ -81,29 +84,16 @@ class Arms:
             self._made[variant] = self._decide(variant, resolved)
         return self._made[variant]
 
+    def adopt(self, arm: Arm) -> None:
+        """Take an arm that was decided elsewhere, such as a recorded one, for its variant."""
+        self._made[arm.variant] = arm
+
     def _decide(self, variant: str, resolved: Resolved) -> Arm:
         setup = self._setup(resolved)
         matched = ""
         if self.experiment.match is not None and variant != self.experiment.baseline:
             setup, matched = self._matched(variant, setup)
-        model = setup.model(None, "meta")
-        data, train = setup.resolved.data, setup.resolved.train
-        others = [spec.entry for spec in setup.resolved.parts.values() if spec.kind in _TRAINING]
-        used = {(e.kind, e.name): e for e in [*model.used.values(), *others]}
-        for spec in (setup.resolved.tokenizer, setup.resolved.corpus):
-            used[spec.kind, spec.name] = spec.entry
-        made = Arm(
-            variant=variant,
-            setup=setup,
-            identity="",
-            steps=None,
-            parameters=parameters(model),
-            flops_per_step=train_flops_per_token(model, data.context) * data.context * train.batch,
-            bytes_per_step=setup.batches(0).bytes_per_step,
-            used=tuple(used[key] for key in sorted(used)),
-            matched=matched,
-        )
-        return self._budgeted(made)
+        return self._budgeted(arm_of_setup(variant, setup, matched))
 
     def _budgeted(self, arm: Arm) -> Arm:
         """With its step count, where the budget says it, and its identity."""
@@ -112,7 +102,7 @@ class Arms:
             return replace(arm, identity=arm_of(arm.resolved.delta(), {"seconds": float(budget.amount)}))
         amount = budget.amount
         if isinstance(amount, str):  # as many training FLOPs as that variant
-            other = self.arm(amount)
+            other = self._other(amount)
             if other.steps is None:
                 raise UserError(
                     f"budget.flops = '{amount}': its own budget is in seconds; expected a variant that counts"
@@ -148,21 +138,57 @@ class Arms:
         return at(found.value), f"{knob} = {found.value}"
 
     def _baseline_parameters(self) -> int:
-        """Parameters of the baseline under those overrides that fit it: an override may name a field of a part that
-        only other variants have, and still the sizes aim at the baseline that they would be compared with."""
+        """Parameters of the baseline under those overrides that fit it."""
         if self._target is None:
-            fitting = Tree()
-            for path, value in self.overrides.leaves():
-                tried = Tree(dict(fitting.values), dict(fitting.origins))
-                try:
-                    tried.put(path, value, self.overrides.origin(path))
-                    resolve(self.experiment, self.experiment.baseline, tried, self.registry)
-                except UserError:
-                    continue
-                fitting.put(path, value, self.overrides.origin(path))
-            resolved = resolve(self.experiment, self.experiment.baseline, fitting, self.registry)
+            resolved = self._fitted(self.experiment.baseline)
             self._target = parameters(self._setup(resolved).model(None, "meta"))
         return self._target
+
+    def _other(self, variant: str) -> Arm:
+        """The arm of a variant that another one refers to, under those overrides that fit it."""
+        if variant not in self._made and variant not in self._others:
+            self._others[variant] = self._decide(variant, self._fitted(variant))
+        return self._made.get(variant) or self._others[variant]
+
+    def _fitted(self, variant: str) -> Resolved:
+        """A variant under those overrides that fit it: one may name a field of a part that only other variants have,
+        and still sizes and budgets aim at this variant as it would be trained beside them."""
+        with suppress(UserError):
+            return resolve(self.experiment, variant, self.overrides, self.registry)
+        fitting, left, missed = Tree(), list(self.overrides.leaves()), -1
+        while left and len(left) != missed:  # some fit only beside others
+            missed, tried = len(left), left
+            left = []
+            for path, value in tried:
+                more = merge(fitting)
+                try:
+                    more.put(path, value, self.overrides.origin(path))
+                    resolve(self.experiment, variant, more, self.registry)
+                    fitting = more
+                except UserError:
+                    left.append((path, value))
+        return resolve(self.experiment, variant, fitting, self.registry)
+
+
+def arm_of_setup(variant: str, setup: Setup, matched: str = "") -> Arm:
+    """The arm of settings that are final but for the budget: without steps and identity."""
+    model = setup.model(None, "meta")
+    data, train = setup.resolved.data, setup.resolved.train
+    others = [spec.entry for spec in setup.resolved.parts.values() if spec.kind in _TRAINING]
+    used = {(e.kind, e.name): e for e in [*model.used.values(), *others]}
+    for spec in (setup.resolved.tokenizer, setup.resolved.corpus):
+        used[spec.kind, spec.name] = spec.entry
+    return Arm(
+        variant=variant,
+        setup=setup,
+        identity="",
+        steps=None,
+        parameters=parameters(model),
+        flops_per_step=train_flops_per_token(model, data.context) * data.context * train.batch,
+        bytes_per_step=setup.batches(0).bytes_per_step,
+        used=tuple(used[key] for key in sorted(used)),
+        matched=matched,
+    )
 
 
 _TRAINING = ("objective", "optimizer", "schedule", "adapter")

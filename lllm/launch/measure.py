@@ -1,47 +1,104 @@
-"""Measured time: steps that fit into a budget of seconds, and what a plan expects to take."""
+"""Measured time: the steps that a budget of seconds has room for, what a plan expects, what a benchmark compares."""
 
 from __future__ import annotations
 
 import statistics
 import time
+from dataclasses import dataclass, field
 
 import torch
 
 from lllm.launch.arms import Arm
+from lllm.launch.memory import peak_bytes
+from lllm.model.generate import generate
 from lllm.model.roles import named_roles
 from lllm.train.contracts import Named
 from lllm.train.gradients import Gradients
 from lllm.train.setup import made
 from lllm.train.world import World
 
-__all__ = ["matmul_rate", "measured_steps", "step_seconds"]
+__all__ = ["Bench", "matmul_rate", "measured_steps", "step_seconds"]
 
 _WARM, _TIMED = 3, 7
 _EFFICIENCY = (
     0.45  # share of the matmul rate that a step of a small model reaches; for estimates only, which say 'about'
 )
+_GENERATED = 128  # tokens of one measurement of generation
+
+
+class Stepper:
+    """Training steps of an arm at learning rate 0, on the batches of a run."""
+
+    def __init__(self, arm: Arm, seed: int) -> None:
+        setup, self.device = arm.setup, torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = setup.model(seed, str(self.device))
+        self.batches = setup.batches(seed)
+        self.optimizer = made(setup.resolved.parts["optimizer"])
+        self.optimizer.attach([Named(name, p, role) for name, p, role in named_roles(self.model)])
+        objective = made(setup.resolved.parts["objective"])
+        table, micro = setup.bytes_per_token.to(self.device), setup.resolved.run.micro_batch
+        self.gradients = Gradients(self.model, objective, World(device=self.device), table, seed=seed, micro=micro)
+        self.step = 0
+
+    def __call__(self) -> None:
+        """One step."""
+        batch = self.batches.at(self.step).to(self.device)
+        self.gradients(batch, step=self.step, progress=0.0, last={})
+        self.optimizer.step(0.0)
+        self.step += 1
+
+    def seconds(self) -> float:
+        """Seconds of one step."""
+        began = time.perf_counter()
+        self()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - began
+
+
+@dataclass
+class Bench:
+    """One arm's measurements. steps: seconds of each; generation: bytes per second of each; memory: peak bytes."""
+
+    arm: Arm
+    steps: list[float] = field(default_factory=list)
+    generation: list[float] = field(default_factory=list)
+    memory: int = 0
+
+    def warm(self) -> None:
+        """Build the model, warm it up, and see what a step needs."""
+        self._stepper = Stepper(self.arm, 0)
+        for _ in range(_WARM):
+            self._stepper()
+        self.memory = peak_bytes(self._stepper)
+
+    def round(self, steps: int) -> None:
+        """Time a few steps and one generation."""
+        self.steps += [self._stepper.seconds() for _ in range(steps)]
+        tokenizer = self.arm.setup.tokenizer
+        began, made_bytes = time.perf_counter(), 0
+        for (new,) in generate(self._stepper.model, [[]], _GENERATED, seed=len(self.generation)):
+            made_bytes += len(tokenizer.decode(new))
+        self.generation.append(made_bytes / (time.perf_counter() - began))
+
+    def numbers(self) -> dict[str, float]:
+        """Medians over everything measured: seconds per step and what follows from it."""
+        arm, seconds = self.arm, statistics.median(self.steps)
+        tokens = arm.resolved.data.context * arm.resolved.train.batch
+        return {
+            "step_seconds": seconds,
+            "tokens_per_second": tokens / seconds,
+            "bytes_per_second": arm.bytes_per_step / seconds,
+            "flops_per_second": arm.flops_per_step / seconds,
+            "peak_bytes": self.memory,
+            "generation_bytes_per_second": statistics.median(self.generation),
+        }
 
 
 def step_seconds(arm: Arm, seed: int) -> float:
     """Median seconds of a training step on this machine, after warm-up, on the first batches of the run."""
-    setup, device = arm.setup, torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = setup.model(seed, str(device))
-    batches = setup.batches(seed)
-    optimizer = made(setup.resolved.parts["optimizer"])
-    optimizer.attach([Named(name, p, role) for name, p, role in named_roles(model)])
-    objective = made(setup.resolved.parts["objective"])
-    micro = setup.resolved.run.micro_batch
-    table = setup.bytes_per_token.to(device)
-    gradients = Gradients(model, objective, World(device=device), table, seed=seed, micro=micro)
-    times = []
-    for step in range(_WARM + _TIMED):
-        began = time.perf_counter()
-        gradients(batches.at(step).to(device), step=step, progress=0.0, last={})
-        optimizer.step(0.0)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - began)
-    return statistics.median(times[_WARM:])
+    stepper = Stepper(arm, seed)
+    return statistics.median([stepper.seconds() for _ in range(_WARM + _TIMED)][_WARM:])
 
 
 def measured_steps(arm: Arm, seed: int) -> int:

@@ -39,10 +39,17 @@ class Noise:
 
 @torch.no_grad()
 def initialise(model: nn.Module, seed: int) -> None:
-    """Fill every parameter from the stream of (seed, its path): variants start alike where they are alike."""
+    """Fill every parameter from the stream of (seed, its path): variants start alike where they are alike. Buffers are
+    zero, unless their part's `fill_buffers_` says otherwise."""
     for name, tensor, role in named_roles(model):
         if role.std:
             drawn = torch.randn(tensor.shape, generator=stream(seed, "init", name))
             tensor.copy_(drawn * role.std)
         else:
             tensor.fill_(role.fill)
+    for buffer in model.buffers():
+        buffer.zero_()
+    for module in model.modules():
+        fill = getattr(module, "fill_buffers_", None)
+        if fill is not None:
+            fill()

@@ -11,8 +11,19 @@ Nothing here imports torch: kinds are open, and the contract class of a kind car
 """
 
 from lllm.registry.catalogue import Entry, PartSpec, Registry
-from lllm.registry.config import PartConfig, Search, search_space
+from lllm.registry.config import Node, PartConfig, Search, search_space
 from lllm.registry.discovery import load_registry
 from lllm.registry.part import Part, register
 
-__all__ = ["Entry", "Part", "PartConfig", "PartSpec", "Registry", "Search", "load_registry", "register", "search_space"]
+__all__ = [
+    "Entry",
+    "Node",
+    "Part",
+    "PartConfig",
+    "PartSpec",
+    "Registry",
+    "Search",
+    "load_registry",
+    "register",
+    "search_space",
+]

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from lllm.errors import UserError, nearest
 
-__all__ = ["PartConfig", "Search", "first_error", "search_space", "validate"]
+__all__ = ["Node", "PartConfig", "Search", "first_error", "search_space", "validate"]
+
+
+def _canonical(node: Any) -> Any:
+    return node["use"] if isinstance(node, Mapping) and set(node) == {"use"} else node
+
+
+Node = Annotated[str | dict[str, Any], AfterValidator(_canonical)]
+"""The type of a field that names another part, for `build.part` and `build.using`: a name, or a mapping with `use`.
+`{use: NAME}` alone becomes NAME, so that two spellings are one identity."""
 
 
 class PartConfig(BaseModel):

@@ -12,9 +12,13 @@ __all__ = ["Part", "PartInfo", "part_info", "register"]
 
 
 class Part:
-    """Root of the contract classes. A contract sets `kind`; a part adds `Config` and what the contract asks for."""
+    """Root of the contract classes. A contract sets `kind`; a part adds `Config` and what the contract asks for.
+
+    conformance: a new kind's own suite, (registry, entry) -> failures; see `lllm.check.suite`.
+    """
 
     kind: ClassVar[str]
+    conformance: ClassVar[Callable[..., Any] | None] = None
     Config: ClassVar[type[PartConfig]] = PartConfig
 
     @classmethod

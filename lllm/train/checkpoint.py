@@ -25,7 +25,7 @@ from lllm.data.shard import file_digest
 from lllm.errors import UserError
 from lllm.results.files import explained, write_json
 
-__all__ = ["discard", "load_final", "load_newest", "pack", "save", "unpack"]
+__all__ = ["discard", "load_newest", "load_resumable", "pack", "save", "unpack"]
 
 _TENSORS, _SKELETON, _FINAL = "tensors.safetensors", "skeleton.json", "final"
 _TENSOR, _FLOAT = "@tensor", "@float"  # keys of what JSON cannot hold; no other key begins with the mark
@@ -73,8 +73,8 @@ def unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
 def save(
     folder: Path, step: int, identity: str, state: Mapping[str, Any], *, keep: int = 2, final: bool = False
 ) -> Path:
-    """Write the checkpoint of `step`; older ones but the newest `keep` are deleted afterwards. final: it is what
-    `load_final` finds, beside those from which the run resumes. Only the owner of the run may call this.
+    """Write the checkpoint of `step`; older ones but the newest `keep` are deleted afterwards. final: of the
+    finished run, beside those from which it resumes. Only the owner of the run may call this.
 
     Raises:
         UserError: it cannot be written, because the disk is full, for example; those before it are intact.
@@ -99,8 +99,11 @@ def save(
     return target
 
 
-def load_newest(folder: Path, identity: str, device: torch.device | str = "cpu") -> tuple[int, dict[str, Any]] | None:
-    """(step, state) of the newest checkpoint that is whole; damaged ones are passed over. None: there is none.
+def load_resumable(
+    folder: Path, identity: str, device: torch.device | str = "cpu"
+) -> tuple[int, dict[str, Any]] | None:
+    """(step, state) from which a run goes on: the newest checkpoint that is whole; damaged ones are passed over. None:
+    there is none.
 
     Raises:
         UserError: a whole checkpoint belongs to another run.
@@ -119,9 +122,10 @@ def load_newest(folder: Path, identity: str, device: torch.device | str = "cpu")
     return None
 
 
-def load_final(folder: Path, identity: str, device: torch.device | str = "cpu") -> tuple[int, dict[str, Any]] | None:
-    """(step, state) of the weights that a finished run evaluated, under 'model'; errors as in `load_newest`."""
-    return load_newest(folder / _FINAL, identity, device)
+def load_newest(folder: Path, identity: str, device: torch.device | str = "cpu") -> tuple[int, dict[str, Any]] | None:
+    """(step, state) of the best weights there are, under 'model', with 'hooks' that may rebuild their structure: those
+    that a finished run evaluated, else the newest checkpoint; errors as in `load_resumable`."""
+    return load_resumable(folder / _FINAL, identity, device) or load_resumable(folder, identity, device)
 
 
 def discard(folder: Path) -> None:

@@ -6,7 +6,7 @@ bpb = total nats (EOS included) / (ln 2 * total raw bytes of the same targets), 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lllm.data.batches import Batch
+from lllm.errors import UserError
+from lllm.model.contracts import Likelihood
 from lllm.model.latent import LatentModel
 from lllm.train.world import World
 
@@ -114,7 +116,7 @@ def evaluate(
     """Score batches; with several ranks each scores its share of every batch's rows. documents: how many there are."""
     world = world or World(device=bytes_per_token.device)
     sums = _Sums(documents, model.head.ratio, world.device)
-    was_training = model.training
+    was_training, idle = model.training, None
     model.eval()
     try:
         for batch in batches:
@@ -122,7 +124,15 @@ def evaluate(
             if start < stop:
                 with autocast():
                     _add(sums, model, batch.slice(start, stop).to(world.device), bytes_per_token)
+            idle = batch.slice(0, 1)
             progress(len(batch))
+        if (
+            not sums.nats and idle is not None
+        ):  # this process had no row: it learns of the likelihoods, and adds nothing
+            with autocast():
+                _add(sums, model, idle.to(world.device), bytes_per_token)
+            for tensor in sums.all():
+                tensor.zero_()
     finally:
         model.train(was_training)
     world.sum_(sums.all())
@@ -133,14 +143,16 @@ def _add(sums: _Sums, model: LatentModel, batch: Batch, bytes_per_token: Tensor)
     ok, likelihoods = model.score(batch)
     _, n, slots = ok.shape
     if "scored" in batch.columns:
-        ok = ok & (batch.columns["scored"].view(ok.shape) > 0)
+        real, ok = ok, ok & (batch.columns["scored"].view(ok.shape) > 0)
+        if bool((ok.any(-1) & (real & ~ok).any(-1)).any()):
+            _refuse_mixed(likelihoods)
     size = bytes_per_token[batch.tokens].view(ok.shape)
     sums.bytes.index_add_(0, batch.documents, (size * ok).sum((1, 2)).double())
     sums.seen.index_add_(0, batch.documents, ok.any(-1).any(-1).double())
     sums.tokens += ok.sum()
     for name, likelihood in likelihoods.items():
         sums.meta[name] = (likelihood.kind, likelihood.primary)
-        nats = likelihood.nats if likelihood.slots is None else likelihood.slots * ok
+        nats = likelihood.nats * ok.any(-1) if likelihood.slots is None else likelihood.slots * ok
         held = sums.nats.setdefault(name, torch.zeros_like(sums.bytes))
         held.index_add_(0, batch.documents, nats.double().flatten(1).sum(1))
         if likelihood.slots is None:
@@ -153,6 +165,16 @@ def _add(sums: _Sums, model: LatentModel, batch: Batch, bytes_per_token: Tensor)
             for i, value in enumerate((per_token, ok.double())):
                 sums.slots[i] += value.sum((0, 1))
                 sums.positions[i].index_add_(0, bucket.flatten(), value.flatten())
+
+
+def _refuse_mixed(likelihoods: Mapping[str, Likelihood]) -> None:
+    """A chunk that is scored in part has nats that cannot be told apart."""
+    whole = [name for name, likelihood in likelihoods.items() if likelihood.slots is None]
+    if whole:
+        raise UserError(
+            f"likelihood '{whole[0]}' is of whole chunks, and the data score some of their tokens only; expected "
+            "unscored spans that are multiples of model.ratio, or a head with nats per token"
+        )
 
 
 def _finish(sums: _Sums) -> Evaluation:

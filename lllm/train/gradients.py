@@ -160,6 +160,8 @@ def _count(named: dict[str, Tensor], out: TrainOut, rows: int) -> None:
             if value.dim() == 0 and kind == "metrics":
                 value = value * rows
             elif value.shape != (rows,):
-                raise TypeError(f"{kind} '{name}' has shape {tuple(value.shape)}; expected one number per row, ({rows},)")
+                raise TypeError(
+                    f"{kind} '{name}' has shape {tuple(value.shape)}; expected one number per row, ({rows},)"
+                )
             key, total = f"{kind}.{name}", value.detach().double().sum()
             named[key] = named[key] + total if key in named else total

@@ -1,7 +1,9 @@
-"""Ctrl-C and SIGTERM ask a run to stop at the end of its step; a second Ctrl-C does not wait."""
+"""Ctrl-C and SIGTERM ask a run to stop at the end of its step; a second Ctrl-C does not wait. A run that was started by
+another process ends with it."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -9,7 +11,23 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-__all__ = ["stop_on_signal"]
+__all__ = ["PARENT", "STOPPED", "end_with_parent", "stop_on_signal"]
+
+PARENT = "LLLM_STDIN_IS_PARENT"  # set where standard input is a pipe that the starting process holds open
+STOPPED = 130
+
+
+def end_with_parent() -> None:
+    """Where this process was started by another one that holds its standard input open: end when that one is gone,
+    even by a signal that cannot be caught, so that its next start finds the run free."""
+    if os.environ.get(PARENT):
+        threading.Thread(target=_wait_for_end, name="parent", daemon=True).start()
+
+
+def _wait_for_end() -> None:
+    while os.read(0, 1):
+        pass
+    os._exit(STOPPED)  # at once: what is not saved by now is trained again
 
 
 @contextmanager

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,15 @@ from lllm.config import Resolved
 from lllm.errors import UserError
 from lllm.model import LatentModel
 from lllm.model.accounting import train_flops_per_token
-from lllm.model.contracts import ModelPart
 from lllm.model.generate import generate
 from lllm.registry import Registry
 from lllm.results.documents import Documents, write_documents
 from lllm.results.files import Metrics, write_bytes, write_json
 from lllm.results.ownership import own
 from lllm.train.evaluate import Evaluation
-from lllm.train.hooks import Hook
-from lllm.train.setup import Setup, made
+from lllm.train.mirror import mirrored
+from lllm.train.parts import hooks_of, training_parts
+from lllm.train.setup import Setup
 from lllm.train.stages import Charged, run_stages
 from lllm.train.trainer import Failed, Settings, Trainer
 from lllm.train.world import World
@@ -52,79 +54,87 @@ def train(
         _train(path, info, resolved, registry, world, report, stop)
         return
     with own(path) as ownership:
+
+        def stopping() -> bool:
+            ownership.check()  # asked at every step, as this is
+            return stop()
+
         try:
-            _train(path, info, resolved, registry, world, report, stop)
+            _train(path, info, resolved, registry, world, report, stopping)
         except Failed as failure:
             ownership.end("failed", reason=str(failure))
             raise
+        except torch.OutOfMemoryError:
+            rows = max(1, resolved.train.batch // (2 * world.size))
+            raise UserError(
+                f"{path}: the device has not enough memory; expected fewer rows at once, as run.micro_batch={rows}"
+            ) from None
 
 
 def _train(
-    path: Path, info: Mapping[str, Any], resolved: Resolved, registry: Registry, world: World, report: Report, stop: Any
+    path: Path,
+    info: Mapping[str, Any],
+    resolved: Resolved,
+    registry: Registry,
+    world: World,
+    report: Report,
+    stop: Callable[[], bool],
 ) -> None:
     seed, execution = int(info["seed"]), resolved.run
-    bfloat16 = resolved.train.precision == "bfloat16"
-    if bfloat16 and world.device.type != "cuda":
+    if resolved.train.precision == "bfloat16" and world.device.type != "cuda":
         raise UserError("train.precision = 'bfloat16': runs on CUDA only; expected 'float32' on this device")
     if execution.threads is not None:
         torch.set_num_threads(execution.threads)
     setup = Setup.prepare(registry, resolved)
-    model = setup.model(seed, str(world.device))
-    batches = setup.batches(seed)
-    charged = run_stages(
-        model, batches, seed=seed, data=setup.dataset.fingerprint, root=Path(execution.results) / ".stages", world=world
-    )
-    training = {kind: made(spec) for kind, spec in resolved.parts.items() if kind in _TRAINING}
-    if "adapter" in training:
-        training["adapter"].attach(model, seed)
+    model, batches = setup.model(seed, str(world.device)), setup.batches(seed)
+    root, data = Path(execution.results) / ".stages", setup.dataset.fingerprint
+    charged = run_stages(model, batches, seed=seed, data=data, root=root, world=world, stop=stop)
+    training = training_parts(setup, model, seed)
+    with ExitStack() as stack:
+        metrics = None
+        if world.first:
+            metrics = stack.enter_context(Metrics(path / "metrics.jsonl"))
+            report = stack.enter_context(mirrored(execution.wandb, path, info, report))
+        trainer = Trainer(
+            model,
+            batches=batches,
+            valid=setup.valid,
+            documents=setup.documents,
+            bytes_per_token=setup.bytes_per_token,
+            objective=training["objective"],
+            optimizer=training["optimizer"],
+            schedule=training["schedule"],
+            hooks=hooks_of(model, training),
+            settings=_settings(setup, int(info["steps"]), seed),
+            world=world,
+            folder=path / "checkpoint",
+            identity=f"{info['arm']}-s{seed}",
+            metrics=metrics,
+            report=report,
+            stop=stop,
+        )
+        evaluation = trainer.run()
+        if world.first:
+            _write(path, info, setup, model, trainer, evaluation, charged)
+            trainer.finish()
+
+
+def _settings(setup: Setup, steps: int, seed: int) -> Settings:
+    resolved, execution = setup.resolved, setup.resolved.run
     per_token = train_flops_per_token(setup.model(None, "meta"), resolved.data.context)
-    optimizer = training["optimizer"]
-    steps = int(info["steps"])
-    trainer = Trainer(
-        model,
-        batches=batches,
-        valid=setup.valid,
-        documents=setup.documents,
-        bytes_per_token=setup.bytes_per_token,
-        objective=training["objective"],
-        optimizer=optimizer,
-        schedule=training["schedule"],
-        hooks=_hooks(model, training),
-        settings=Settings(
-            steps=steps,
-            seed=seed,
-            lr=resolved.train.lr if resolved.train.lr is not None else optimizer.default_lr,
-            clip=resolved.train.clip,
-            flops=per_token * resolved.data.context * resolved.train.batch,
-            bfloat16=bfloat16,
-            micro_batch=execution.micro_batch,
-            compile=execution.compile,
-            log_every=execution.log_every,
-            eval_every=execution.eval_every or max(1, steps // 10),
-            checkpoint_seconds=execution.checkpoint_seconds,
-        ),
-        world=world,
-        folder=path / "checkpoint",
-        identity=f"{info['arm']}-s{seed}",
-        metrics=Metrics(path / "metrics.jsonl"),
-        report=report,
-        stop=stop,
+    return Settings(
+        steps=steps,
+        seed=seed,
+        lr=resolved.lr,
+        clip=resolved.train.clip,
+        flops=per_token * resolved.data.context * resolved.train.batch,
+        bfloat16=resolved.train.precision == "bfloat16",
+        micro_batch=execution.micro_batch,
+        compile=execution.compile,
+        log_every=execution.log_every,
+        eval_every=execution.eval_every or max(1, steps // 10),
+        checkpoint_seconds=execution.checkpoint_seconds,
     )
-    evaluation = trainer.run()
-    if world.first:
-        _write(path, info, setup, model, trainer, evaluation, charged)
-
-
-_TRAINING = ("objective", "optimizer", "schedule", "adapter")
-
-
-def _hooks(model: LatentModel, training: Mapping[str, Any]) -> list[Hook]:
-    parts = [module for module in model.modules() if isinstance(module, ModelPart)]
-    hooks = [hook for part in [*parts, *training.values()] for hook in part.hooks()]
-    names = [hook.name for hook in hooks]
-    if len(set(names)) != len(names):
-        raise TypeError(f"two hooks share a name among {names}; each needs its own to find its state again")
-    return hooks
 
 
 def _write(
@@ -140,7 +150,8 @@ def _write(
     index = evaluation.documents
     nats = {name: score.nats for name, score in scores.items()}
     write_documents(path / "documents.npz", Documents(setup.document_hashes()[index], evaluation.bytes, nats))
-    speed = _samples(path, setup, model, int(info["seed"]))
+    with trainer.evaluated_weights():
+        speed = _samples(path, setup, model, int(info["seed"]))
     result = {
         **evaluation.result(),
         "parameters": info["sizes"]["parameters"],
@@ -159,11 +170,9 @@ def _write(
     write_json(path / "result.json", result)
 
 
-def _samples(path: Path, setup: Setup, model: LatentModel, seed: int) -> float | None:
-    """Write samples.jsonl and measure generation at batch 1, bytes per second; None for heads that cannot sample."""
-    import json
-
-    settings = setup.resolved.eval
+def _samples(path: Path, setup: Setup, model: LatentModel, seed: int) -> float:
+    """Write samples.jsonl and measure generation at batch 1, bytes per second."""
+    settings = setup.resolved.run
     prompts = [b"", *setup.document_starts(max(0, settings.samples - 1), _PROMPT_BYTES)][: settings.samples]
     lines = []
     for i, prompt in enumerate(prompts):

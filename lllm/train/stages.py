@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch import nn
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
 
 from lllm.data.batches import TrainBatches
 from lllm.model.contracts import ModelPart, Stage
 from lllm.model.latent import LatentModel
 from lllm.model.noise import Noise
-from lllm.train.trainer import Failed
+from lllm.results.files import explained, write_bytes
+from lllm.train.trainer import Failed, Interrupted
 from lllm.train.world import World
 
 __all__ = ["Charged", "run_stages"]
@@ -32,26 +33,32 @@ class Charged:
     names: tuple[str, ...] = ()
 
 
-def run_stages(model: LatentModel, batches: TrainBatches, *, seed: int, data: str, root: Path, world: World) -> Charged:
-    """Train or load every stage of the model's parts and freeze what they trained. root: where results are kept.
+def run_stages(
+    model: LatentModel,
+    batches: TrainBatches,
+    *,
+    seed: int,
+    data: str,
+    root: Path,
+    world: World,
+    stop: Callable[[], bool] = lambda: False,
+) -> Charged:
+    """Train or load every stage of the model's parts and freeze what they trained. root: where results are kept. A
+    stage is trained in one piece: one that is interrupted begins again.
 
     Raises:
-        Failed: a stage's gate refuses what was trained.
+        Failed: a stage's gate refuses what was trained. Interrupted: `stop` said so.
     """
     flops, tokens, names = 0.0, 0, []
     for path, part, stage in _stages(model):
         named = {name: part.get_parameter(name) for name in _expanded(part, stage)}
-        key = json.dumps(
-            [stage.name, stage.steps, stage.lr, dict(stage.identity), data, seed, batches.size], sort_keys=True
-        )
-        file = root / f"{stage.name}-{hashlib.blake2b(key.encode(), digest_size=8).hexdigest()}.safetensors"
-        if file.is_file():
-            for name, tensor in load_file(file, device=str(world.device)).items():
-                named[name].data.copy_(tensor)
-        else:
-            _train(stage, list(named.values()), batches, seed, world)
+        file = root / f"{stage.name}-{_key(model, part, stage, named, data, seed, batches)}.safetensors"
+        # The first process decides: one that looks a moment later may find what another run has just written.
+        if not world.agree(float(world.first and _load(file, named))):
+            _train(stage, list(named.values()), batches, seed, world, stop)
             if world.first:
                 _keep(file, named)
+        world.share_(list(named.values()))
         reason = stage.gate(batches.at(stage.steps).to(world.device))
         if reason is not None:
             raise Failed(f"stage '{stage.name}' of {path or 'the model'}: {reason}")
@@ -63,11 +70,28 @@ def run_stages(model: LatentModel, batches: TrainBatches, *, seed: int, data: st
     return Charged(flops, tokens, tuple(names))
 
 
-def _stages(model: LatentModel) -> Iterator[tuple[str, nn.Module, Stage]]:
+def _stages(model: LatentModel) -> Iterator[tuple[str, ModelPart, Stage]]:
     for path, module in model.named_modules():
         if isinstance(module, ModelPart):
             for stage in module.stages():
                 yield path, module, stage
+
+
+def _key(
+    model: LatentModel,
+    part: ModelPart,
+    stage: Stage,
+    named: dict[str, nn.Parameter],
+    data: str,
+    seed: int,
+    batches: TrainBatches,
+) -> str:
+    """Identity of a stage's result: its own configuration, the source of its part, sizes, data and seed."""
+    source = sorted(entry.digest for entry in model.used.values() if entry.cls is type(part))
+    shapes = {name: list(tensor.shape) for name, tensor in named.items()}
+    rows = [data, seed, batches.size, batches.rows.context, batches.multiple]
+    key = [stage.name, stage.steps, stage.lr, dict(stage.identity), source, shapes, rows]
+    return hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def _expanded(part: nn.Module, stage: Stage) -> list[str]:
@@ -78,7 +102,14 @@ def _expanded(part: nn.Module, stage: Stage) -> list[str]:
     return found
 
 
-def _train(stage: Stage, parameters: list[Any], batches: TrainBatches, seed: int, world: World) -> None:
+def _train(
+    stage: Stage,
+    parameters: list[nn.Parameter],
+    batches: TrainBatches,
+    seed: int,
+    world: World,
+    stop: Callable[[], bool],
+) -> None:
     """AdamW at a constant rate; gradients are means over the rows of the global batch."""
     optimizer = torch.optim.AdamW(parameters, lr=stage.lr)
     share = world.share(batches.size)
@@ -86,18 +117,42 @@ def _train(stage: Stage, parameters: list[Any], batches: TrainBatches, seed: int
         batch = batches.at(step, share).to(world.device)
         total = stage.loss(batch, Noise(seed, step)).sum()
         pieces = torch.autograd.grad(total, parameters, allow_unused=True)
-        for parameter, piece in zip(parameters, pieces, strict=True):
-            parameter.grad = torch.zeros_like(parameter) if piece is None else piece
-        world.sum_([p.grad for p in parameters])
-        for parameter in parameters:
-            parameter.grad /= batches.size
+        gradients = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, pieces, strict=True)]
+        world.sum_(gradients)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient / batches.size
         optimizer.step()
+        if world.agree(float(world.first and stop())):
+            raise Interrupted(f"stopped in stage '{stage.name}', after step {step + 1} of {stage.steps}")
     for parameter in parameters:
         parameter.grad = None
 
 
 def _keep(file: Path, named: dict[str, nn.Parameter]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    scratch = file.with_suffix(".tmp")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}, scratch)
-    scratch.rename(file)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
+    with explained(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(file, save(tensors, metadata={"digest": _digest(tensors)}))
+
+
+@torch.no_grad()
+def _load(file: Path, named: dict[str, nn.Parameter]) -> bool:
+    """Fill the parameters from what was kept; False when there is nothing whole."""
+    try:
+        with safe_open(file, "pt") as kept:
+            found = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118 - not a mapping
+            digest = (kept.metadata() or {}).get("digest")
+    except (OSError, SafetensorError):
+        return False
+    if digest != _digest(found) or set(found) != set(named):
+        return False
+    for name, tensor in found.items():
+        named[name].copy_(tensor)
+    return True
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    state = hashlib.blake2b(digest_size=16)
+    for name in sorted(tensors):
+        state.update(name.encode() + tensors[name].view(-1).view(torch.uint8).numpy().tobytes())
+    return state.hexdigest()

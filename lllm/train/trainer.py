@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,8 @@ class Settings:
 
 
 class Trainer:
-    """One run's training. valid() gives the validation batches; report(record) is told of every logged record."""
+    """One run's training. valid() gives the validation batches; report(record) is told of every logged record;
+    metrics: of the first process only."""
 
     def __init__(
         self,
@@ -78,7 +79,7 @@ class Trainer:
         world: World,
         folder: Path,
         identity: str,
-        metrics: Metrics,
+        metrics: Metrics | None,
         report: Callable[[Mapping[str, Any]], None] = lambda record: None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -146,9 +147,7 @@ class Trainer:
         Raises:
             Failed: the score is not a number.
         """
-        for hook in self.hooks:
-            hook.before_evaluation()
-        try:
+        with self.evaluated_weights():
             evaluation = evaluate(
                 self.model,
                 self.valid(),
@@ -160,16 +159,24 @@ class Trainer:
             if not math.isfinite(evaluation.bpb()):
                 raise Failed(f"the evaluation gives {evaluation.bpb()} bits per byte; try a lower train.lr")
             if final and self.world.first:
-                state = {"model": weights(self.model)}
+                state = {"model": weights(self.model), "hooks": {hook.name: hook.state() for hook in self.hooks}}
                 checkpoint.save(self.folder, self.settings.steps, self.identity, state, final=True)
-            return evaluation
+        return evaluation
+
+    @contextmanager
+    def evaluated_weights(self) -> Iterator[None]:
+        """Within it the model has the weights that are evaluated, which a hook may have swapped in."""
+        for hook in self.hooks:
+            hook.before_evaluation()
+        try:
+            yield
         finally:
-            for hook in self.hooks:
+            for hook in reversed(self.hooks):
                 hook.after_evaluation()
 
     def save(self, step: int) -> None:
         """Write a checkpoint of the state after `step` steps, unless that is the newest there is."""
-        if not self.world.first or step == self._saved:
+        if self.metrics is None or step == self._saved:
             return
         state: dict[str, Any] = {
             "model": weights(self.model),
@@ -203,10 +210,12 @@ class Trainer:
 
     def _resume(self) -> int:
         """Load the newest whole checkpoint and cut the metrics back to it; the number of steps done."""
-        found = checkpoint.load_newest(self.folder, self.identity, self.world.device)
+        found = checkpoint.load_resumable(self.folder, self.identity, self.world.device)
         step, state = found or (0, {})
         if self.world.agree(step) != step:
-            raise UserError(f"{self.folder}: the processes of this run do not see the same checkpoints; expected one folder")
+            raise UserError(
+                f"{self.folder}: the processes of this run do not see the same checkpoints; expected one folder"
+            )
         if state:
             for hook in self.hooks:
                 hook.load_state(state["hooks"][hook.name])
@@ -218,7 +227,7 @@ class Trainer:
             self._saved = step
             for hook in self.hooks:
                 hook.after_load()
-        if self.world.first:
+        if self.metrics is not None:
             self.metrics.truncate(state.get("metrics", 0))
         return step
 
@@ -250,11 +259,11 @@ class Trainer:
         before = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad} if logged else {}
         lr = settings.lr * self.schedule.factor(progress)
         self.optimizer.step(lr)
+        if logged:
+            self.window.updates = self._updates(before)
         for hook in self.hooks:
             hook.after_step(moment)
         self.window.add(totals, norm=norm, clipped=clipped, lr=lr, flops=settings.flops, metrics=moment.metrics)
-        if logged:
-            self.window.updates = self._updates(before)
 
     def _clip(self) -> tuple[float, bool]:
         parameters = [p for p in self.model.parameters() if p.grad is not None]
@@ -291,7 +300,7 @@ class Trainer:
         self._write({"step": step, **self.window.flush(), "seconds": self.seconds, "memory": memory})
 
     def _write(self, record: Mapping[str, Any]) -> None:
-        if self.world.first:
+        if self.metrics is not None:
             self.metrics.append(dict(record))
             self.report(record)
 

@@ -13,18 +13,19 @@ from lllm.errors import EXIT_CODE, UserError
 from lllm.registry import load_registry
 from lllm.results.ownership import Owned
 from lllm.results.run import Run
-from lllm.train.interrupt import stop_on_signal
+from lllm.train.interrupt import STOPPED, end_with_parent, stop_on_signal
 from lllm.train.job import train
 from lllm.train.trainer import Failed, Interrupted
 from lllm.train.world import joined
 
 __all__ = ["main"]
 
-FAILED, INTERRUPTED = 1, 130
+FAILED = 1
 
 
 def main(path: str) -> int:
     """Train the run whose run.json is in `path`."""
+    end_with_parent()
     try:
         info = Run(path).info
         execution = dict(info["config"]["execution"])
@@ -40,7 +41,7 @@ def main(path: str) -> int:
         print(f"error: {failure}", file=sys.stderr)
         return FAILED
     except (Interrupted, KeyboardInterrupt):
-        return INTERRUPTED
+        return STOPPED
     return 0
 
 

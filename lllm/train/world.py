@@ -39,6 +39,12 @@ class World:
             for work in [dist.all_reduce(tensor, async_op=True) for tensor in tensors]:
                 work.wait()
 
+    def share_(self, tensors: Sequence[Tensor]) -> None:
+        """Give each tensor the first process's values, in place."""
+        if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor.detach(), 0)
+
     def agree(self, value: float) -> float:
         """The first process's `value`, everywhere."""
         if self.size == 1:

@@ -17,7 +17,7 @@ from lllm.model.layers import Linear, RMSNorm, TokenTable
 from lllm.model.roles import Role, parameter
 from lllm.model.stack import run_layers
 from lllm.model.state import State
-from lllm.registry import PartConfig, Search, register
+from lllm.registry import Node, PartConfig, Search, register
 
 
 @register("head", "local_ar", refs=["arXiv:2305.07185"])
@@ -32,9 +32,9 @@ class LocalARHead(Head):
 
         depth: Annotated[int, Field(ge=1), Search(1, 4)] = 2
         width: Annotated[int, Field(ge=2)] | None = None
-        block: str | dict[str, object] = "prenorm"
-        mixer: str | dict[str, object] = "attention"
-        ffn: str | dict[str, object] = "swiglu"
+        block: Node = "prenorm"
+        mixer: Node = "attention"
+        ffn: Node = "swiglu"
 
     def __init__(self, config: Config, build: Build) -> None:
         super().__init__(config, build)

@@ -13,7 +13,7 @@ from lllm.model.context import Context
 from lllm.model.contracts import Cost, Trunk
 from lllm.model.stack import run_layers
 from lllm.model.state import State
-from lllm.registry import PartConfig, register
+from lllm.registry import Node, PartConfig, register
 
 
 @register("trunk", "pattern")
@@ -23,7 +23,7 @@ class PatternTrunk(Trunk):
     class Config(PartConfig):
         """mixers: names, or nodes with `use`, repeated over `depth` layers."""
 
-        mixers: Annotated[list[str | dict[str, object]], Field(min_length=1)]
+        mixers: Annotated[list[Node], Field(min_length=1)]
         depth: Annotated[int, Field(ge=1)] = 4
 
     @classmethod

@@ -21,7 +21,7 @@ def test_a_plain_experiment_is_the_defaults(tmp_path: Path, registry: Registry) 
     assert plain.delta() == {"budget": {"steps": 10}}
     assert (plain.data.context, plain.data.multiple, plain.train.batch, plain.train.clip) == (256, 8, 16, 1.0)
     assert (plain.model.ratio, plain.model.width, plain.model.token_width) == (4, 128, None)
-    assert (plain.eval.bytes, plain.eval.samples, plain.eval.sample_bytes) == (131072, 3, 120)
+    assert plain.eval.bytes == 131072
     assert (plain.run.device, plain.run.results, plain.run.checkpoint_seconds) == ("auto", "results", 20.0)
     assert plain.launcher.name == "local"
     assert {"mixer", "head", "objective", "optimizer", "schedule"} <= set(plain.parts)

@@ -63,6 +63,9 @@ class ModelPart(Part, nn.Module, ABC):
         """What must be trained before the run."""
         return ()
 
+    def fill_buffers_(self) -> None:
+        """Give buffers their starting values; they are zero when it is called (models are built without weights)."""
+
     def calibrate_(self, *inputs: Tensor) -> None:
         """Put data-dependent thresholds strictly between observed values; parts without any need nothing."""
 

@@ -1,0 +1,156 @@
+"""`lllm data`: prepare, list and verify the data that runs read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lllm.cli.options import Experiment, Json, Plugins, Words
+from lllm.cli.output import print_json, print_table
+from lllm.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from lllm.config import Resolved
+    from lllm.data import Dataset
+    from lllm.registry import Registry
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Prepare, list and verify data.", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
+)
+
+
+@app.command()
+def prepare(experiment: Experiment, words: Words = None, plugin: Plugins = None, as_json: Json = False) -> None:
+    """Turn an experiment's corpora into verified shards, now rather than when it runs."""
+    from lllm.config import load_experiment, resolve, split_words
+    from lllm.registry import load_registry
+
+    registry = load_registry(plugin or [])
+    asked = load_experiment(experiment)
+    variants, overrides = split_words(words or [], asked)
+    found: dict[str, Dataset] = {}
+    for variant in variants:
+        dataset = _prepared(registry, resolve(asked, variant, overrides, registry))
+        found[dataset.fingerprint] = dataset
+    _print([_fact(dataset.path, dataset.info) for dataset in found.values()], as_json)
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """List prepared data: where, how made, how much."""
+    _print([_fact(path, _info(path)) for path in _folders()], as_json)
+
+
+@app.command()
+def verify(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME...]", help="Folders, or beginnings of their names.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare every file with the digest it was written with. Exit code 1 when one is damaged."""
+    from lllm.data import Shard
+
+    folders = _chosen(names or [])
+    problems: list[dict[str, str]] = []
+    shards = 0
+    for path in folders:
+        info = _info(path)
+        if info is None:
+            problems.append({"path": str(path), "problem": "dataset.json is missing or damaged"})
+            continue
+        for name in [name for split in info["shards"].values() for name in split]:
+            shards += 1
+            try:
+                Shard.open(path / name)
+            except UserError as error:
+                problems.append({"path": str(path), "problem": str(error).partition(";")[0]})
+    if as_json:
+        print_json({"datasets": len(folders), "shards": shards, "problems": problems})
+    else:
+        for problem in problems:
+            again = "and run 'lllm data prepare EXPERIMENT', or the experiment, to have it made anew"
+            print(f"damaged: {problem['path']}: {problem['problem']}; delete {problem['path']} {again}")
+        print(f"{len(folders)} datasets, {shards} shards: {len(problems) or 'no'} problems")
+    raise typer.Exit(1 if problems else 0)
+
+
+def _prepared(registry: Registry, resolved: Resolved) -> Dataset:
+    """From disk, or made with a bar; where it ends is known from reading the corpus once before."""
+    import sys
+    from typing import get_args
+
+    from lllm.cli.progress import preparing, progress
+    from lllm.data.contracts import Split
+    from lllm.train.setup import Setup, made
+
+    if not sys.stderr.isatty():
+        return Setup.prepare(registry, resolved, preparing()).dataset
+    corpus = made(resolved.corpus)
+    sizes = {split: sum(len(doc.raw) for doc in corpus.documents(split)) for split in get_args(Split)}
+    before = dict(zip(sizes, [0, *sizes.values()], strict=False))
+    with progress("preparing", sum(sizes.values()), "MB", 1e6) as done:
+        return Setup.prepare(registry, resolved, lambda split, count: done(before[split] + count)).dataset
+
+
+def _folders() -> list[Path]:
+    """Prepared datasets; what is still being written has a name that begins with a dot."""
+    from lllm.data.prepare import data_root
+
+    root = data_root()
+    return sorted(path for path in root.glob("[!.]*") if path.is_dir()) if root.is_dir() else []
+
+
+def _info(path: Path) -> dict[str, Any] | None:
+    """dataset.json, None when it is missing or damaged."""
+    import json
+
+    try:
+        info = json.loads((path / "dataset.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    return info if isinstance(info, dict) and isinstance(info.get("shards"), dict) else None
+
+
+def _chosen(names: list[str]) -> list[Path]:
+    folders = _folders()
+    if not names:
+        return folders
+    chosen = []
+    for name in names:
+        found = [path for path in folders if path.name.startswith(name) or path == Path(name)]
+        if not found:
+            raise UserError(f"data verify: '{name}': no such prepared data{nearest(name, [p.name for p in folders])}")
+        chosen += found
+    return chosen
+
+
+def _fact(path: Path, info: dict[str, Any] | None) -> dict[str, Any]:
+    if info is None:
+        return {"path": str(path), "problem": "dataset.json is missing or damaged"}
+    return {"path": str(path), **{key: info.get(key) for key in ("fingerprint", "made", "multiple", "counts")}}
+
+
+def _print(facts: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print_json(facts)
+        return
+    rows = [row for fact in facts for row in _rows(fact)]
+    headers = ["path", "fingerprint", "made from", "split", "documents", "tokens", "bytes"]
+    print_table(headers, rows, right=(4, 5, 6))
+
+
+def _rows(fact: dict[str, Any]) -> list[list[str]]:
+    """A line per split; what they share stands in the first."""
+    if "problem" in fact:
+        return [[fact["path"], "", fact["problem"], "", "", "", ""]]
+    shared = [fact["path"], str(fact["fingerprint"])[:8], str(fact["made"])]
+    counts = [
+        [split, *(str(count.get(key, "-")) for key in ("documents", "tokens", "bytes"))]
+        for split, count in (fact["counts"] or {}).items()
+    ]
+    return [[*(shared if i == 0 else ["", "", ""]), *cells] for i, cells in enumerate(counts)]

@@ -1,0 +1,151 @@
+"""`lllm eval`: score a trained model anew, on its own validation documents or on others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lllm.cli.options import Device, Json, Plugins, Results, RunName
+from lllm.cli.output import print_json, print_table
+from lllm.errors import UserError
+
+if TYPE_CHECKING:
+    from lllm.loaded import Loaded
+    from lllm.train.evaluate import Evaluation
+    from lllm.train.setup import Setup
+
+__all__ = ["eval_"]
+
+_TURNED = ("corpus", "eval", "data.context")  # what an evaluation may change; everything else is the run's own
+_ROUNDING = 1e-6  # relative; what another number of threads or another device may change
+
+
+def eval_(
+    run: RunName,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE...]", help="Other data, as corpus.path=FILE; eval.bytes=1MB."),
+    ] = None,
+    device: Device = "auto",
+    results: Results = Path("results"),
+    plugin: Plugins = None,
+    as_json: Json = False,
+) -> None:
+    """Score a run anew; the run itself is left as it is."""
+    from lllm import load
+
+    loaded = load(run, device, results=results, plugins=plugin or [])
+    setup = _setup(loaded, words or [])
+    evaluation = _evaluated(loaded, setup)
+    found = {
+        "run": loaded.run.name,
+        "step": loaded.step,
+        "device": str(loaded.device),
+        "data": setup.dataset.info["made"],
+        **evaluation.result(),
+        "recorded": None if words else _compared(loaded, setup, evaluation),
+    }
+    if as_json:
+        print_json(found)
+    else:
+        _print(found)
+
+
+def _setup(loaded: Loaded, words: list[str]) -> Setup:
+    """The run's own data, or with `words` other ones for the same tokenizer."""
+    from lllm.cli.progress import preparing
+    from lllm.config import overrides_of
+    from lllm.loaded import restored
+    from lllm.train.setup import Setup
+
+    for word in words:
+        key = word.partition("=")[0].strip()
+        if "=" in word and not any(key == turned or key.startswith(f"{turned}.") for turned in _TURNED):
+            raise UserError(f"eval: {word}: expected what an evaluation may change: {', '.join(_TURNED)}")
+    overrides = overrides_of(words)
+    _, resolved = restored(loaded.run, registry=loaded.registry, overrides=overrides)
+    return Setup.prepare(loaded.registry, resolved, preparing())
+
+
+def _evaluated(loaded: Loaded, setup: Setup) -> Evaluation:
+    """With the run's own number of threads, because sums depend on it, and a bar."""
+    import torch
+
+    from lllm.cli.progress import progress
+
+    if loaded.resolved.run.threads is not None:
+        torch.set_num_threads(loaded.resolved.run.threads)
+    total = sum(len(batch) for batch in setup.valid())
+    seen = 0
+    with progress("evaluating", total, "rows") as done:
+
+        def advance(rows: int) -> None:
+            nonlocal seen
+            seen += rows
+            done(seen)
+
+        return loaded.evaluate(setup, advance)
+
+
+def _compared(loaded: Loaded, setup: Setup, evaluation: Evaluation) -> dict[str, Any] | None:
+    """How it compares with what the run recorded; None when it is not finished."""
+    result = loaded.run.result
+    if result is None:
+        return None
+    difference = evaluation.bpb() - result["bpb"]
+    data = (loaded.info.get("fingerprints") or {}).get("data")
+    return {
+        "bpb": result["bpb"],
+        "difference": difference,
+        "agrees": abs(difference) <= _ROUNDING * abs(result["bpb"]),
+        "same_data": data == setup.dataset.fingerprint,
+    }
+
+
+def _print(found: Mapping[str, Any]) -> None:
+    print(f"{found['run']}, after {found['step']} steps, on {found['data']}")
+    text = found["bpb_text"]
+    rows = [
+        [f"bpb ({found['kind']}, {found['likelihood']})", f"{found['bpb']:.6f}"],
+        ["bpb without EOS", "-" if text is None else f"{text:.6f}"],
+        ["nats/byte", f"{found['nats_per_byte']:.6f}"],
+        ["documents", str(found["documents"])],
+        ["bytes", str(found["evaluated_bytes"])],
+    ]
+    rows += [
+        [f"bpb ({other['kind']}, {name})", f"{other['bpb']:.6f}"]
+        for name, other in found["likelihoods"].items()
+        if not other["primary"]
+    ]
+    print_table(["", "value"], rows, right=(1,))
+    if found["slots"]:
+        print("\nnats per token, by slot of the chunk")
+        print_table(["slot", "nats"], [[str(i), f"{n:.4f}"] for i, n in enumerate(found["slots"])], right=(0, 1))
+    if found["positions"]:
+        print("\nnats per token, by place in the document")
+        places = [[_bucket(int(first)), f"{nats:.4f}"] for first, nats in found["positions"].items()]
+        print_table(["tokens", "nats"], places, right=(1,))
+    _print_agreement(found["recorded"])
+
+
+def _bucket(first: int) -> str:
+    """The places first, ..., 2 first of a bucket that is named after its first."""
+    return f"{first} to {2 * first}" if first else "0"
+
+
+def _print_agreement(recorded: Mapping[str, Any] | None) -> None:
+    if recorded is None:
+        return
+    print()
+    if not recorded["same_data"]:
+        print("the data are not those that the run was scored on")
+    difference = recorded["difference"]
+    if difference == 0:
+        print("agrees with result.json exactly")
+    elif recorded["agrees"]:
+        print(f"agrees with result.json within rounding: {difference:+.2e} bpb (threads or device differ)")
+    else:
+        print(f"differs from result.json, which says {recorded['bpb']:.6f}: {difference:+.6f} bpb")

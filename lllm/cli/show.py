@@ -1,0 +1,168 @@
+"""`lllm show`: a part, an experiment, or what a variant is composed of and what each piece of it costs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lllm.cli.options import Json, Plugins
+from lllm.cli.output import print_json, print_table
+from lllm.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from lllm.launch.arms import Arm
+    from lllm.model.accounting import Node
+    from lllm.registry import Registry
+
+__all__ = ["show"]
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="A part, as NAME or KIND/NAME, or an experiment.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[VARIANT...] [KEY=VALUE...]", help="An experiment's variants; changes to them."),
+    ] = None,
+    plugin: Plugins = None,
+    as_json: Json = False,
+) -> None:
+    """Show a part with its options, an experiment, or the composed tree of its variants with what each node costs."""
+    from lllm.cli.experiment import show_experiment
+    from lllm.cli.part import describe, show_part
+    from lllm.config import list_experiments, load_experiment
+    from lllm.registry import load_registry
+
+    registry = load_registry(plugin or [])
+    experiments = [listed.name for listed in list_experiments()]
+    parts = registry.find(name)
+    if words or name in experiments or name.endswith((".yaml", ".yml")):
+        if parts and not words:
+            where = " or ".join(f"{entry.kind}/{entry.name}" for entry in parts)
+            raise UserError(f"show: '{name}' is an experiment and a part; expected {where}, or the experiment's file")
+        experiment = load_experiment(name)
+        if words:
+            _show_variants(name, words, registry, as_json)
+        else:
+            show_experiment(experiment, as_json)
+        return
+    if not parts:
+        known = [f"{e.kind}/{e.name}" if "/" in name else e.name for e in registry.entries.values()]
+        raise UserError(f"show: unknown part or experiment '{name}'{nearest(name, [*known, *experiments])}")
+    if as_json:
+        print_json([describe(entry) for entry in parts])
+        return
+    for entry in parts:
+        show_part(entry)
+
+
+def _show_variants(name: str, words: list[str], registry: Registry, as_json: bool) -> None:
+    from lllm.cli.progress import preparing
+    from lllm.config import Tree, load_experiment, split_words
+    from lllm.launch.arms import Arms
+
+    experiment = load_experiment(name)
+    variants, overrides = split_words(words, experiment)
+    arms = Arms(experiment, overrides, registry, preparing())
+    decided = [arms.arm(variant) for variant in variants]
+    base = Arms(experiment, Tree(), registry, preparing()).arm(experiment.baseline)
+    if as_json:
+        print_json([_as_json(arm, base) for arm in decided])
+        return
+    for i, arm in enumerate(decided):
+        if i:
+            print()
+        _show_arm(arm, base)
+
+
+def _nodes(arm: Arm) -> list[Node]:
+    from lllm.model.accounting import tree
+
+    return tree(arm.setup.model(None, "meta"), arm.resolved.data.context)
+
+
+def _as_json(arm: Arm, base: Arm) -> dict[str, Any]:
+    context = arm.resolved.data.context
+    return {
+        "variant": arm.variant,
+        "arm": arm.identity,
+        "baseline": base.variant,
+        "nodes": [
+            {
+                "path": node.path,
+                "name": node.label,
+                "depth": node.depth,
+                "rate": node.rate,
+                "parameters": node.params,
+                "flops_per_token": node.cost.flops / context,
+            }
+            for node in _nodes(arm)
+        ],
+        "totals": _totals(arm),
+        "baseline_totals": _totals(base),
+        "matched": arm.matched,
+        "settings": arm.resolved.delta(),
+    }
+
+
+def _totals(arm: Arm) -> dict[str, Any]:
+    data, train = arm.resolved.data, arm.resolved.train
+    return {
+        "parameters": arm.parameters,
+        "train_flops_per_token": arm.flops_per_step / (data.context * train.batch),
+        "train_flops_per_byte": arm.flops_per_step / arm.bytes_per_step,
+        "steps": arm.steps,
+    }
+
+
+def _show_arm(arm: Arm, base: Arm) -> None:
+    """The tree, each node beside the same place of the baseline; totals; settings that are not the default."""
+    from lllm.cli.experiment import written
+    from lllm.results.records import flatten
+    from lllm.results.table import si
+
+    print(f"{arm.variant}, arm {arm.identity[:8]}, beside {base.variant}")
+    before = {node.path: node for node in _nodes(base)}
+    context, base_context = arm.resolved.data.context, base.resolved.data.context
+    rows = []
+    for node in _nodes(arm):
+        old, flops = before.get(node.path), node.cost.flops / context
+        rows.append(
+            [
+                "  " * node.depth + (f"{node.path.rpartition('.')[2]}: " if node.path else "") + node.label,
+                _rate(node.rate),
+                si(node.params),
+                _change(node.params, old.params if old else None),
+                si(flops),
+                _change(flops, old.cost.flops / base_context if old else None),
+            ]
+        )
+    print_table(["node", "rate", "parameters", "", "FLOPs/token", ""], rows, right=range(1, 6))
+    totals, usual = _totals(arm), _totals(base)
+    print()
+    labels = {
+        "parameters": "parameters",
+        "train_flops_per_token": "training FLOPs per token",
+        "train_flops_per_byte": "training FLOPs per byte",
+    }
+    lines = [[text, si(totals[key]), _change(totals[key], usual[key])] for key, text in labels.items()]
+    print_table(["", "total", ""], lines, right=(1, 2))
+    if arm.matched:
+        print(f"matched to {base.variant}: {arm.matched}")
+    print("\nsettings that are not the default")
+    settings = flatten(arm.resolved.delta())
+    print_table(["setting", "value"], [[key.removesuffix(".use"), written(value)] for key, value in settings.items()])
+
+
+def _rate(rate: float) -> str:
+    """Positions per token, as a fraction where it is one."""
+    return f"1/{1 / rate:.0f}" if rate < 1 and abs(1 / rate - round(1 / rate)) < 1e-9 else f"{rate:g}"
+
+
+def _change(now: float, before: float | None) -> str:
+    """'+12.5%'; '=' where nothing changed, 'new' where the baseline has nothing there."""
+    if before is None:
+        return "new"
+    if now == before:
+        return "="
+    return f"{now / before - 1:+.1%}" if before else "new"

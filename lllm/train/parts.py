@@ -1,0 +1,34 @@
+"""The parts that train a model, and the hooks of all parts of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lllm.model.contracts import ModelPart
+from lllm.model.latent import LatentModel
+from lllm.train.contracts import TrainingPart
+from lllm.train.hooks import Hook
+from lllm.train.setup import Setup, made
+
+__all__ = ["hooks_of", "training_parts"]
+
+_TRAINING = ("objective", "optimizer", "schedule", "adapter")
+
+
+def training_parts(setup: Setup, model: LatentModel, seed: int) -> dict[str, Any]:
+    """The parts by kind; an adapter has changed `model`."""
+    parts = {kind: made(spec) for kind, spec in setup.resolved.parts.items() if kind in _TRAINING}
+    if "adapter" in parts:
+        parts["adapter"].attach(model, seed)
+    return parts
+
+
+def hooks_of(model: LatentModel, training: Mapping[str, TrainingPart]) -> list[Hook]:
+    """The hooks of all parts, the model's first."""
+    hooks = [hook for part in model.modules() if isinstance(part, ModelPart) for hook in part.hooks()]
+    hooks += [hook for part in training.values() for hook in part.hooks()]
+    names = [hook.name for hook in hooks]
+    if len(set(names)) != len(names):
+        raise TypeError(f"two hooks share a name among {names}; each needs its own to find its state again")
+    return hooks
