@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lllm.cli.options import Experiment as ExperimentName
+from lllm.cli.options import Plugins, Words
 from lllm.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,11 +22,8 @@ __all__ = ["run"]
 
 
 def run(
-    experiment: Annotated[str, typer.Argument(help="Name of an experiment, or a YAML file.")],
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[VARIANT...] [KEY=VALUE...]", help="Some of its variants; changes, as train.lr=1e-3."),
-    ] = None,
+    experiment: ExperimentName,
+    words: Words = None,
     seeds: Annotated[str | None, typer.Option(help="As 0,1,2; the experiment's own when left out.")] = None,
     workers: Annotated[int | None, typer.Option(help="Runs at once.")] = None,
     nproc: Annotated[int | None, typer.Option(help="Processes of each run on this machine, by torchrun.")] = None,
@@ -35,13 +33,14 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and the commands; train nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Train finished and failed runs anew.")] = False,
     keep_stale: Annotated[bool, typer.Option("--keep-stale", help="Reuse runs whose parts were edited.")] = False,
-    plugin: Annotated[list[Path] | None, typer.Option("--plugin", help="Load a Python file with parts, too.")] = None,
+    plugin: Plugins = None,
 ) -> None:
     """Train an experiment's variants, or what is left of them, and compare.
 
     Prints the plan first. Finished runs are not run again; interrupted ones continue.
     """
     from lllm.cli.plan import print_plan
+    from lllm.cli.progress import preparing
     from lllm.config import load_experiment, split_words
     from lllm.launch.arms import Arms
     from lllm.launch.execute import worker_command
@@ -54,7 +53,7 @@ def run(
     variants, overrides = split_words(words or [], asked)
     options = {"workers": workers, "nproc": nproc, "nnodes": nnodes, "launcher": launcher}
     _add_options(overrides, options)
-    arms = Arms(asked, overrides, registry, _data_progress())
+    arms = Arms(asked, overrides, registry, preparing())
     plan = make_plan(
         arms,
         variants,
@@ -124,18 +123,3 @@ def _add_options(overrides: Tree, options: Mapping[str, object]) -> None:
     for option, value in options.items():
         if value is not None:
             overrides.put(f"run.{option}", value, f"--{option}")
-
-
-def _data_progress() -> Callable[[str, int], None]:
-    """Say that data are being prepared, once a second, where that takes longer."""
-    import time
-
-    said = time.monotonic()
-
-    def progress(split: str, done: int) -> None:
-        nonlocal said
-        if time.monotonic() - said > 1:
-            said = time.monotonic()
-            print(f"preparing data: {split}, {done / 1e6:.1f} MB", file=sys.stderr)
-
-    return progress

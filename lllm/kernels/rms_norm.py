@@ -42,7 +42,7 @@ class _RMSNorm(torch.autograd.Function):
         return y, scale
 
     @staticmethod
-    def backward(ctx: Any, grad_y: Tensor | None, grad_scale: Tensor | None) -> Tensor | None:  # type: ignore[override]
+    def backward(ctx: Any, grad_y: Tensor | None, grad_scale: Tensor | None) -> Tensor | None:
         y, scale = ctx.saved_tensors
         width = y.shape[-1]
         grad: Tensor | None = None

@@ -35,10 +35,10 @@ class _SquaredReLU(torch.autograd.Function):
         return y, y * y
 
     @staticmethod
-    def backward(ctx: Any, grad_y: Tensor | None, grad_square: Tensor | None) -> Tensor | None:  # type: ignore[override]
+    def backward(ctx: Any, grad_y: Tensor | None, grad_square: Tensor | None) -> Tensor | None:
         (y,) = ctx.saved_tensors
-        grad = None if grad_square is None else (grad_square * y).mul_(2)
+        grad: Tensor | None = None if grad_square is None else (grad_square * y).mul_(2)
         if grad_y is None:
             return grad
-        through = grad_y * (y > 0)
+        through: Tensor = grad_y * (y > 0)
         return through if grad is None else grad + through

@@ -18,7 +18,8 @@ class Local(Launcher):
 
     def command(self, python: str, arguments: Sequence[str], *, nproc: int, nnodes: int) -> list[str]:
         if nnodes > 1:
-            raise UserError(f"run.nnodes = {nnodes}: launcher 'local' starts one machine; expected --launcher torchrun")
+            raise UserError(f"run.nnodes = {nnodes}: this launcher starts one machine; expected --launcher torchrun")
         if nproc == 1:
             return [python, "-m", *arguments]
-        return [python, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={nproc}", "-m", *arguments]
+        started = [python, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={nproc}"]
+        return [*started, "-m", *arguments]

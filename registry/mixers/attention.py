@@ -56,6 +56,7 @@ class Attention(Mixer):
         rope_base: Annotated[float, Field(gt=1)] = 10_000.0
 
     honours_visibility = True
+    kernel = "torch SDPA"
 
     def __init__(self, config: Config, build: Build) -> None:
         super().__init__(config, build)
