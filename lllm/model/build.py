@@ -53,8 +53,9 @@ class Build:
         return replace(self, layer=layer, depth=depth, unique=layer if unique is None else unique)
 
     def at_width(self, width: int) -> Build:
-        """The same context for parts that run at another width (a local model inside a head)."""
-        return replace(self, width=width)
+        """The same context for parts that run at another width (a local model inside a head): what layers share is
+        shared among those of one width."""
+        return replace(self, width=width, shared={})
 
     def using(self, kind: str, node: str | Mapping[str, Any]) -> Build:
         """The same context in which the composition's part of `kind` is the one that `node` names."""

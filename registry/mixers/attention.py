@@ -58,6 +58,10 @@ class Attention(Mixer):
     honours_visibility = True
     kernel = "torch SDPA"
 
+    @classmethod
+    def examples(cls) -> tuple[dict[str, object], ...]:
+        return {}, {"heads": 2, "kv_heads": 1}
+
     def __init__(self, config: Config, build: Build) -> None:
         super().__init__(config, build)
         self.heads = config.heads or max(1, build.width // 32)

@@ -1,0 +1,173 @@
+"""T-GEN and T-FORK: the incremental form says what the parallel form says, and its states are never touched."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from lllm.check.reading import HIDDEN, asked, name, read
+from lllm.check.subject import ILLEGAL, Subject
+from lllm.model import LatentModel, ModelState
+from lllm.model.contracts import Conditional
+from lllm.model.incremental import conditionals, draw, peek, prefill, push
+from lllm.model.noise import stream
+from lllm.model.sampling import Sampling
+from lllm.model.state import map_tensors
+
+__all__ = ["forking", "generation"]
+
+_TOLERANCE = 1e-10
+_LONGEST = 13
+_ASKED = 24
+
+
+@torch.no_grad()
+def generation(subject: Subject) -> str | None:
+    """T-GEN: prompts of 0 to 13 tokens as one ragged batch, prefilled, pushed token by token, and both in turn, against
+    the parallel form. One prompt at a time would hide pads that are cached and invalid updates."""
+    model = subject.model
+    lengths = torch.arange(_LONGEST + 1)
+    tokens = subject.tokens(len(lengths), 2 * _LONGEST + model.ratio, "row")
+    which = asked(subject, _ASKED)
+    empty = prefill(model, tokens[:, :0], torch.zeros_like(lengths))
+    prompts = torch.where(torch.arange(_LONGEST) < lengths[:, None], tokens[:, :_LONGEST], ILLEGAL)
+    ways = (
+        ("pushed from nothing", empty, torch.zeros_like(lengths), lengths),
+        ("prefilled, then pushed", prefill(model, prompts, lengths), lengths, lengths.flip(0)),
+    )
+    for how, state, before, more in ways:
+        for turn in range(_LONGEST + 1):
+            why = _disagree(subject, state, tokens, before + more.clamp(max=turn), which)
+            if why:
+                return f"{why}, when {how}"
+            ok = turn < more
+            new = tokens.gather(1, (before + turn).clamp(max=tokens.shape[1] - 1)[:, None])[:, 0]
+            after = push(model, state, torch.where(ok, new, ILLEGAL), ok)
+            if not _rows_equal(state, after, ~ok):
+                return f"a push changes the state of rows that push nothing, when {how}"
+            state = after
+    return _draws_alone(subject, prompts, lengths)
+
+
+@torch.no_grad()
+def forking(subject: Subject) -> str | None:
+    """T-FORK: two continuations of one state agree exactly, and leave it as it was."""
+    model = subject.model
+    lengths = torch.arange(6)
+    tokens = subject.tokens(6, 6 + 4 * model.ratio, "row")
+    every = torch.ones(6, dtype=torch.bool)
+    state = prefill(model, tokens[:, :6], lengths)
+    was = _copied(state)
+    ends = []
+    for start, steps in ((6, 2 * model.ratio), (7, model.ratio), (6, 2 * model.ratio)):
+        now = state.fork()
+        for t in range(start, start + steps):
+            now = push(model, now, tokens[:, t], every)
+        ends.append(now)
+        if not _same(state, was):
+            return "pushing tokens onto a state changes the state itself; a part updates it in place"
+    if not _same(ends[0], ends[2]):
+        return "two equal continuations of one state differ; a part shares or updates something in place"
+    rows = torch.tensor([3, 3, 0])
+    picked = push(model, state.select(rows), tokens[rows, 6], every[:3])
+    whole = push(model, state, tokens[:, 6], every).select(rows)
+    if not torch.allclose(_says(model, picked), _says(model, whole), rtol=0, atol=_TOLERANCE):
+        return "states of selected rows go on otherwise than in the batch from which they were selected"
+    return None
+
+
+def _disagree(
+    subject: Subject, state: ModelState, tokens: Tensor, count: Tensor, which: list[Conditional]
+) -> str | None:
+    """The first conditional within the known slots that differs from the parallel form's."""
+    model, slots = subject.model, subject.model.head.ratio
+    if not torch.equal(state.count, count):
+        return f"the state counts {state.count.tolist()} tokens instead of {count.tolist()}"
+    parallel = read(model, tokens, state.prefix, which)
+    now = _answers(model, state, which)
+    rows = torch.arange(len(count))
+    chunk, known = count // slots, count % slots
+    next_logits = peek(model, state)[:, 1:-1] if model.head.categorical else None
+    for item in which:
+        gap = (now[item] - parallel[item][rows, chunk]).abs().amax(-1)
+        wrong = (max(item[1], default=-1) < known) & ~(gap <= _TOLERANCE)
+        if bool(wrong.any()):
+            row = int(wrong.nonzero()[0])
+            where = name(item, int(chunk[row]))
+            return f"after {int(count[row])} tokens, {where}: {float(gap[row]):.1e} from the parallel form"
+        if next_logits is None or item == HIDDEN:
+            continue
+        next_is = (known == item[0]) & torch.tensor([_draws_by(model, item, int(k)) for k in known])
+        gap = (next_logits - now[item]).abs().amax(-1)
+        if bool((next_is & ~(gap <= _TOLERANCE)).any()):
+            return f"slot_logits of slot {item[0]} differ from the conditional that the table lists for it"
+    return None
+
+
+def _says(model: LatentModel, state: ModelState) -> Tensor:
+    """What follows from a state: the next token's logits, or the latent where there are none."""
+    return peek(model, state)[:, 1:-1] if model.head.categorical else state.hidden
+
+
+def _draws_by(model: LatentModel, item: Conditional, known: int) -> bool:
+    return item == (known, model.head.observed(known, frozenset(range(known))))
+
+
+def _answers(model: LatentModel, state: ModelState, which: list[Conditional]) -> dict[Conditional, Tensor]:
+    answers = {HIDDEN: state.hidden}
+    wanted = [item for item in which if item != HIDDEN]
+    if wanted:
+        # Slots that are not known hold an id that would show if it were read.
+        slots = model.head.ratio
+        known = torch.arange(slots) < (state.count % slots)[:, None]
+        state = replace(state, chunk=torch.where(known, state.chunk, ILLEGAL))
+        answers |= {item: value[:, 1:-1] for item, value in conditionals(model, state, wanted).items()}
+    return answers
+
+
+def _draws_alone(subject: Subject, prompts: Tensor, lengths: Tensor) -> str | None:
+    """What is drawn for a row does not depend on the rows beside it."""
+    model = subject.model
+    together, _ = draw(model, prefill(model, prompts, lengths), _sampling(subject, lengths.tolist()))
+    for row in (0, 5, _LONGEST):
+        alone, _ = draw(
+            model, prefill(model, prompts[row : row + 1], lengths[row : row + 1]), _sampling(subject, [row])
+        )
+        if not torch.equal(alone[0], together[row]):
+            return f"what is drawn after a prompt of {row} tokens changes with the rows beside it"
+    return None
+
+
+def _sampling(subject: Subject, rows: list[int]) -> Sampling:
+    return Sampling([stream(subject.seed, "draw", row) for row in rows])
+
+
+def _tensors(state: ModelState) -> list[Tensor]:
+    found: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    map_tensors(state, keep)
+    return found
+
+
+def _copied(state: ModelState) -> ModelState:
+    copied: ModelState = map_tensors(state, torch.clone)
+    return copied
+
+
+def _same(a: ModelState, b: ModelState) -> bool:
+    left, right = _tensors(a), _tensors(b)
+    return len(left) == len(right) and all(
+        x.shape == y.shape and torch.equal(x.nan_to_num(), y.nan_to_num()) for x, y in zip(left, right, strict=True)
+    )
+
+
+def _rows_equal(a: ModelState, b: ModelState, rows: Tensor) -> bool:
+    """Whether `rows` of what the model itself carries are bit-identical; parts' caches may have grown."""
+    own = ("count", "index", "prefix", "chunk", "hidden", "opened")
+    return all(torch.equal(getattr(a, field)[rows], getattr(b, field)[rows]) for field in own)

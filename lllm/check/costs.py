@@ -1,0 +1,98 @@
+"""Declared costs against reality; the same call twice; noise that micro-batches cannot change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from lllm.check.reading import asked, name, read
+from lllm.check.subject import Subject, calibrate_, randomise_
+from lllm.model import LatentModel
+from lllm.model.accounting import forward_cost, parameters
+from lllm.model.contracts import TrainOut
+
+__all__ = ["cost", "determinism", "noise"]
+
+_WIDE, _VOCAB, _CHUNKS = 64, 264, 40
+_FLOPS = 0.01
+
+
+@dataclass(frozen=True)
+class _Rows:
+    tokens: Tensor
+    ok: Tensor
+    rows: Tensor
+    prefix: Tensor
+
+
+def cost(subject: Subject) -> str | None:
+    """Parameters counted on the meta device are those built; declared FLOPs are those that torch counts."""
+    if subject.seed:
+        return None  # shapes decide, not weights
+    choice = replace(subject.choice, width=_WIDE, token_width=None, vocab=_VOCAB, illegal=())
+    empty = subject.compose(choice, device="meta")
+    model = subject.compose(choice, dtype=torch.float32)
+    if parameters(empty) != parameters(model):
+        return f"{parameters(empty)} parameters are declared and {parameters(model)} are built"
+    length = _CHUNKS * choice.ratio
+    tokens = torch.randint(0, _VOCAB, (1, length), generator=subject.random("wide"))
+    randomise_(model, 0)
+    calibrate_(model, tokens)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
+        _train(model, tokens, torch.zeros(1, dtype=torch.long))
+    counted, declared = counter.get_total_flops(), forward_cost(model, length)
+    if abs(declared.executed - counted) > _FLOPS * counted:
+        return f"{declared.executed:,} FLOPs are declared as executed and torch counts {counted:,} ({length} tokens)"
+    if declared.flops > declared.executed:
+        return (
+            f"the algorithm's own FLOPs, {declared.flops:,}, exceed what a dense reference does, {declared.executed:,}"
+        )
+    return None
+
+
+@torch.no_grad()
+def determinism(subject: Subject) -> str | None:
+    """The same call twice gives the same bits."""
+    model = subject.model
+    tokens = subject.tokens(3, 3 * model.ratio, "row")
+    which = asked(subject)
+    first, second = (read(model, tokens, torch.zeros(3, dtype=torch.long), which) for _ in range(2))
+    for item in which:
+        if not torch.equal(first[item], second[item]):
+            return f"two identical calls differ in {name(item, 0)} or later ones"
+    return None
+
+
+@torch.no_grad()
+def noise(subject: Subject) -> str | None:
+    """Training nats, auxiliary losses and statistics of a row are its own: no split into micro-batches changes them."""
+    model = subject.model
+    tokens = subject.tokens(6, 4 * model.ratio, "row")
+    model.train()
+    try:
+        rows = torch.arange(6) + 100
+        whole = _train(model, tokens, rows)
+        for part in (slice(0, 1), slice(1, 4), slice(4, 6)):
+            alone = _train(model, tokens[part], rows[part])
+            pairs = [("nats", alone.nats, whole.nats)]
+            for kind in ("aux", "statistics"):
+                mine, all_rows = getattr(alone, kind), getattr(whole, kind)
+                if mine.keys() != all_rows.keys():
+                    return f"{kind} come and go with the batch: {sorted(mine)} and {sorted(all_rows)}"
+                pairs += [(f"{kind} '{key}'", mine[key], all_rows[key]) for key in mine]
+            for what, a, b in pairs:
+                if b.shape[0] != 6 or not torch.allclose(a, b[part], rtol=0, atol=1e-10):
+                    return f"{what} of a row change with the other rows of its micro-batch"
+    finally:
+        model.eval()
+    return None
+
+
+def _train(model: LatentModel, tokens: Tensor, rows: Tensor) -> TrainOut:
+    batch = _Rows(tokens, torch.ones_like(tokens, dtype=torch.bool), rows, torch.zeros_like(rows))
+    out: TrainOut = model(batch, progress=0.5, step=3, seed=1)
+    return out

@@ -1,0 +1,97 @@
+"""The tests of a composition, by name, and their run over several draws of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from lllm.check import cached, costs, forms, gradients, leaks, likelihood
+from lllm.check.lint import lint
+from lllm.check.result import Failure
+from lllm.check.subject import Subject
+from lllm.errors import UserError
+from lllm.model import Composition
+from lllm.model.contracts import ModelPart
+from lllm.registry import Registry
+
+__all__ = ["SEEDS", "TESTS", "Test", "check_composition", "describe", "examine"]
+
+Test = Callable[[Subject], str | None]
+
+SEEDS = range(5)
+
+_IN_TRAINING = "T-PERT in training"
+
+TESTS: Mapping[str, Test] = {
+    "LINT": lint,
+    "T-PERT": leaks.perturbation,
+    _IN_TRAINING: leaks.perturbation_in_training,
+    "T-LEN": leaks.length,
+    "T-JAC": gradients.jacobian,
+    "T-FRESH": gradients.freshness,
+    "T-NORM": likelihood.normalisation,
+    "T-PAD": likelihood.padding,
+    "T-COND": likelihood.conditional_sampling,
+    "T-GEN": cached.generation,
+    "T-FORK": cached.forking,
+    "FORM": forms.forms,
+    "GATHER": forms.gathering,
+    "FFN": forms.positions,
+    "COST": costs.cost,
+    "SAME": costs.determinism,
+    "NOISE": costs.noise,
+}
+"""Each: (composition, seed) -> None, or why it fails. What a leak escapes in one test it meets in another; none is
+redundant (see the negative controls)."""
+
+
+def check_composition(
+    registry: Registry, choice: Composition, where: str | None = None, seeds: Iterable[int] = SEEDS
+) -> list[Failure]:
+    """Every test under every seed; the first failure of each test."""
+    where = where or describe(choice)
+    return examine((Subject(registry, choice, seed) for seed in seeds), where)
+
+
+def examine(subjects: Iterable[Subject], where: str) -> list[Failure]:
+    """As `check_composition`, for subjects of any origin."""
+    found: dict[str, Failure] = {}
+    noncausal, shown = False, False
+    for subject in subjects:
+        for name, test in TESTS.items():
+            if name in found:
+                continue
+            why = _run(test, subject)
+            if name == _IN_TRAINING and _noncausal_training(subject):
+                noncausal, shown = True, shown or why is not None
+            elif why is not None:
+                found[name] = Failure(where, name, why, subject.seed)
+    if noncausal and not shown and "LINT" not in found:
+        message = "a part declares noncausal_training and no draw of the weights shows it; drop the declaration"
+        found[_IN_TRAINING] = Failure(where, _IN_TRAINING, message)
+    return list(found.values())
+
+
+def describe(choice: Composition) -> str:
+    """A composition in one line: its parts, with the options that are not defaults, and the ratio."""
+    names = []
+    for spec in choice.parts.values():
+        options = ", ".join(f"{key}={value}" for key, value in spec.delta().items() if key != "use")
+        names.append(f"{spec.name}({options})" if options else spec.name)
+    return f"{' '.join(names)} at {choice.ratio}:1"
+
+
+def _run(test: Test, subject: Subject) -> str | None:
+    try:
+        return test(subject)
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a stranger's part may raise anything, and that is its failure
+        return f"{type(error).__name__}: {error}"
+
+
+def _noncausal_training(subject: Subject) -> bool:
+    try:
+        modules = list(subject.model.modules())
+    except Exception:  # noqa: BLE001 - it does not even build, which every test has reported
+        return False
+    return any(isinstance(module, ModelPart) and module.noncausal_training for module in modules)

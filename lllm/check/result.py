@@ -1,0 +1,18 @@
+"""What the suite found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Failure"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One contract that is not kept. where: the part or composition; seed: the draw that shows it, where there is one;
+    message: what a part's author needs to know."""
+
+    where: str
+    test: str
+    message: str
+    seed: int | None = None

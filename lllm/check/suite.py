@@ -1,0 +1,157 @@
+"""The suite of each kind: registering a part is testing it.
+
+A kind brings its suite by the attribute `conformance` of its contract class, a function (registry, entry) -> failures;
+those of the platform's own kinds stand here. A kind without one is checked for its declarations only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lllm.check import data, train, training
+from lllm.check.compositions import RATIOS, cover, everything, example, minimal, options
+from lllm.check.model import SEEDS, check_composition, describe
+from lllm.check.result import Failure
+from lllm.errors import UserError
+from lllm.model import Composition
+from lllm.model.contracts import ModelPart
+from lllm.registry import Entry, Registry
+
+__all__ = ["Checker", "Outcome", "Suite", "suite_of"]
+
+Suite = Callable[[Registry, Entry], Iterable[Failure]]
+
+_FIRST = (4, 2, 3, 1, 5, 6, 7, 8)  # the ratio of the thorough check is the first of these at which the part runs
+_TRAINED = ("embedding", "downsampler", "head")  # kinds whose leaks an optimizer is set upon
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one part or composition gave, and how long it took."""
+
+    where: str
+    failures: list[Failure]
+    seconds: float
+
+
+class Checker:
+    """Checks parts and compositions of one registry, each composition once under each draw of the weights: the simplest
+    composition is that of many parts."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self._known: dict[tuple[str, object], list[Failure]] = {}
+
+    def part(self, entry: Entry) -> Outcome:
+        """A part's declarations and the suite of its kind."""
+        suite = suite_of(entry)
+        start = time.perf_counter()
+        failures = [*_declarations(self.registry, entry), *self._guarded(suite, entry)]
+        return Outcome(f"{entry.kind}/{entry.name}", failures, time.perf_counter() - start)
+
+    def covering(self, *, full: bool = False) -> Iterator[Outcome]:
+        """The covering set of all model parts under two draws of the weights, or the full product under one."""
+        choices: Iterable[Composition] = everything(self.registry) if full else cover(self.registry)
+        for choice in choices:
+            start = time.perf_counter()
+            failures = self.composition(choice, SEEDS[:1] if full else SEEDS[:2])
+            yield Outcome(describe(choice), failures, time.perf_counter() - start)
+
+    def composition(self, choice: Composition, seeds: Sequence[int]) -> list[Failure]:
+        """`check_composition`, remembered."""
+        return self._once(choice, tuple(seeds), lambda: check_composition(self.registry, choice, seeds=seeds))
+
+    def _guarded(self, suite: Suite | None, entry: Entry) -> Iterator[Failure]:
+        """A suite's failures; what a part raises outside of any test is one, too."""
+        where = f"{entry.kind}/{entry.name}"
+        try:
+            yield from self._model_part(entry) if suite is None else suite(self.registry, entry)
+        except UserError as error:
+            yield Failure(where, "builds", f"{error}; a part that needs options gives them by its method examples()")
+        except Exception as error:  # noqa: BLE001 - a stranger's part may raise anything, and that is its failure
+            yield Failure(where, "runs", f"{type(error).__name__}: {error}")
+
+    def _model_part(self, entry: Entry) -> Iterator[Failure]:
+        """The part in a minimal composition at one ratio under five draws of the weights, at every other under one, and
+        with its options turned; some kinds are trained, too."""
+        choices = minimal(self.registry, example(self.registry, entry))
+        if not choices:
+            where = f"{entry.kind}/{entry.name}"
+            yield Failure(where, "fits", "no composition at any ratio takes this part; see what `compose` refuses")
+            return
+        first = next(ratio for ratio in _FIRST if ratio in choices)
+        for ratio, choice in choices.items():
+            yield from self.composition(choice, SEEDS if ratio == first else SEEDS[:1])
+        ratios = [ratio for ratio in (first, *RATIOS) if ratio in choices]
+        for choice in options(self.registry, entry, ratios):
+            yield from self.composition(choice, SEEDS[:2])
+        if entry.kind in _TRAINED:
+            yield from self._trained(choices[first])
+
+    def _trained(self, choice: Composition) -> Iterator[Failure]:
+        for name, test in (("T-IID", training.guesses), ("T-IID mirror", training.learns)):
+
+            def run(name: str = name, test: Callable[..., str | None] = test) -> list[Failure]:
+                why = test(self.registry, choice)
+                return [Failure(describe(choice), name, why)] if why else []
+
+            yield from self._once(choice, name, run)
+
+    def _once(self, choice: Composition, key: object, run: Callable[[], list[Failure]]) -> list[Failure]:
+        known = (describe(choice), key)
+        if known not in self._known:
+            self._known[known] = run()
+        return self._known[known]
+
+
+def suite_of(entry: Entry) -> Suite | None:
+    """The suite of a part's kind; None is that of model parts, which is the checker's own."""
+    if entry.cls.conformance is not None:
+        brought: Suite = entry.cls.conformance
+        return brought
+    if issubclass(entry.cls, ModelPart):
+        return None
+    return _SUITES.get(entry.kind, _nothing)
+
+
+def _nothing(registry: Registry, entry: Entry) -> Iterable[Failure]:
+    return ()
+
+
+def _plain(run: Callable[[Any], Iterator[tuple[str, str]]], *, each: bool = False) -> Suite:
+    """A suite for parts that are built from their config alone; `each`: it builds as many as it needs."""
+
+    def suite(registry: Registry, entry: Entry) -> Iterator[Failure]:
+        for index in range(len(entry.cls.examples())):
+            spec = example(registry, entry, index)
+
+            def make(config: Any = spec.config) -> Any:
+                return entry.cls(config)  # type: ignore[call-arg]
+
+            for test, why in run(make if each else make()):
+                yield Failure(f"{entry.kind}/{entry.name}", test, why)
+
+    return suite
+
+
+_SUITES: Mapping[str, Suite] = {
+    "tokenizer": _plain(data.tokenizer),
+    "corpus": _plain(data.corpus, each=True),
+    "objective": _plain(train.objective),
+    "schedule": _plain(train.schedule),
+    "optimizer": _plain(train.optimizer, each=True),
+}
+
+
+def _declarations(registry: Registry, entry: Entry) -> Iterator[Failure]:
+    """What is asked of every part: it says what it is, and its examples are valid."""
+    where = f"{entry.kind}/{entry.name}"
+    if not entry.summary:
+        yield Failure(where, "declares", "the class has no docstring; its first line is what `lllm list` shows")
+    if entry.cls.Config.model_fields and not entry.cls.Config.__doc__:
+        yield Failure(where, "declares", "Config has no docstring that says what its options mean")
+    if (entry.kind, entry.name) in registry.conflicts:
+        yield Failure(where, "declares", "registered twice with different content")

@@ -1,0 +1,50 @@
+"""Each freedom that the contracts promise, proven by a toy part that passes the whole suite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lllm.check.model import check_composition
+from lllm.registry import Registry
+from tests.check import ends, heads, layers
+from tests.check.compositions import toy, toys
+
+LEGAL: dict[str, dict[str, Any]] = {
+    "a block that runs the positions above a threshold": {"block": "toy_threshold"},
+    "such a block over a recurrent mixer": {"block": "toy_threshold", "mixer": "toy_decay", "ffn": "toy_shift"},
+    "a block that trains by top-k and says so": {"block": "toy_top_k"},
+    "an ffn shared by layers": {"block": "toy_sharing", "trunk": "toy_sharing"},
+    "a mixer in its parallel form only": {"mixer": "toy_parallel"},
+    "a recurrent mixer with a carried state": {"mixer": "toy_decay", "ratio": 3},
+    "a mixer that reads what the trunk lends": {"mixer": "toy_reader", "trunk": "toy_lender"},
+    "an ffn with a token shift": {"ffn": "toy_shift"},
+    "noise, an auxiliary loss and a batch statistic": {"ffn": "toy_noisy"},
+    "an embedding that carries a state": {"embedding": "toy_bigram"},
+    "a downsampler that looks back": {"downsampler": "toy_window", "ratio": 2},
+    "a token-level head at a fixed ratio": {"downsampler": "toy_tokens", "head": "toy_token"},
+    "a token-level head at ratio 3": {"downsampler": "toy_tokens", "head": "toy_token", "ratio": 3},
+    "a learned number of latents": {"downsampler": "toy_dynamic", "head": "toy_token"},
+    "a non-causal prefix": {"visibility": "toy_prefix", "ratio": 2},
+    "a non-causal prefix at ratio 4": {"visibility": "toy_prefix", "head": "local_ar"},
+    "a non-causal prefix at token level": {
+        "visibility": "toy_prefix",
+        "downsampler": "toy_tokens",
+        "head": "toy_token",
+    },
+    "a non-causal prefix over a parallel mixer": {"visibility": "toy_prefix", "mixer": "toy_parallel", "ratio": 3},
+    "coarse to fine": {"head": "toy_var"},
+    "coarse to fine at ratio 7": {"head": "toy_var", "ratio": 7},
+    "several likelihoods, one a bound": {"head": "toy_diffusion"},
+    "several likelihoods at ratio 3": {"head": "toy_diffusion", "ratio": 3},
+    "a head that carries a state over chunks": {"head": "toy_stateful"},
+    "a head without categorical conditionals": {"head": "toy_sampler", "ratio": 3},
+    "several likelihoods over a prefix": {"head": "toy_diffusion", "ratio": 2, "visibility": "toy_prefix"},
+}
+
+
+@pytest.mark.parametrize("case", LEGAL)
+def test_legal_compositions_pass(registry: Registry, case: str) -> None:
+    known = registry.with_parts(*toys(layers, ends, heads))
+    assert check_composition(known, toy(known, **LEGAL[case]), case) == []
