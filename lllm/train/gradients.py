@@ -67,7 +67,7 @@ class Gradients:
     ) -> None:
         self.model, self.objective, self.world, self.seed, self.micro = model, objective, world, seed, micro
         self.bytes_per_token = bytes_per_token
-        self.autocast, self.forward = autocast, forward or model
+        self.autocast, self.forward = autocast, model if forward is None else forward
 
     def __call__(self, batch: Batch, *, step: int, progress: float, last: Mapping[str, float]) -> StepTotals:
         """Gradients of this rank's rows of global batch `step`, summed over ranks and normalised; and the totals."""

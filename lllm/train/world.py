@@ -68,5 +68,6 @@ def joined(device: str = "auto") -> Iterator[World]:
     dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
     try:
         yield World(dist.get_rank(), size, place)
+        dist.barrier()  # none takes its connections down while another still uses them
     finally:
         dist.destroy_process_group()

@@ -28,7 +28,7 @@ class Muon(TorchOptimizer):
         weight_decay: Annotated[float, Field(ge=0)] = 0.1
 
     config: Config
-    default_lr = 3e-3
+    default_lr = 1e-2
 
     def make(self, parameters: Sequence[Named]) -> Iterable[torch.optim.Optimizer]:
         c = self.config

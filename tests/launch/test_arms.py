@@ -1,0 +1,170 @@
+"""What makes two runs the same run, sizes that match, and budgets that become steps."""
+
+from __future__ import annotations
+
+import pytest
+
+from lllm.errors import UserError
+from tests.launch.helpers import TINY, Place
+
+VARIANTS = """\
+variants:
+  flat:   {model.ratio: 1, model.downsampler: identity, model.head: {use: parallel, hidden: 16}}
+  local:  {}
+  longer: {budget: {flops: flat}}
+baseline: flat
+"""
+
+
+def identities(place: Place, *words: str) -> dict[str, str]:
+    arms, variants = place.arms(*words)
+    return {variant: arms.arm(variant).identity for variant in variants}
+
+
+def test_a_sibling_variant_added_changes_no_arm(place: Place) -> None:
+    place.write(TINY + VARIANTS)
+    before = identities(place)
+    place.write(TINY + VARIANTS.replace("baseline", "  other: {model.ratio: 2}\nbaseline"))
+    after = identities(place)
+    assert {name: after[name] for name in before} == before
+    assert len(set(after.values())) == 4
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "run.nproc=2",
+        "run.nnodes=2",
+        "run.workers=3",
+        "run.micro_batch=1",
+        "run.threads=2",
+        "run.device=auto",
+        "run.results=elsewhere",
+        "run.log_every=1",
+        "run.eval_every=2",
+        "run.checkpoint_seconds=1.0",
+        "run.compile=true",
+        "wandb=offline",
+        "run.samples=0",
+        "budget={steps: 6}",
+    ],
+)
+def test_how_it_is_executed_changes_no_arm(place: Place, word: str) -> None:
+    assert identities(place, word) == identities(place)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "model.width=8",
+        "model.trunk.depth=2",
+        "train.batch=8",
+        "train.lr=0.001",
+        "train.clip=null",
+        "data.context=40",
+        "data.multiple=4",
+        "eval.bytes=200",
+        "budget={steps: 7}",
+        "budget={seconds: 6}",
+        "train.precision=bfloat16",
+        "corpus.split=0.8",
+        "train.optimizer=adamw",
+    ],
+)
+def test_what_it_is_does(place: Place, word: str) -> None:
+    assert identities(place, word) != identities(place)
+
+
+def test_a_default_written_out_changes_no_arm(place: Place) -> None:
+    usual = place.arms()[0].arm("base").resolved.lr
+    written = [f"train.lr={usual}", "model.trunk.depth=1", "model.head.depth=1", "train.clip=1.0", "data.multiple=8"]
+    assert identities(place, *written) == identities(place)
+
+
+def test_two_ways_to_ask_for_one_step_count_are_one_arm(place: Place) -> None:
+    arms, _ = place.arms()
+    arm = arms.arm("base")
+    assert arm.steps == 6
+    by_bytes, _ = place.arms(f"budget={{bytes: {round(6 * arm.bytes_per_step)}}}")
+    by_flops, _ = place.arms(f"budget={{flops: {6 * arm.flops_per_step:.0f}}}")
+    assert by_bytes.arm("base").identity == by_flops.arm("base").identity == arm.identity
+
+
+def test_as_many_flops_as_another_variant(place: Place) -> None:
+    place.write(TINY + VARIANTS)
+    arms, _ = place.arms()
+    flat, longer = arms.arm("flat"), arms.arm("longer")
+    assert flat.steps == 6
+    assert longer.steps is not None
+    assert longer.steps > 6
+    assert abs(longer.steps * longer.flops_per_step - 6 * flat.flops_per_step) <= longer.flops_per_step / 2
+
+
+def test_flops_of_a_variant_that_overrides_do_not_fit(place: Place) -> None:
+    """`model.head.depth` is of the local head only; flat, which the budget names, is as it would be trained beside."""
+    place.write(TINY + VARIANTS)
+    arms, _ = place.arms("longer", "model.width=24", "model.head.depth=2")
+    wide, _ = place.arms("flat", "model.width=24")
+    longer, flat = arms.arm("longer"), wide.arm("flat")
+    assert longer.resolved.model.width == 24
+    assert longer.steps == round(6 * flat.flops_per_step / longer.flops_per_step)
+    with pytest.raises(UserError, match="unknown key 'depth' of head 'parallel'"):
+        arms.arm("flat")
+
+
+def test_flops_of_a_variant_that_counts_seconds(place: Place) -> None:
+    place.write(TINY.replace("budget: {steps: 6}", "budget: {seconds: 5}") + VARIANTS)
+    arms, _ = place.arms()
+    with pytest.raises(UserError, match=r"budget\.flops = 'flat': its own budget is in seconds"):
+        arms.arm("longer")
+
+
+# --- matching -------------------------------------------------------------------------------------------------------
+
+MATCHED = VARIANTS + "match: {params: 2%}\n"
+
+
+def test_sizes_match_the_baseline(place: Place) -> None:
+    place.write(TINY + MATCHED)
+    arms, _ = place.arms()
+    target = arms.arm("flat").parameters
+    for name in ("local", "longer"):
+        arm = arms.arm(name)
+        assert abs(arm.parameters / target - 1) <= 0.02
+        assert arm.matched.startswith("model.ffn.hidden = ")
+        assert arm.resolved.semantic()["model"]["ffn"]["hidden"] == int(arm.matched.split("=")[1])
+    assert arms.arm("flat").matched == ""
+
+
+def test_sizes_match_a_baseline_that_overrides_do_not_fit(place: Place) -> None:
+    place.write(TINY + MATCHED)
+    arms, _ = place.arms("local", "model.width=24", "model.head.depth=2", "data.context=36", "data.multiple=4")
+    wide, _ = place.arms("flat", "model.width=24")
+    assert abs(arms.arm("local").parameters / wide.arm("flat").parameters - 1) <= 0.02
+
+
+def test_a_tolerance_that_cannot_be_met_names_the_nearest_size(place: Place) -> None:
+    place.write(TINY + VARIANTS + "match: {params: 0.001%}\n")
+    arms, _ = place.arms()
+    with pytest.raises(UserError, match=r"variant 'local', turning model.ffn.hidden: .*the nearest is [\d,]+ \(.*%\)"):
+        arms.arm("local")
+
+
+def test_matching_depends_on_no_other_sibling(place: Place) -> None:
+    place.write(TINY + MATCHED)
+    before = identities(place)
+    place.write(TINY + MATCHED.replace("baseline", "  other: {model.head: {use: local_ar, depth: 2}}\nbaseline"))
+    after = identities(place)
+    assert {name: after[name] for name in before} == before
+
+
+# --- fingerprints ---------------------------------------------------------------------------------------------------
+
+
+def test_a_changed_data_file_changes_the_data_fingerprint_only(place: Place) -> None:
+    before = place.arms()[0].arm("base")
+    place.corpus("\n\n".join(f"another text, number {i}" for i in range(200)))
+    after = place.arms()[0].arm("base")
+    assert after.identity == before.identity
+    assert {k for k in before.fingerprints if before.fingerprints[k] != after.fingerprints[k]} == {"data"}
+    assert {e.kind for e in before.used} >= {"mixer", "head", "tokenizer", "corpus", "objective", "optimizer"}
