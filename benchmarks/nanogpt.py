@@ -23,7 +23,7 @@ import numpy as np
 
 from lllm.data import frozen
 
-ROUNDS, ITERATIONS, WARM = 5, 150, 30
+ROUNDS, ITERATIONS, WARM = 4, 150, 40
 RECIPE = ["--block_size=64", "--batch_size=12", "--n_layer=4", "--n_head=4", "--n_embd=128", "--dropout=0.0"]
 FLAT = """
 hypothesis: The flat model at nanoGPT's CPU recipe.
@@ -34,7 +34,7 @@ model:
   width: 128
   downsampler: identity
   head: {use: parallel, hidden: 0}
-  mixer: {use: attention, heads: 4}
+  mixer: {use: attention, heads: 4, qk_norm: false}   # nanoGPT has none
   ffn: relu2
   trunk: {use: uniform, depth: 4}
 train: {batch: 12, optimizer: adamw, lr: 1e-3}

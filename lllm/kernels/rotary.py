@@ -10,11 +10,22 @@ from torch import Tensor
 __all__ = ["rotary_table", "rotate", "rotate_reference"]
 
 
+@torch.library.custom_op("lllm::rotary_table", mutates_args=())
 def rotary_table(pos: Tensor, size: int, base: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Cosines and sines [..., size / 2] of positions [...]; angles in float64."""
+    """Cosines and sines [..., size / 2] of positions [...]; angles in float64.
+
+    An operator of its own, so that a compiler does not fuse it into its users, where it would be computed anew for
+    every row, head and layer.
+    """
     exponent = torch.arange(size // 2, device=pos.device, dtype=torch.float64) / (size // 2)
     angle = pos[..., None].double() * base**-exponent
     return angle.cos().to(dtype), angle.sin().to(dtype)
+
+
+@rotary_table.register_fake
+def _(pos: Tensor, size: int, base: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    made = pos.new_empty((*pos.shape, size // 2), dtype=dtype)
+    return made, torch.empty_like(made)
 
 
 def rotate_reference(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

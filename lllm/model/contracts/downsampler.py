@@ -107,8 +107,11 @@ class WindowDownsampler(Downsampler):
         batch, length, _ = e_BTd.shape
         ratio, window = self.ratio, self.window
         e_BTd = e_BTd * ctx.ok.unsqueeze(-1)
-        padded = torch.nn.functional.pad(e_BTd, (0, 0, window - ratio, 0))
-        windows = padded.unfold(1, window, ratio).transpose(-1, -2)
+        if window == ratio:
+            windows = e_BTd.view(batch, length // ratio, ratio, -1)
+        else:
+            padded = torch.nn.functional.pad(e_BTd, (0, 0, window - ratio, 0))
+            windows = padded.unfold(1, window, ratio).transpose(-1, -2)
         return Encoded(self.encode(windows), ctx.ok.view(batch, length // ratio, ratio).all(-1))
 
     def start(self, batch: int, like: Tensor) -> WindowState:
