@@ -99,6 +99,8 @@ def test_no_execution_field_changes_the_arm(tmp_path: Path, registry: Registry, 
         ["eval.bytes=131072"],
         ["train.adapter=null"],
         ["model.ffn.hidden=null"],
+        ["model.head.mixer={use: attention, qk_norm: true}"],
+        ["model.head={use: local_ar, ffn: {use: swiglu}}"],
         ["tokenizer=byte"],
     ],
 )

@@ -12,7 +12,7 @@ from lllm.config.schema import Budget, Data, Eval, Model, Run, Section, Train
 from lllm.config.tree import USE, Tree
 from lllm.errors import UserError, nearest
 from lllm.registry import Entry, PartSpec, Registry
-from lllm.registry.config import first_error
+from lllm.registry.config import first_error, first_place
 
 __all__ = [
     "EXECUTION",
@@ -137,7 +137,11 @@ def part_of(place: str, kind: str, tree: Tree, registry: Registry, required: boo
     fields = {key: value for key, value in fields.items() if key != USE}
     for key in fields:
         _refuse_unknown(key, place, entry, tree, registry)
-    return PartSpec(entry, checked(entry.cls.Config, fields, place, tree))
+    config = checked(entry.cls.Config, fields, place, tree)
+    try:
+        return registry.spec(entry, config, place)
+    except UserError as error:  # of a part that this one names
+        raise UserError(f"{tree.origin(place)}: {error}") from None
 
 
 def checked(config: type[C], fields: Mapping[str, Any], where: str, tree: Tree) -> C:
@@ -145,8 +149,7 @@ def checked(config: type[C], fields: Mapping[str, Any], where: str, tree: Tree) 
     try:
         return config.model_validate(dict(fields))
     except ValidationError as error:
-        location = error.errors(include_url=False)[0]["loc"]
-        path = ".".join([*([where] if where else []), *map(str, location)])
+        path = first_place(error, where)
         raise UserError(f"{tree.origin(path)}: {first_error(error, config, where)}") from None
 
 

@@ -47,7 +47,7 @@ def solve(
     error = reached / target - 1
     if abs(error) > tolerance:
         raise UserError(
-            f"{where}: no size within {tolerance:.2%} of {target:,.0f}; the nearest is {reached:,.0f} ({error:+.2%}), "
-            f"at {value}"
+            f"{where}: no size within {100 * tolerance:g}% of {target:,.0f}; the nearest is {reached:,.0f} "
+            f"({error:+.3g} of it), at {value}"
         )
     return Match(value, reached, error)

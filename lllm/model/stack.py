@@ -7,10 +7,16 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 
 from lllm.model.context import Context
+from lllm.model.contracts.base import Cost, ModelPart
 from lllm.model.contracts.trunk import TrunkState
 from lllm.model.state import State
 
-__all__ = ["run_layers"]
+__all__ = ["run_layers", "total_cost"]
+
+
+def total_cost(layers: nn.ModuleList, n: int) -> Cost:
+    """The cost of `n` positions through every layer."""
+    return sum((layer.cost(n) for layer in layers if isinstance(layer, ModelPart)), Cost())
 
 
 def run_layers(

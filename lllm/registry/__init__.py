@@ -11,12 +11,13 @@ Nothing here imports torch: kinds are open, and the contract class of a kind car
 """
 
 from lllm.registry.catalogue import Entry, PartSpec, Registry
-from lllm.registry.config import Node, PartConfig, Search, search_space
+from lllm.registry.config import Names, Node, PartConfig, Search, search_space
 from lllm.registry.discovery import load_registry
 from lllm.registry.part import Part, register
 
 __all__ = [
     "Entry",
+    "Names",
     "Node",
     "Part",
     "PartConfig",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lllm.errors import UserError, nearest
-from lllm.registry.config import PartConfig, validate
+from lllm.registry.config import PartConfig, nested_kinds, validate
 from lllm.registry.part import Part, part_info
 
 __all__ = ["Entry", "PartSpec", "Registry"]
@@ -129,7 +129,27 @@ class Registry:
         if not isinstance(name, str):
             raise UserError(f"{where}: expected 'use: NAME', a {kind}{nearest(str(name), self.names(kind))}")
         entry = self.get(kind, name, where)
-        return PartSpec(entry, validate(entry.cls.Config, fields, where))
+        return self.spec(entry, validate(entry.cls.Config, fields, where), where)
+
+    def spec(self, entry: Entry, config: PartConfig, where: str) -> PartSpec:
+        """The part with a validated config, in which the parts that it names are validated, too, and written in the
+        shortest way: a name where everything is at its default.
+
+        Raises:
+            UserError: a part that the config names is unknown, or its fields are wrong.
+        """
+
+        def shortest(kind: str, node: Any, place: str) -> Any:
+            if isinstance(node, list):
+                return [shortest(kind, item, f"{place}.{i}") for i, item in enumerate(node)]
+            if not isinstance(node, str | Mapping):
+                return node
+            fields = self.config(kind, node, place).delta()
+            return fields["use"] if set(fields) == {"use"} else fields
+
+        named = nested_kinds(type(config))
+        nodes = {name: shortest(kind, getattr(config, name), f"{where}.{name}") for name, kind in named.items()}
+        return PartSpec(entry, config.model_copy(update=nodes))
 
     def of(self, kinds: Iterable[str]) -> list[Entry]:
         """Entries of `kinds`, sorted by kind and name."""

@@ -4,22 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lllm.errors import UserError, nearest
 
-__all__ = ["Node", "PartConfig", "Search", "first_error", "search_space", "validate"]
+__all__ = [
+    "Names",
+    "Node",
+    "PartConfig",
+    "Search",
+    "first_error",
+    "first_place",
+    "nested_kinds",
+    "search_space",
+    "validate",
+]
 
 
-def _canonical(node: Any) -> Any:
-    return node["use"] if isinstance(node, Mapping) and set(node) == {"use"} else node
+@dataclass(frozen=True)
+class Names:
+    """Annotation of a `Config` field whose value names another part, or of the items of a list that do: a name, or a
+    mapping with `use`, for `build.part` and `build.using`. `mixer: Annotated[Node, Names("mixer")] = "attention"`.
+
+    The registry validates it with the config that holds it, and drops what is at its default there, so that two
+    spellings of one choice are one identity.
+    """
+
+    kind: str
 
 
-Node = Annotated[str | dict[str, Any], AfterValidator(_canonical)]
-"""The type of a field that names another part, for `build.part` and `build.using`: a name, or a mapping with `use`.
-`{use: NAME}` alone becomes NAME, so that two spellings are one identity."""
+Node = str | dict[str, Any]
 
 
 class PartConfig(BaseModel):
@@ -48,6 +64,17 @@ def search_space(config: type[BaseModel]) -> dict[str, Search]:
     }
 
 
+def nested_kinds(config: type[BaseModel]) -> dict[str, str]:
+    """Field name -> kind, for the fields of `config` that name other parts."""
+    found: dict[str, str] = {}
+    for name, field in config.model_fields.items():
+        inner = [mark for item in get_args(field.annotation) for mark in getattr(item, "__metadata__", ())]
+        for mark in [*field.metadata, *inner]:
+            if isinstance(mark, Names):
+                found[name] = mark.kind
+    return found
+
+
 C = TypeVar("C", bound=BaseModel)
 
 
@@ -59,11 +86,26 @@ def validate(config: type[C], fields: Mapping[str, Any], where: str) -> C:
         raise UserError(first_error(error, config, where)) from None
 
 
+def first_place(error: ValidationError, where: str) -> str:
+    """The dotted path of the problem that `first_error` tells of."""
+    return ".".join([*([where] if where else []), *map(str, _first(error)[1])])
+
+
+def _first(error: ValidationError) -> tuple[Any, list[str | int]]:
+    """The problem to tell of, and its place within the model."""
+    problems = error.errors(include_url=False)
+    typos = [p for p in problems if p["type"] == "extra_forbidden"]  # a typo explains what seems to be missing
+    problem = (typos or problems)[0]
+    return problem, [part for part in problem["loc"] if part not in _TAGS]
+
+
+_TAGS = ("function-after", "function-before", "str", "dict[str,any]")  # pydantic's names of branches, not keys
+
+
 def first_error(error: ValidationError, config: type[BaseModel], where: str) -> str:
     """The first problem of a pydantic error as one sentence; `where` is the dotted path of the validated node."""
-    problem = error.errors(include_url=False)[0]
-    location = [part for part in problem["loc"] if part not in ("function-after", "function-before")]
-    key = ".".join([where, *map(str, location)]) if where else ".".join(map(str, location))
+    problem, location = _first(error)
+    key = first_place(error, where)
     if problem["type"] == "extra_forbidden":
         options = _keys_at(config, location[:-1])
         return f"{key}: unknown key '{location[-1]}'{nearest(str(location[-1]), options)}"

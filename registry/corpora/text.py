@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from lllm.data import frozen
 from lllm.data.contracts import Corpus, Document, Split
@@ -17,6 +18,20 @@ from lllm.errors import UserError, nearest
 from lllm.registry import PartConfig, register
 
 _PIECE = 16 * 1024
+
+
+def _from_here(path: str) -> str:
+    """One spelling of a path, relative to the working directory where it lies below it: it enters the identity."""
+    if path in frozen.NAMES:
+        return path
+    absolute, here = os.path.abspath(path), os.getcwd()
+    return os.path.relpath(absolute, here) if absolute.startswith(here + os.sep) else absolute
+
+
+def _is_text(raw: bytes) -> bool:
+    """No NUL byte, and hardly any that are not UTF-8: text in an old encoding passes, an image does not."""
+    strange = raw[:65536].decode("utf-8", "replace").count("\ufffd")
+    return b"\0" not in raw and strange <= len(raw[:65536]) // 4
 
 
 @register("corpus", "text")
@@ -27,7 +42,7 @@ class TextCorpus(Corpus):
         """path: a file, a folder (every file below it, by name), or a frozen text: tinyshakespeare, state_union.
         document: what one is: a whole file, a paragraph, or 16 KB. split: training's share of the bytes."""
 
-        path: str = "tinyshakespeare"
+        path: Annotated[str, AfterValidator(_from_here)] = "tinyshakespeare"
         document: Literal["file", "blank_line", "16KB"] = "file"
         split: Annotated[float, Field(gt=0, lt=1)] = 0.9
 
@@ -45,8 +60,8 @@ class TextCorpus(Corpus):
         except OSError as error:
             raise UserError(f"corpus.path = '{path}': cannot be read ({error.strerror})") from None
         for file, raw in zip(files, texts, strict=True):
-            if b"\0" in raw:
-                raise UserError(f"corpus.path = '{path}': {file.name} is binary (it holds a NUL byte); expected text")
+            if not _is_text(raw):
+                raise UserError(f"corpus.path = '{path}': {file.name} is binary; expected text files only")
         if sum(map(len, texts)) < 64:
             raise UserError(f"corpus.path = '{path}': {sum(map(len, texts))} bytes; expected at least 64")
         return texts

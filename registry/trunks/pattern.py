@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from lllm.model.build import Build
 from lllm.model.context import Context
 from lllm.model.contracts import Cost, Trunk
-from lllm.model.stack import run_layers
+from lllm.model.stack import run_layers, total_cost
 from lllm.model.state import State
-from lllm.registry import Node, PartConfig, register
+from lllm.registry import Names, Node, PartConfig, register
 
 
 @register("trunk", "pattern")
@@ -23,7 +23,7 @@ class PatternTrunk(Trunk):
     class Config(PartConfig):
         """mixers: names, or nodes with `use`, repeated over `depth` layers."""
 
-        mixers: Annotated[list[Node], Field(min_length=1)]
+        mixers: Annotated[list[Annotated[Node, Names("mixer")]], Field(min_length=1)]
         depth: Annotated[int, Field(ge=1)] = 4
 
     @classmethod
@@ -42,4 +42,4 @@ class PatternTrunk(Trunk):
 
     def cost(self, n: int) -> Cost:
         """The sum of the layers."""
-        return sum((layer.cost(n) for layer in self.layers), Cost())
+        return total_cost(self.layers, n)

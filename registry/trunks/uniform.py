@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lllm.model.build import Build
 from lllm.model.context import Context
 from lllm.model.contracts import Cost, Trunk
-from lllm.model.stack import run_layers
+from lllm.model.stack import run_layers, total_cost
 from lllm.model.state import State
 from lllm.registry import PartConfig, register
 
@@ -33,4 +33,4 @@ class UniformTrunk(Trunk):
 
     def cost(self, n: int) -> Cost:
         """The sum of the layers."""
-        return sum((layer.cost(n) for layer in self.layers), Cost())
+        return total_cost(self.layers, n)

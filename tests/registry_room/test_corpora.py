@@ -58,3 +58,20 @@ def test_the_standard_library_splits_by_file(registry: Registry) -> None:
     train, valid = ({d.raw for d in made.documents(split)} for split in ("train", "valid"))
     assert len(train) > len(valid) > 5
     assert made.digest().startswith("python-3.")
+
+
+def test_one_file_is_one_path_however_it_is_spelled(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.txt").write_bytes(b"x" * 100)
+    monkeypatch.chdir(tmp_path)
+    spellings = ("a.txt", "./a.txt", str(tmp_path / "a.txt"))
+    specs = [registry.config("corpus", {"use": "text", "path": path}, "corpus") for path in spellings]
+    assert {spec.delta()["path"] for spec in specs} == {"a.txt"}
+
+
+def test_bytes_that_are_no_text_are_refused(registry: Registry, tmp_path: Path) -> None:
+    file = tmp_path / "a.bin"
+    file.write_bytes(b"\xff\xfe\xfd" * 300)
+    with pytest.raises(UserError, match="is binary"):
+        list(corpus(registry, {"use": "text", "path": str(file)}).documents("train"))

@@ -119,3 +119,22 @@ def test_registering_for_another_kind_is_refused() -> None:
             spokes: int = 3
 
     assert Registry().with_parts(Round).get("wheel", "round").cls is Round
+
+
+def test_a_part_named_inside_a_config_is_validated_with_it(registry: Registry) -> None:
+    with pytest.raises(UserError, match=r"model\.head\.mixer: unknown mixer 'atention'; did you mean 'attention'"):
+        registry.config("head", {"use": "local_ar", "mixer": "atention"}, "model.head")
+    mixers = ["attention", {"use": "attention", "head": 2}]
+    with pytest.raises(UserError, match=r"model\.trunk\.mixers\.1\.head: unknown key 'head'; did you mean 'heads'"):
+        registry.config("trunk", {"use": "pattern", "mixers": mixers}, "model.trunk")
+
+
+def test_parts_named_inside_a_config_are_written_the_shortest_way(registry: Registry) -> None:
+    node = {"use": "pattern", "mixers": [{"use": "attention", "qk_norm": True}, {"use": "attention", "heads": 2}]}
+    spec = registry.config("trunk", node, "model.trunk")
+    assert spec.delta()["mixers"] == ["attention", {"use": "attention", "heads": 2}]
+
+
+def test_a_typo_is_told_before_what_it_leaves_missing(registry: Registry) -> None:
+    with pytest.raises(UserError, match="unknown key 'mixer'; did you mean 'mixers'"):
+        registry.config("trunk", {"use": "pattern", "mixer": ["attention"]}, "model.trunk")
