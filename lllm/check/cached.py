@@ -128,15 +128,20 @@ def _answers(model: LatentModel, state: ModelState, which: list[Conditional]) ->
 
 
 def _draws_alone(subject: Subject, prompts: Tensor, lengths: Tensor) -> str | None:
-    """What is drawn for a row does not depend on the rows beside it."""
+    """What is drawn for a row does not depend on the rows beside it. A head that cannot continue a chunk is given whole
+    ones only."""
     model = subject.model
+    if model.head.prefix_conditional == "none":
+        lengths = lengths // model.head.ratio * model.head.ratio
     together, _ = draw(model, prefill(model, prompts, lengths), _sampling(subject, lengths.tolist()))
     for row in (0, 5, _LONGEST):
         alone, _ = draw(
-            model, prefill(model, prompts[row : row + 1], lengths[row : row + 1]), _sampling(subject, [row])
+            model,
+            prefill(model, prompts[row : row + 1], lengths[row : row + 1]),
+            _sampling(subject, lengths[row : row + 1].tolist()),
         )
         if not torch.equal(alone[0], together[row]):
-            return f"what is drawn after a prompt of {row} tokens changes with the rows beside it"
+            return f"what is drawn after a prompt of {int(lengths[row])} tokens changes with the rows beside it"
     return None
 
 

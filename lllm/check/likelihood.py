@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lllm.check.reading import prefixes
+from lllm.check.result import NotTested, Verdict
 from lllm.check.subject import ILLEGAL, Subject
 from lllm.model import LatentModel
 from lllm.model.contracts import Likelihood
@@ -58,15 +59,19 @@ def padding(subject: Subject) -> str | None:
 
 
 @torch.no_grad()
-def conditional_sampling(subject: Subject) -> str | None:
+def conditional_sampling(subject: Subject) -> Verdict:
     """T-COND: what `draw` does after a prompt of any length is joint / marginal of the exact likelihood.
 
     Only a projective head whose prefix conditionals are exact promises it; of others nothing can be asked here.
     """
     model, ratio = subject.small(2), subject.choice.ratio
     head = model.head
-    if not (head.projective and head.categorical and head.prefix_conditional == "exact"):
-        return None
+    if not head.categorical:
+        return NotTested("no categorical conditionals")
+    if not head.projective:
+        return NotTested("not projective")
+    if head.prefix_conditional != "exact":
+        return NotTested(f"prefix conditionals: {head.prefix_conditional}")
     for length in range(2 * head.ratio if head.ratio > 1 else 2 * ratio):
         known = length % head.ratio
         endings = torch.tensor(list(product((1, 2), repeat=head.ratio - known)))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from lllm.check import cached, costs, forms, gradients, leaks, likelihood
+from lllm.check import cached, costs, forms, gradients, leaks, likelihood, nats, objective
 from lllm.check.lint import lint
-from lllm.check.result import Failure
+from lllm.check.result import Failure, NotTested, Verdict
 from lllm.check.subject import Subject
 from lllm.errors import UserError
 from lllm.model import Composition
@@ -15,7 +15,7 @@ from lllm.registry import Registry
 
 __all__ = ["SEEDS", "TESTS", "Test", "check_composition", "describe", "examine"]
 
-Test = Callable[[Subject], str | None]
+Test = Callable[[Subject], Verdict]
 
 SEEDS = range(5)
 
@@ -31,6 +31,9 @@ TESTS: Mapping[str, Test] = {
     "T-NORM": likelihood.normalisation,
     "T-PAD": likelihood.padding,
     "T-COND": likelihood.conditional_sampling,
+    "T-SLOT": nats.slots,
+    "T-PERT of nats": nats.perturbation,
+    "OBJECTIVE": objective.objective,
     "T-GEN": cached.generation,
     "T-FORK": cached.forking,
     "FORM": forms.forms,
@@ -40,19 +43,23 @@ TESTS: Mapping[str, Test] = {
     "SAME": costs.determinism,
     "NOISE": costs.noise,
 }
-"""Each: (composition, seed) -> None, or why it fails. What a leak escapes in one test it meets in another; none is
-redundant (see the negative controls)."""
+"""Each: (composition, seed) -> None, why it fails, or why it does not apply. What a leak escapes in one test it meets
+in another; none is redundant (see the negative controls)."""
 
 
 def check_composition(
-    registry: Registry, choice: Composition, where: str | None = None, seeds: Iterable[int] = SEEDS
+    registry: Registry,
+    choice: Composition,
+    where: str | None = None,
+    seeds: Iterable[int] = SEEDS,
+    notes: set[str] | None = None,
 ) -> list[Failure]:
-    """Every test under every seed; the first failure of each test."""
+    """Every test under every seed; the first failure of each test. `notes` collects the tests that do not apply."""
     where = where or describe(choice)
-    return examine((Subject(registry, choice, seed) for seed in seeds), where)
+    return examine((Subject(registry, choice, seed) for seed in seeds), where, notes)
 
 
-def examine(subjects: Iterable[Subject], where: str) -> list[Failure]:
+def examine(subjects: Iterable[Subject], where: str, notes: set[str] | None = None) -> list[Failure]:
     """As `check_composition`, for subjects of any origin."""
     found: dict[str, Failure] = {}
     noncausal, shown = False, False
@@ -61,6 +68,10 @@ def examine(subjects: Iterable[Subject], where: str) -> list[Failure]:
             if name in found:
                 continue
             why = _run(test, subject)
+            if isinstance(why, NotTested):
+                if notes is not None:
+                    notes.add(f"{name} ({why.why})")
+                continue
             if name == _IN_TRAINING and _noncausal_training(subject):
                 noncausal, shown = True, shown or why is not None
             elif why is not None:
@@ -80,7 +91,7 @@ def describe(choice: Composition) -> str:
     return f"{' '.join(names)} at {choice.ratio}:1"
 
 
-def _run(test: Test, subject: Subject) -> str | None:
+def _run(test: Test, subject: Subject) -> Verdict:
     try:
         return test(subject)
     except UserError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Failure"]
+__all__ = ["Failure", "NotTested", "Verdict"]
 
 
 @dataclass(frozen=True)
@@ -16,3 +16,14 @@ class Failure:
     test: str
     message: str
     seed: int | None = None
+
+
+@dataclass(frozen=True)
+class NotTested:
+    """A contract that a test cannot put to this part, because of what the part declares."""
+
+    why: str
+
+
+Verdict = str | NotTested | None
+"""Why a test fails, why it does not apply, or nothing: it passes."""

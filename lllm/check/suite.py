@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from lllm.check import data, train, training
+from lllm.check.adapters import adapter
 from lllm.check.compositions import RATIOS, cover, everything, example, minimal, options
+from lllm.check.experiments import asked
+from lllm.check.launchers import launcher
 from lllm.check.model import SEEDS, check_composition, describe
 from lllm.check.result import Failure
 from lllm.errors import UserError
@@ -30,11 +34,12 @@ _TRAINED = ("embedding", "downsampler", "head")  # kinds whose leaks an optimize
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one part or composition gave, and how long it took."""
+    """What one part or composition gave, how long it took, and the tests that could not be put to it."""
 
     where: str
     failures: list[Failure]
     seconds: float
+    notes: list[str] = field(default_factory=list)
 
 
 class Checker:
@@ -44,25 +49,40 @@ class Checker:
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
         self._known: dict[tuple[str, object], list[Failure]] = {}
+        self._notes: dict[tuple[str, object], set[str]] = {}
+        self._said: set[str] = set()  # notes of what is being checked
 
     def part(self, entry: Entry) -> Outcome:
         """A part's declarations and the suite of its kind."""
         suite = suite_of(entry)
-        start = time.perf_counter()
-        failures = [*_declarations(self.registry, entry), *self._guarded(suite, entry)]
-        return Outcome(f"{entry.kind}/{entry.name}", failures, time.perf_counter() - start)
+        return self._outcome(
+            f"{entry.kind}/{entry.name}",
+            lambda: [*_declarations(self.registry, entry), *self._guarded(suite, entry)],
+        )
 
     def covering(self, *, full: bool = False) -> Iterator[Outcome]:
-        """The covering set of all model parts under two draws of the weights, or the full product under one."""
+        """The covering set of all model parts under two draws of the weights, or the full product under one; and what
+        every experiment asks about."""
         choices: Iterable[Composition] = everything(self.registry) if full else cover(self.registry)
+        seeds = SEEDS[:1] if full else SEEDS[:2]
         for choice in choices:
-            start = time.perf_counter()
-            failures = self.composition(choice, SEEDS[:1] if full else SEEDS[:2])
-            yield Outcome(describe(choice), failures, time.perf_counter() - start)
+            yield self._outcome(describe(choice), partial(self.composition, choice, seeds))
+        for where, choice in asked(self.registry):
+            yield self._outcome(where, partial(self.composition, choice, seeds))
 
     def composition(self, choice: Composition, seeds: Sequence[int]) -> list[Failure]:
         """`check_composition`, remembered."""
-        return self._once(choice, tuple(seeds), lambda: check_composition(self.registry, choice, seeds=seeds))
+        notes = self._notes.setdefault((describe(choice), tuple(seeds)), set())
+        found = self._once(
+            choice, tuple(seeds), lambda: check_composition(self.registry, choice, seeds=seeds, notes=notes)
+        )
+        self._said |= notes
+        return found
+
+    def _outcome(self, where: str, run: Callable[[], list[Failure]]) -> Outcome:
+        self._said, start = set(), time.perf_counter()
+        failures = run()
+        return Outcome(where, failures, time.perf_counter() - start, sorted(self._said))
 
     def _guarded(self, suite: Suite | None, entry: Entry) -> Iterator[Failure]:
         """A suite's failures; what a part raises outside of any test is one, too."""
@@ -121,6 +141,12 @@ def _nothing(registry: Registry, entry: Entry) -> Iterable[Failure]:
     return ()
 
 
+def _adapter(registry: Registry, entry: Entry) -> Iterator[Failure]:
+    """An adapter needs a model to change."""
+    for test, why in adapter(registry, lambda: entry.cls(example(registry, entry).config)):  # type: ignore[call-arg]
+        yield Failure(f"{entry.kind}/{entry.name}", test, why)
+
+
 def _plain(run: Callable[[Any], Iterator[tuple[str, str]]], *, each: bool = False) -> Suite:
     """A suite for parts that are built from their config alone; `each`: it builds as many as it needs."""
 
@@ -143,6 +169,8 @@ _SUITES: Mapping[str, Suite] = {
     "objective": _plain(train.objective),
     "schedule": _plain(train.schedule),
     "optimizer": _plain(train.optimizer, each=True),
+    "launcher": _plain(launcher),
+    "adapter": _adapter,
 }
 
 

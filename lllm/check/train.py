@@ -66,7 +66,8 @@ def optimizer(make: Callable[[], Any]) -> Iterator[tuple[str, str]]:
 
 _SHAPES: Mapping[str, tuple[tuple[int, ...], Role]] = {
     "matrix": ((6, 4), Role("matrix")),
-    "bank": ((2, 4, 4), Role("matrix", blocks=1)),
+    "bank": ((2, 4, 4), Role("matrix", blocks=2)),
+    "fused": ((12, 4), Role("matrix", blocks=3)),
     "vector": ((5,), Role("vector", decay=False)),
     "embedding": ((7, 4), Role("embedding", decay=False)),
     "unembedding": ((7, 4), Role("unembedding")),

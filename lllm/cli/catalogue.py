@@ -43,7 +43,7 @@ def list_(
 
 
 def _parts(plugins: list[Path], as_json: bool) -> None:
-    from lllm.cli.part import describe
+    from lllm.cli.part import describe, kernel, runs_here
     from lllm.registry import load_registry
 
     registry = load_registry(plugins)
@@ -51,7 +51,11 @@ def _parts(plugins: list[Path], as_json: bool) -> None:
     if as_json:
         print_json([describe(entry) for entry in entries])
         return
-    print_table(["kind", "name", "what it is", "from"], [[e.kind, e.name, e.summary, e.source] for e in entries])
+    print_table(
+        ["kind", "name", "what it is", "runs here", "kernel", "from"],
+        [[e.kind, e.name, e.summary, runs_here(e), kernel(e), e.source] for e in entries],
+        drop=(4,),
+    )
     for shipped, local in registry.replaced.items():
         print(f"replaced: {shipped} by {local}")
     for entries in registry.conflicts.values():

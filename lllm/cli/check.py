@@ -56,4 +56,6 @@ def _said(outcome: Outcome) -> Outcome:
     """One line as soon as it is known."""
     found = ", ".join(sorted({failure.test for failure in outcome.failures}))
     print(f"{outcome.seconds:6.1f} s  {'FAILED' if found else 'passed'}  {outcome.where}  {found}".rstrip(), flush=True)
+    if outcome.notes:
+        print(f"{'':18}not tested: {', '.join(outcome.notes)}", flush=True)
     return outcome

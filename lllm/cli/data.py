@@ -107,13 +107,12 @@ def _folders() -> list[Path]:
 
 def _info(path: Path) -> dict[str, Any] | None:
     """dataset.json, None when it is missing or damaged."""
-    import json
+    from lllm.data.prepare import dataset_info
 
     try:
-        info = json.loads((path / "dataset.json").read_bytes())
-    except (OSError, ValueError):
+        return dataset_info(path)
+    except UserError:
         return None
-    return info if isinstance(info, dict) and isinstance(info.get("shards"), dict) else None
 
 
 def _chosen(names: list[str]) -> list[Path]:

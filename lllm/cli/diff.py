@@ -54,7 +54,7 @@ def _print_documents(documents: Documented) -> None:
     a, b = documents.likelihoods
     names = a if a == b else f"{a} of a, {b} of b"
     print(f"\ndocuments: {documents.shared} in both ({names})", end="")
-    print(f", {documents.only_a} in a alone, {documents.only_b} in b alone")
+    print(f", unpaired: {documents.only_a} of a, {documents.only_b} of b")
     print(f"b is better on {documents.better}, worse on {documents.worse}; {documents.total:+.3f} nats in all")
     rows = [
         [entry["hash"], str(entry["bytes"]), f"{entry['a']:.3f}", f"{entry['b']:.3f}", f"{entry['difference']:+.3f}"]

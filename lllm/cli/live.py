@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["watcher"]
 
+_WIDE = 1000  # columns of a terminal in which any table fits
+_HEADERS = ("state", "step", "bpb", "loss", "bytes/s", "memory", "left")  # of what `_cells` gives
+_NARROW = tuple(header for header in _HEADERS if header not in ("loss", "memory"))
+_LEAST = ("state", "step", "bpb", "left")
+# width of the bar and columns, widest first
+_LAYOUTS = ((24, _HEADERS), (10, _HEADERS), (10, _NARROW), (0, _NARROW), (0, _LEAST))
 LINE_EVERY = 10.0  # seconds between lines of one run in a pipe
 
 
@@ -118,27 +124,36 @@ class _Table(_Watcher, AbstractContextManager["_Table"]):
         self.console.print(message, markup=False, highlight=False)
 
     def render(self) -> Table:
-        """The table as it is now."""
+        """The table as it is now, with as many columns as fit."""
+        wide = self.console.options.update(width=_WIDE)
+        for bar, columns in _LAYOUTS:
+            table = self._drawn(bar, columns)
+            if self.console.measure(table, options=wide).maximum <= self.console.width:
+                break
+        return table
+
+    def _drawn(self, bar: int, columns: Sequence[str]) -> Table:
+        """One layout; `bar` is the width of the bar, 0 for none."""
         from rich import box
         from rich.progress_bar import ProgressBar
         from rich.table import Table
 
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for header in ("run", "", "state", "step", "bpb", "loss", "bytes/s", "memory", "left"):
-            table.add_column(header, justify="left" if header in ("run", "", "state") else "right", no_wrap=True)
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        table.add_column("run", overflow="fold")
+        if bar:
+            table.add_column("", no_wrap=True)
+        for header in columns:
+            table.add_column(header, justify="left" if header == "state" else "right", overflow="fold")
         for name, progress in self.progress.items():
-            state, step, bpb, loss, rate, memory, eta = _cells(progress)
-            bar = ProgressBar(total=max(1, progress.steps), completed=progress.step, width=24)
-            cells = (
-                step,
-                bpb.removeprefix("bpb "),
-                loss.removeprefix("loss "),
-                rate,
-                memory,
-                eta.removesuffix(" left"),
-            )
-            table.add_row(name, bar, state, *cells)
+            cells = dict(zip(_HEADERS, map(_bare, _HEADERS, _cells(progress)), strict=True))
+            bars = [ProgressBar(total=max(1, progress.steps), completed=progress.step, width=bar)] if bar else []
+            table.add_row(name, *bars, *(cells[header] for header in columns))
         return table
+
+
+def _bare(header: str, cell: str) -> str:
+    """Without the word that the header says already."""
+    return cell.removeprefix(f"{header} ").removesuffix(f" {header}")
 
 
 def _cells(progress: _Progress) -> list[str]:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-__all__ = ["print_json", "print_table"]
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["lasting_stdout", "print_json", "print_table"]
+
+_WIDE = 1000  # columns of a terminal in which any table fits
+_FOLDED = 20  # characters of a text that a narrow table shows in one line; the rest goes on below
 
 
 def print_json(value: Any) -> None:
@@ -15,10 +24,62 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, default=str))
 
 
-def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
-    """A table on stdout; columns whose index is in `right` are aligned to the right."""
+@contextmanager
+def lasting_stdout() -> Iterator[None]:
+    """Where work goes on after the reader of a pipe went away, what is printed from then on is dropped."""
+    real = sys.stdout
+    sys.stdout = lasting = _Lasting(real)
+    try:
+        yield
+        lasting.flush()
+    finally:
+        sys.stdout = real
+
+
+class _Lasting(io.TextIOBase):
+    """A stream that outlives its reader."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._read = stream, True
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._stream.encoding
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def write(self, text: str) -> int:
+        if self._read:
+            self._tried(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        if self._read:
+            self._tried(self._stream.flush)
+
+    def _tried(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except BrokenPipeError:
+            self._read = False
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())  # what is buffered goes there when the process ends
+            os.close(nowhere)
+
+
+def print_table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), drop: Sequence[int] = ()
+) -> None:
+    """A table on stdout; columns whose index is in `right` are aligned to the right and never broken.
+
+    drop: columns that a terminal too narrow for all of them may lack, the most dispensable first.
+    """
     if sys.stdout.isatty():
-        _rich(headers, rows, right)
+        _rich(headers, rows, right, drop)
         return
     widths = [max(len(row[i]) for row in [headers, *rows]) for i in range(len(headers))]
     for row in [headers, *rows]:
@@ -26,15 +87,30 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right:
         print("  ".join(cells).rstrip())
 
 
-def _rich(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int]) -> None:
-    from rich import box
+def _rich(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int], drop: Sequence[int]) -> None:
     from rich.console import Console
+
+    console = Console()
+    kept = list(range(len(headers)))
+    least = [[cell if i in right else cell[:_FOLDED] for i, cell in enumerate(row)] for row in rows]
+    for dispensable in drop:
+        probe = _drawn(headers, least, right, kept)
+        if console.measure(probe, options=console.options.update(width=_WIDE)).maximum <= console.width:
+            break
+        kept.remove(dispensable)
+    console.print(_drawn(headers, rows, right, kept))
+
+
+def _drawn(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int], kept: Sequence[int]) -> Table:
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for i, header in enumerate(headers):
-        table.add_column(header, justify="right" if i in right else "left")
+    for i in kept:
+        widest = max((len(row[i]) for row in rows), default=0)
+        side: Literal["left", "right"] = "right" if i in right else "left"
+        table.add_column(headers[i], justify=side, min_width=widest if i in right else 0, overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))
-    Console().print(table)
+        table.add_row(*(Text(row[i]) for i in kept))
+    return table

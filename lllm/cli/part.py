@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -10,7 +11,7 @@ from lllm.cli.output import print_table
 if TYPE_CHECKING:
     from lllm.registry import Entry
 
-__all__ = ["describe", "show_part"]
+__all__ = ["describe", "kernel", "runs_here", "show_part"]
 
 
 def describe(entry: Entry) -> dict[str, Any]:
@@ -24,9 +25,31 @@ def describe(entry: Entry) -> dict[str, Any]:
         "path": str(entry.path),
         "digest": entry.digest,
         "source": entry.source,
-        "kernel": getattr(entry.cls, "kernel", None),
+        "kernel": kernel(entry) or None,
+        "runs_here": runs_here(entry),
         "options": entry.cls.Config.model_json_schema().get("properties", {}),
     }
+
+
+def kernel(entry: Entry) -> str:
+    """On which kernel a part says that it computes, '' for plain tensor operations."""
+    return str(getattr(entry.cls, "kernel", None) or "")
+
+
+def runs_here(entry: Entry) -> str:
+    """'yes', or 'needs NAME' of the first module of the class attribute `requires` that cannot be imported here."""
+    for name in getattr(entry.cls, "requires", ()):
+        if not _importable(name):
+            return f"needs {name}"
+    return "yes"
+
+
+def _importable(name: str) -> bool:
+    """Whether there is such a module; looking for it imports no more than the packages that hold it."""
+    try:
+        return find_spec(name) is not None
+    except (ImportError, ValueError):  # a package that holds it is missing, or has no spec
+        return False
 
 
 def show_part(entry: Entry) -> None:

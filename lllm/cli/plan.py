@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lllm.cli.output import print_table
+from lllm.errors import UserError
 from lllm.results.table import duration, si
 
 if TYPE_CHECKING:
@@ -14,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["print_next", "print_plan", "print_samples"]
 
+_COLUMNS = ("run", "arm", "to do", "ratio", "parameters", "steps", "bytes", "FLOPs", "FLOPs/byte", "about", "note")
+_LEFT_OUT = ("arm", "FLOPs/byte", "ratio", "bytes", "FLOPs", "parameters")  # first to last, where it is too narrow
 _SAMPLE = 100  # characters of a sample that are shown
 
 
@@ -28,9 +34,10 @@ def print_plan(plan: Plan) -> None:
     rate = _rate(plan)
     rows = [_row(run, rate) for run in plan.runs]
     print_table(
-        ["run", "arm", "to do", "ratio", "parameters", "steps", "bytes", "FLOPs", "FLOPs/byte", "about", "note"],
+        _COLUMNS,
         rows,
         right=range(3, 10),
+        drop=[_COLUMNS.index(header) for header in _LEFT_OUT],
     )
     matched = sorted({f"{run.arm.variant}: {run.arm.matched}" for run in plan.runs if run.arm.matched})
     if matched and experiment.match:
@@ -96,19 +103,43 @@ def _quoted(text: str) -> str:
     return json.dumps(short, ensure_ascii=False)
 
 
-def print_next(plan: Plan) -> None:
-    """Three commands worth trying."""
-    name, last = plan.experiment.name, plan.runs[-1]
+def print_next(plan: Plan, words: Sequence[str] = ()) -> None:
+    """Commands worth trying, each with its reason. words: settings of the command line, plugins included."""
+    lines = _suggestions(plan, words)
+    widest = max(len(command) for command, _ in lines)
     print("next:")
-    for line in _suggestions(name, last, len({run.seed for run in plan.runs})):
-        print(f"  {line}")
+    for command, reason in lines:
+        print(f"  {command:<{widest}}  # {reason}")
 
 
-def _suggestions(name: str, run: Planned, seeds: int) -> Sequence[str]:
-    variant = run.arm.variant
-    more = f"lllm run {name} --seeds 0,1,2" if seeds < 3 else f"lllm compare {name} --all"
-    return [
-        f"{more:<50} # {'how much of a difference is luck' if seeds < 3 else 'what else was run'}",
-        f"{f'lllm generate {name}/{variant} --prompt {chr(34)}def {chr(34)}':<50} # let it write",
-        f"{f'lllm show {name} {variant}':<50} # what it is made of and what each part costs",
-    ]
+def _suggestions(plan: Plan, words: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of a command and what it is good for."""
+    from lllm.results.run import Run
+
+    name = plan.experiment.name
+    elsewhere = plan.results != Path("results")
+    where = f" --results {shlex.quote(str(plan.results))}" if elsewhere else ""
+    if len({run.seed for run in plan.runs}) < 3:
+        label = ["--as", plan.label] if plan.label else []
+        again = shlex.join(["lllm", "run", name, *words, "--seeds", "0,1,2", *label])
+        found = [(again, "how much of a difference is luck")]
+    else:
+        rows = f"--as {plan.label}" if plan.label else "--all"
+        found = [(f"lllm compare {name} {rows}{where}", "these rows again" if plan.label else "what else was run")]
+    finished = [run for run in plan.runs if Run(run.path).finished]
+    if finished:
+        found.append((f'lllm generate {_named(plan, finished[-1])} --prompt "def "{where}', "let it write"))
+    variant = (finished or plan.runs)[-1].arm.variant
+    return [*found, (f"lllm show {name} {variant}", "what it is made of and what each part costs")]
+
+
+def _named(plan: Plan, run: Planned) -> str:
+    """The shortest name that means this run and no other."""
+    from lllm.results.find import find_run
+    from lllm.results.run import Run
+
+    short = f"{plan.experiment.name}/{run.name}"
+    with suppress(UserError):
+        if find_run(plan.results, short).path == Run(run.path).path:
+            return short
+    return f"{plan.experiment.name}/{run.arm.variant}/{run.path.parent.name}/{run.path.name}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lllm.cli.options import Json, Plugins
-from lllm.cli.output import print_json, print_table
+from lllm.cli.output import lasting_stdout, print_json, print_table
 from lllm.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -63,8 +63,11 @@ def reproduce(
         print(f"{record.name}: {arm.steps} steps, recorded in {origin}")
         for line in differing:
             print(f"not as it was: {line}")
-    _train(plan, arms)
-    _conclude(record, run, differing, tolerance, as_json)
+        if run.todo == "finished":
+            print(f"trained before in {run.path}; --force trains it again")
+    with lasting_stdout():
+        _train(plan, arms)
+        _conclude(record, run, differing, tolerance, as_json)
 
 
 def _recorded(what: str) -> tuple[Record, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +16,6 @@ from lllm.errors import UserError
 
 if TYPE_CHECKING:
     from lllm.config import Experiment, Tree
-    from lllm.launch.arms import Arms
     from lllm.launch.plan import Plan
 
 __all__ = ["run"]
@@ -32,20 +32,24 @@ def run(
     name: Annotated[str | None, typer.Option("--as", help="Call these runs so in tables.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and the commands; train nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Train finished and failed runs anew.")] = False,
-    keep_stale: Annotated[bool, typer.Option("--keep-stale", help="Reuse runs whose parts were edited.")] = False,
+    keep_stale: Annotated[bool, typer.Option("--keep-stale", help="Reuse finished runs of edited parts.")] = False,
     plugin: Plugins = None,
 ) -> None:
     """Train an experiment's variants, or what is left of them, and compare.
 
     Prints the plan first. Finished runs are not run again; interrupted ones continue.
     """
+    from lllm.cli.conclude import conclude
+    from lllm.cli.named import plugin_words
+    from lllm.cli.output import lasting_stdout
     from lllm.cli.plan import print_plan
     from lllm.cli.progress import preparing
     from lllm.config import load_experiment, split_words
     from lllm.launch.arms import Arms
-    from lllm.launch.execute import worker_command
+    from lllm.launch.execute import rehearse, worker_command
     from lllm.launch.plan import make_plan
     from lllm.registry import load_registry
+    from lllm.results.named import check_name
     from lllm.results.run import check_writable
 
     registry = load_registry(plugin or [])
@@ -54,6 +58,8 @@ def run(
     options = {"workers": workers, "nproc": nproc, "nnodes": nnodes, "launcher": launcher}
     _add_options(overrides, options)
     arms = Arms(asked, overrides, registry, preparing())
+    if name is not None:
+        check_name(name)
     plan = make_plan(
         arms,
         variants,
@@ -63,16 +69,20 @@ def run(
         force=force,
         keep_stale=keep_stale,
     )
-    print_plan(plan)
-    if dry_run:
-        for pending in plan.pending:
-            print(shlex.join(worker_command(pending)))
-        return
-    check_writable(plan.results)
-    for pending in plan.pending[:1]:
-        worker_command(pending)  # what cannot be started is refused before anything is written
-    fine = _train(plan)
-    _conclude(plan, arms, variants)
+    with lasting_stdout():
+        print_plan(plan)
+        if dry_run:
+            print("nothing is trained or written; each command works in this directory, on every machine of the run:")
+            for line in rehearse(plan):
+                print(line)
+            return
+        check_writable(plan.results)
+        for pending in plan.pending[:1]:
+            worker_command(pending)  # what cannot be started is refused before anything is written
+        _set_aside(plan)
+        sys.stdout.flush()  # whoever reads a pipe sees the plan before the training
+        fine = _train(plan)
+        conclude(plan, arms, variants, [*(words or []), *plugin_words(plugin or [])])
     raise typer.Exit(0 if fine else 1)
 
 
@@ -89,21 +99,20 @@ def _train(plan: Plan) -> bool:
         raise
 
 
-def _conclude(plan: Plan, arms: Arms, variants: tuple[str, ...]) -> None:
-    """The table of what was asked, samples, and what to do next."""
-    from lllm.cli.plan import print_next, print_samples
-    from lllm.launch.plan import expected
-    from lllm.results.compare import compare, publish
-    from lllm.results.table import show
+def _set_aside(plan: Plan) -> None:
+    """Make room where a run.json is damaged: nothing is destroyed, and the run is trained anew."""
+    from lllm.results.ownership import Owned, own
+    from lllm.results.run import retire_damaged
 
-    seeds = list(dict.fromkeys(run.seed for run in plan.runs))
-    rows = expected(arms, variants, seeds)
-    show(compare(plan.results, plan.experiment.name, rows))
-    print_samples(plan)
-    table = publish(plan.results, plan.experiment.name, rows)
-    if table:
-        print(f"table: {table}")
-    print_next(plan)
+    for run in plan.pending:
+        if not (run.path / "run.json").is_file():
+            continue
+        with suppress(Owned):  # whoever trains it has its own run.json
+            with own(run.path):
+                pass
+            moved = retire_damaged(run.path)
+            if moved:
+                print(f"{run.path}: its run.json is damaged; it is now {moved.name}, and trained anew", file=sys.stderr)
 
 
 def _seeds(text: str | None, experiment: Experiment) -> list[int]:
@@ -113,8 +122,8 @@ def _seeds(text: str | None, experiment: Experiment) -> list[int]:
         seeds = [int(word) for word in text.split(",")]
     except ValueError:
         raise UserError(f"--seeds {text}: expected whole numbers, as in 0,1,2") from None
-    if min(seeds) < 0 or len(set(seeds)) != len(seeds):
-        raise UserError(f"--seeds {text}: expected distinct numbers from 0 up")
+    if min(seeds) < 0 or max(seeds) >= 2**63 or len(set(seeds)) != len(seeds):
+        raise UserError(f"--seeds {text}: expected distinct numbers from 0 up to 2**63 - 1")
     return seeds
 
 

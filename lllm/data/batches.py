@@ -18,7 +18,7 @@ from torch import Tensor
 from lllm.data.shard import Shard
 from lllm.errors import UserError
 
-__all__ = ["Batch", "Rows", "TrainBatches", "cut", "valid_batches"]
+__all__ = ["Batch", "Rows", "TrainBatches", "cut", "limited", "valid_batches"]
 
 
 @dataclass(frozen=True)
@@ -149,12 +149,26 @@ class TrainBatches:
 def valid_batches(
     shards: Sequence[Shard], *, context: int, size: int, pad: int, max_bytes: int | None = None
 ) -> Iterator[Batch]:
-    """Whole validation documents in order, in non-overlapping rows; documents stop once `max_bytes` is reached, the
-    one that reaches it included as far as whole rows go."""
+    """Whole validation documents in order, in non-overlapping rows; max_bytes: see `limited`."""
     rows = Rows(shards, context, pad)
     pieces = cut(rows.lengths, context, 0)
     if max_bytes is not None:
-        before = np.concatenate([[0], np.cumsum(pieces[:, 2])])[:-1]
-        pieces = pieces[before < max_bytes]
+        pieces = pieces[limited(pieces, rows.lengths, rows.sizes, max_bytes)]
     for start in range(0, len(pieces), size):
         yield rows.batch(pieces[start : start + size], range(start, min(start + size, len(pieces))))
+
+
+def limited(
+    pieces: NDArray[np.int64], lengths: NDArray[np.int64], sizes: NDArray[np.int64], max_bytes: int
+) -> NDArray[np.bool_]:
+    """Which pieces [P] are within `max_bytes` raw bytes, by the documents' own sizes [docs], so that every tokenizer
+    scores the same documents: the first ones that fit as a whole. Where they come to less than half of it, the next
+    document is cut, at the piece that reaches max_bytes by the document's mean bytes per token."""
+    ends = np.cumsum(sizes)
+    whole = int(np.searchsorted(ends, max_bytes, side="right"))
+    kept: NDArray[np.bool_] = pieces[:, 0] < whole
+    done = int(ends[whole - 1]) if whole else 0
+    if whole < len(sizes) and 2 * done < max_bytes:
+        begins = pieces[:, 1] * (sizes[whole] / lengths[whole])
+        kept |= (pieces[:, 0] == whole) & (done + begins < max_bytes)
+    return kept

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -16,14 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lllm.data.contracts import Corpus, Document, Split, Tokenizer
-from lllm.data.shard import Shard, write_shard
+from lllm.data.shard import Shard, file_digest, write_shard
 from lllm.errors import UserError
 from lllm.results.files import explained
 
-__all__ = ["Dataset", "data_root", "fingerprint", "prepare", "shard_of"]
+__all__ = ["Dataset", "data_root", "dataset_info", "fingerprint", "prepare", "shard_of"]
 
 _FORMAT = 1  # raised when the same documents would give other shards
 _SHARD_TOKENS = 1 << 26
+_INFO, _DIGEST = "dataset.json", "dataset.digest"
 _Tokenized = tuple[Document, NDArray[Any], dict[str, NDArray[np.float32]]]  # with its ids and per-token columns
 
 
@@ -49,15 +51,42 @@ class Dataset:
     @staticmethod
     def open(path: Path, *, verify: bool = True) -> Dataset:
         """The dataset prepared at `path`. Raises UserError when it is damaged."""
-        try:
-            info = json.loads((path / "dataset.json").read_text())
-        except (OSError, ValueError):
-            raise UserError(f"{path}: not prepared data; expected a folder written by lllm data prepare") from None
+        info = dataset_info(path)
         shards: dict[str, list[Shard]] = {
             split: [Shard.open(path / name, verify=verify) for name in info["shards"][split]]
             for split in info["shards"]
         }
         return Dataset(path, info, shards["train"], shards["valid"])
+
+
+def dataset_info(path: Path) -> dict[str, Any]:
+    """dataset.json of the data prepared at `path`, compared with its digest where there is one.
+
+    Raises:
+        UserError: it is missing, or not what was written.
+    """
+    file, digest = path / _INFO, path / _DIGEST
+    try:
+        info = json.loads(file.read_bytes())
+        whole = not digest.is_file() or digest.read_text(encoding="ascii") == file_digest(file)
+    except (OSError, ValueError):
+        raise UserError(f"{file}: missing or damaged; delete {path} to have it prepared anew") from None
+    if not (whole and _sound(info)):
+        raise UserError(f"{file}: not what was written; delete {path} to have it prepared anew")
+    found: dict[str, Any] = info
+    return found
+
+
+def _sound(info: Any) -> bool:
+    """Whether the fields that are read have their shape."""
+    if not isinstance(info, dict) or not isinstance(info.get("shards"), dict):
+        return False
+    splits = [info["shards"].get(split) for split in get_args(Split)]
+    counts = info.get("counts", {})
+    if not isinstance(counts, dict) or not all(isinstance(count, dict) for count in counts.values()):
+        return False
+    named = all(isinstance(names, list) and names and all(isinstance(n, str) for n in names) for names in splits)
+    return named and all(isinstance(info.get(key), str) for key in ("fingerprint", "made"))
 
 
 def fingerprint(corpus: Corpus, tokenizer_node: dict[str, Any], multiple: int) -> str:
@@ -84,7 +113,7 @@ def prepare(
     """
     key = fingerprint(corpus, tokenizer_node, multiple)
     path = (root or data_root()) / key[:16]
-    if (path / "dataset.json").is_file():
+    if (path / _INFO).is_file():
         return Dataset.open(path)
     with explained(path):
         _prepare(path, key, corpus, tokenizer, multiple, progress)
@@ -112,14 +141,28 @@ def _prepare(
             shards[split], counts[split] = _write_split(corpus, tokenizer, split, multiple, scratch, progress)
         info = {"fingerprint": key, "made": corpus.describe(), "multiple": multiple, "pad": tokenizer.pad}
         info |= {"shards": shards, "counts": counts, **corpus.extra()}
-        (scratch / "dataset.json").write_text(json.dumps(info, indent=1))
+        (scratch / _INFO).write_text(json.dumps(info, indent=1))
+        (scratch / _DIGEST).write_text(file_digest(scratch / _INFO), encoding="ascii")
+        _set_aside(path)
         try:
             scratch.rename(path)
         except OSError:  # another process prepared the same data first
-            if not (path / "dataset.json").is_file():
+            if not (path / _INFO).is_file():
                 raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _set_aside(path: Path) -> None:
+    """Move what is left of prepared data without its dataset.json to .NAME.remnant: it stands in the way."""
+    number, target = 1, path.with_name(f".{path.name}.remnant")
+    if not path.exists() or (path / _INFO).is_file():
+        return
+    while target.exists():
+        number += 1
+        target = path.with_name(f".{path.name}.remnant{number}")
+    with suppress(FileNotFoundError):  # another process moved it first
+        path.rename(target)
 
 
 def _write_split(

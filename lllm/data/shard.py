@@ -19,6 +19,7 @@ from lllm.errors import UserError
 __all__ = ["Shard", "file_digest", "write_shard"]
 
 _COLUMN = "column."
+_ARRAYS = ("tokens", "offsets", "hashes", "sizes")
 
 
 @dataclass(frozen=True)
@@ -40,22 +41,35 @@ class Shard:
         Raises:
             UserError: it is missing a file, or a file is not the one that was written.
         """
-        try:
-            digests: dict[str, str] = json.loads((path / "digests.json").read_text())
-        except (OSError, ValueError):
-            raise UserError(
-                f"shard {path}: digests.json is missing or damaged; delete {path.parent} to have it prepared anew"
-            ) from None
         arrays: dict[str, NDArray[Any]] = {}
-        for name, expected in digests.items():
+        for name, expected in _digests(path).items():
             file = path / f"{name}.npy"
-            if not file.is_file() or (verify and file_digest(file) != expected):
-                raise UserError(
-                    f"shard {path}: {file.name} is missing or corrupted; delete {path.parent} to have it prepared anew"
-                )
-            arrays[name] = np.load(file, mmap_mode="r", allow_pickle=False)
+            try:
+                if verify and file_digest(file) != expected:
+                    raise ValueError("not the digest that was written")
+                arrays[name] = np.load(file, mmap_mode="r", allow_pickle=False)
+            except (OSError, ValueError):
+                raise _damaged(path, file.name, "missing or corrupted") from None
         columns = {name.removeprefix(_COLUMN): arrays[name] for name in arrays if name.startswith(_COLUMN)}
         return Shard(path, arrays["tokens"], arrays["offsets"], arrays["hashes"], arrays["sizes"], columns)
+
+
+def _digests(path: Path) -> dict[str, str]:
+    """Array -> digest, of every array that a shard has."""
+    try:
+        digests = json.loads((path / "digests.json").read_bytes())
+    except (OSError, ValueError):
+        digests = None
+    if not isinstance(digests, dict) or not all(isinstance(digest, str) for digest in digests.values()):
+        raise _damaged(path, "digests.json", "missing or damaged")
+    lacking = [name for name in _ARRAYS if name not in digests]
+    if lacking:
+        raise _damaged(path, "digests.json", f"damaged (it lacks '{lacking[0]}')")
+    return digests
+
+
+def _damaged(path: Path, file: str, how: str) -> UserError:
+    return UserError(f"shard {path}: {file} is {how}; delete {path.parent} to have it prepared anew")
 
 
 def write_shard(

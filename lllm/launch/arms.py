@@ -11,9 +11,13 @@ from lllm.config.tree import merge
 from lllm.errors import UserError
 from lllm.identity import arm as arm_of
 from lllm.identity import code_fingerprint, evaluator_fingerprint
+from lllm.model import LatentModel
 from lllm.model.accounting import parameters, train_flops_per_token
+from lllm.model.build import BuildError
+from lllm.model.contracts import ModelPart
 from lllm.model.match import solve
 from lllm.registry import Entry, Registry
+from lllm.train.recheck import used_parts
 from lllm.train.setup import Setup
 
 __all__ = ["Arm", "Arms", "arm_of_setup"]
@@ -25,6 +29,7 @@ class Arm:
 
     used: the parts whose source makes the code fingerprint. flops_per_step: training FLOPs of one global batch;
     bytes_per_step: mean raw bytes of one. matched: what the size knob was set to, '' where nothing was turned.
+    stage_flops: training FLOPs of its stages. note: what a user must know about how it was decided.
     """
 
     variant: str
@@ -36,6 +41,8 @@ class Arm:
     bytes_per_step: float
     used: tuple[Entry, ...]
     matched: str = ""
+    stage_flops: float = 0.0
+    note: str = ""
 
     @property
     def resolved(self) -> Resolved:
@@ -80,20 +87,36 @@ class Arms:
             UserError: it cannot be built, matched, or trained on these data.
         """
         if variant not in self._made:
-            resolved = resolve(self.experiment, variant, self.overrides, self.registry)
-            self._made[variant] = self._decide(variant, resolved)
+            self._made[variant] = self._decide(variant, self.resolved(variant))
         return self._made[variant]
+
+    def resolved(self, variant: str) -> Resolved:
+        """Its settings before matching, for which no data are prepared."""
+        if variant in self._made:
+            return self._made[variant].resolved
+        return resolve(self.experiment, variant, self.overrides, self.registry)
 
     def adopt(self, arm: Arm) -> None:
         """Take an arm that was decided elsewhere, such as a recorded one, for its variant."""
         self._made[arm.variant] = arm
 
     def _decide(self, variant: str, resolved: Resolved) -> Arm:
-        setup = self._setup(resolved)
-        matched = ""
-        if self.experiment.match is not None and variant != self.experiment.baseline:
-            setup, matched = self._matched(variant, setup)
-        return self._budgeted(arm_of_setup(variant, setup, matched))
+        match, matched, note = self.experiment.match, "", ""
+        try:
+            setup = self._setup(resolved)
+            if match is not None and variant != self.experiment.baseline:
+                if self._given(resolved, match.knob):
+                    note = f"not matched: {match.knob} was given"
+                else:
+                    setup, matched = self._matched(variant, setup)
+            return self._budgeted(replace(arm_of_setup(variant, setup, matched), note=note))
+        except BuildError as error:  # a part's own mistake: where and what, without a traceback
+            raise UserError(str(error)) from error
+
+    def _given(self, resolved: Resolved, path: str) -> bool:
+        """Whether the overrides that fit this variant set `path`."""
+        given = dict(self.overrides.leaves())
+        return path in given and resolved.layer.origin(path) == self.overrides.origin(path)
 
     def _budgeted(self, arm: Arm) -> Arm:
         """With its step count, where the budget says it, and its identity."""
@@ -107,9 +130,15 @@ class Arms:
                 raise UserError(
                     f"budget.flops = '{amount}': its own budget is in seconds; expected a variant that counts"
                 )
-            amount = other.steps * other.flops_per_step
+            amount = other.steps * other.flops_per_step + other.stage_flops
+        if budget.unit == "flops" and amount <= arm.stage_flops:
+            raise UserError(
+                f"budget.flops = {amount:.4g}: the stages of variant '{arm.variant}' alone take {arm.stage_flops:.4g}; "
+                "expected more than that"
+            )
+        left = amount - arm.stage_flops if budget.unit == "flops" else amount
         per_step = {"steps": 1.0, "bytes": arm.bytes_per_step, "flops": arm.flops_per_step}[budget.unit]
-        steps = max(1, round(amount / per_step))
+        steps = max(1, round(left / per_step))
         return replace(arm, steps=steps, identity=arm_of(arm.resolved.delta(), {"steps": steps}))
 
     def _setup(self, resolved: Resolved) -> Setup:
@@ -174,10 +203,6 @@ def arm_of_setup(variant: str, setup: Setup, matched: str = "") -> Arm:
     """The arm of settings that are final but for the budget: without steps and identity."""
     model = setup.model(None, "meta")
     data, train = setup.resolved.data, setup.resolved.train
-    others = [spec.entry for spec in setup.resolved.parts.values() if spec.kind in _TRAINING]
-    used = {(e.kind, e.name): e for e in [*model.used.values(), *others]}
-    for spec in (setup.resolved.tokenizer, setup.resolved.corpus):
-        used[spec.kind, spec.name] = spec.entry
     return Arm(
         variant=variant,
         setup=setup,
@@ -186,9 +211,13 @@ def arm_of_setup(variant: str, setup: Setup, matched: str = "") -> Arm:
         parameters=parameters(model),
         flops_per_step=train_flops_per_token(model, data.context) * data.context * train.batch,
         bytes_per_step=setup.batches(0).bytes_per_step,
-        used=tuple(used[key] for key in sorted(used)),
+        used=used_parts(model, setup.resolved),
         matched=matched,
+        stage_flops=_stage_flops_per_token(model) * data.context * train.batch,
     )
 
 
-_TRAINING = ("objective", "optimizer", "schedule", "adapter")
+def _stage_flops_per_token(model: LatentModel) -> float:
+    """Training FLOPs of all steps of the model's stages, per source token of a batch."""
+    parts = [part for part in model.modules() if isinstance(part, ModelPart)]
+    return sum(stage.flops * stage.steps for part in parts for stage in part.stages())

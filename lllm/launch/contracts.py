@@ -20,9 +20,16 @@ class Launcher(Part, ABC):
         self.config = config
 
     @abstractmethod
-    def command(self, python: str, arguments: Sequence[str], *, nproc: int, nnodes: int) -> list[str]:
-        """The command that runs `python -m arguments` in `nproc` processes on each of `nnodes` machines.
+    def command(
+        self, python: str, arguments: Sequence[str], *, nproc: int, nnodes: int, name: str = "lllm"
+    ) -> list[str]:
+        """The command that runs `python -m arguments` in `nproc` processes on each of `nnodes` machines. name: of the
+        run; two that are started at once have different ones. What `missing` asks for stands in it as a placeholder.
 
         Raises:
             UserError: it cannot start that many.
         """
+
+    def missing(self, *, nproc: int, nnodes: int) -> str:
+        """What the user must still say before `command` can be started as it is, as one sentence; '': nothing."""
+        return ""

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from lllm.errors import UserError
 from lllm.launch.begin import begin
 from lllm.launch.contracts import Launcher
+from lllm.launch.measure import measured_steps
 from lllm.launch.plan import Plan, Planned
 from lllm.launch.workers import Worker, devices, threads_each
 from lllm.results.ownership import Owned
+from lllm.train.carried import INFO, packed
 from lllm.train.interrupt import stop_on_signal
 from lllm.train.mirror import check_mirror
 from lllm.train.setup import made
 
-__all__ = ["Watcher", "execute", "worker_command"]
+__all__ = ["Watcher", "execute", "rehearse", "worker_command"]
 
 WORKER = "lllm.train.worker"
 POLL = 0.2  # seconds between looks at the processes
@@ -54,11 +58,46 @@ def execute(plan: Plan, watcher: Watcher) -> bool:
 
 
 def worker_command(run: Planned) -> list[str]:
-    """The command that trains a run whose directory has its run.json."""
+    """The command that trains a run whose directory has its run.json.
+
+    Raises:
+        UserError: the launcher cannot start it, or not before the user has said more.
+    """
+    command, missing = _command(run)
+    if missing:
+        raise UserError(missing)
+    return command
+
+
+def rehearse(plan: Plan) -> Iterator[str]:
+    """The lines of a dry run: for each pending run the command that trains it, in this directory, on every machine.
+
+    Nothing is written: the command of a run that has no run.json carries it. One that is to be trained anew is named
+    in a comment instead, for what is there must be moved aside first.
+    """
+    for run in plan.pending:
+        if run.todo == "train anew":
+            yield f"# {run.name}: {run.why}; give the command without --dry-run, which first moves {run.path} aside"
+            continue
+        carried = []
+        if not (run.path / "run.json").exists():
+            steps = run.arm.steps if run.arm.steps is not None else measured_steps(run.arm, run.seed)
+            carried = [INFO, packed(plan.info(run, steps))]
+        command, missing = _command(run, carried)
+        if missing:
+            yield f"# {missing}"
+        yield shlex.join(command)
+
+
+def _command(run: Planned, carried: Sequence[str] = ()) -> tuple[list[str], str]:
+    """The worker's command, and what it lacks."""
     execution = run.arm.resolved.run
     launcher: Launcher = made(run.arm.resolved.launcher)
-    arguments = [WORKER, str(run.path)]
-    return launcher.command(sys.executable, arguments, nproc=execution.nproc, nnodes=execution.nnodes)
+    nproc, nnodes = execution.nproc, execution.nnodes
+    name = f"{run.arm.identity}-s{run.seed}"
+    arguments = [WORKER, str(run.path), *carried]
+    command = launcher.command(sys.executable, arguments, nproc=nproc, nnodes=nnodes, name=name)
+    return command, launcher.missing(nproc=nproc, nnodes=nnodes)
 
 
 def _in_turn(plan: Plan, watcher: Watcher) -> bool:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import statistics
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
 
+from lllm.errors import UserError
 from lllm.launch.arms import Arm
 from lllm.launch.memory import peak_bytes
+from lllm.model.build import place_of
 from lllm.model.generate import generate
 from lllm.model.roles import named_roles
 from lllm.train.contracts import Named
 from lllm.train.gradients import Gradients
 from lllm.train.setup import made
-from lllm.train.world import World
+from lllm.train.world import World, device_of
 
 __all__ = ["Bench", "matmul_rate", "measured_steps", "step_seconds"]
 
@@ -27,18 +30,31 @@ _GENERATED = 128  # tokens of one measurement of generation
 
 
 class Stepper:
-    """Training steps of an arm at learning rate 0, on the batches of a run."""
+    """Training steps of an arm at learning rate 0, on the batches of a run, executed as its settings say."""
 
     def __init__(self, arm: Arm, seed: int) -> None:
-        setup, self.device = arm.setup, torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        setup, self.device = arm.setup, device_of(arm.resolved.run.device)
         self.model = setup.model(seed, str(self.device))
         self.batches = setup.batches(seed)
         self.optimizer = made(setup.resolved.parts["optimizer"])
         self.optimizer.attach([Named(name, p, role) for name, p, role in named_roles(self.model)])
         objective = made(setup.resolved.parts["objective"])
-        table, micro = setup.bytes_per_token.to(self.device), setup.resolved.run.micro_batch
-        self.gradients = Gradients(self.model, objective, World(device=self.device), table, seed=seed, micro=micro)
+        self.bfloat16 = setup.resolved.train.precision == "bfloat16"
+        self.gradients = Gradients(
+            self.model,
+            objective,
+            World(device=self.device),
+            setup.bytes_per_token.to(self.device),
+            seed=seed,
+            micro=setup.resolved.run.micro_batch,
+            autocast=self.autocast,
+            forward=torch.compile(self.model) if setup.resolved.run.compile else self.model,
+        )
         self.step = 0
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """As the run's own steps."""
+        return torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
 
     def __call__(self) -> None:
         """One step."""
@@ -102,8 +118,19 @@ def step_seconds(arm: Arm, seed: int) -> float:
 
 
 def measured_steps(arm: Arm, seed: int) -> int:
-    """Steps that fit into the arm's budget of seconds, by the measured median step."""
-    return max(1, int(float(arm.resolved.budget.amount) / step_seconds(arm, seed)))
+    """Steps that fit into the arm's budget of seconds, by the measured median step.
+
+    Raises:
+        UserError: a part raises in it.
+    """
+    try:
+        seconds = step_seconds(arm, seed)
+    except UserError:
+        raise
+    except Exception as error:  # a stranger's part may raise anything at all
+        place = place_of(error, [entry.path for entry in arm.used])
+        raise UserError(f"timing a step: {type(error).__name__}: {error} ({place})") from error
+    return max(1, int(float(arm.resolved.budget.amount) / seconds))
 
 
 def matmul_rate() -> float:

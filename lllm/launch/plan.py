@@ -8,14 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from lllm.config import Experiment
+from lllm.config import Experiment, Resolved
+from lllm.errors import UserError
 from lllm.identity import code_fingerprint
 from lllm.launch.arms import Arm, Arms
 from lllm.launch.environment import environment, git_state
 from lllm.results.committed import load_records
 from lllm.results.compare import Expected
+from lllm.results.files import explained
 from lllm.results.records import Record
-from lllm.results.run import run_path
+from lllm.results.run import check_writable, run_path
+from lllm.train import checkpoint
+from lllm.train.recheck import changes
+from lllm.train.world import refuse_device
 
 __all__ = ["Plan", "Planned", "expected", "make_plan"]
 
@@ -104,6 +109,7 @@ def expected(arms: Arms, variants: Sequence[str], seeds: Sequence[int]) -> list[
             seeds=tuple(seeds),
             fingerprints={k: v for k, v in arm.fingerprints.items() if k != "arm"},
             config=arm.resolved.semantic(),
+            parts={name: _digest_of(part) for name, part in code_fingerprint(arm.used)[1].items()},
         )
         for arm in map(arms.arm, variants)
     ]
@@ -119,21 +125,33 @@ def make_plan(
     force: bool = False,
     keep_stale: bool = False,
 ) -> Plan:
-    """Decide every run: seeds in the outer order, so that an interrupted study has whole columns first."""
-    decided = [arms.arm(variant) for variant in variants]
-    results = Path(decided[0].resolved.run.results)
-    experiment = arms.experiment
+    """Decide every run: seeds in the outer order, so that an interrupted study has whole columns first.
+
+    Raises:
+        UserError: one cannot be built, or what is to be trained cannot be trained on this machine or written.
+    """
+    settings = [arms.resolved(variant) for variant in variants]
+    results, experiment = Path(settings[0].run.results), arms.experiment
+    with explained(results):
+        check_writable(results)
     known: dict[tuple[str, str, int], Record] = {}
     for record in load_records(results, experiment.name):
         if record.path is None or record.path.name == f"s{record.seed}":  # not one that was retired
             known[record.variant, record.arm, record.seed] = record
+    begun = {variant for variant, _, _ in known}
+    for variant, resolved in zip(variants, settings, strict=True):
+        if variant not in begun:  # certainly to be trained: refused before its data are prepared
+            _refuse_here(resolved)
+    decided = [arms.arm(variant) for variant in variants]
     runs = []
     for seed in seeds:
         for arm in decided:
             path = run_path(results, experiment.name, arm.variant, arm.identity, seed)
             run = Planned(arm, seed, path, "train")
             found = known.get((arm.variant, arm.identity, seed))
-            runs.append(run if found is None else _after(run, found, force, keep_stale))
+            runs.append(_noted(run if found is None else _after(run, found, force, keep_stale)))
+            if runs[-1].pending:
+                _refuse_here(arm.resolved)
     return Plan(experiment, tuple(runs), results, tuple(plugins), label)
 
 
@@ -142,8 +160,8 @@ def _after(run: Planned, record: Record, force: bool, keep_stale: bool) -> Plann
     run = replace(run, elsewhere=record.path is None)
     if record.state == "running":
         return replace(run, todo="running", why=record.reason or "another process trains it")
-    changed = _changed(run.arm, record)
-    if changed and not keep_stale:
+    changed = ", ".join(changes(record.info, run.arm.used, run.arm.setup.dataset.fingerprint))
+    if changed and not (keep_stale and record.state == "finished"):  # no run resumes across an edit
         return replace(run, todo="train anew", why=f"stale: {changed}")
     if force:
         return replace(run, todo="train anew", why="--force")
@@ -151,22 +169,27 @@ def _after(run: Planned, record: Record, force: bool, keep_stale: bool) -> Plann
         return replace(run, todo="finished", why=f"kept although stale: {changed}" if changed else "")
     if record.state == "failed":
         return replace(run, todo="failed", why=f"{record.reason}; --force trains it anew")
-    return replace(run, todo="train" if record.state == "empty" else "continue")
+    if record.state == "empty":
+        return run
+    return replace(run, todo="continue", why=checkpoint.damage(run.path / "checkpoint"))
 
 
-def _changed(arm: Arm, record: Record) -> str:
-    """What of the code or data of a recorded run is not as it is now, '' when nothing."""
-    now = arm.fingerprints
-    found = []
-    if record.fingerprint("code") != now["code"]:
-        _, parts = code_fingerprint(arm.used)
-        names = [name for name, part in parts.items() if _source(record.parts.get(name)) != _source(part)]
-        gone = [name for name in record.parts if name not in parts]
-        found += [f"{parts[name]['path']} changed" for name in names] + [f"{name} is no longer used" for name in gone]
-    if record.fingerprint("data") != now["data"]:
-        found.append("the data changed")
-    return ", ".join(found)
+def _noted(run: Planned) -> Planned:
+    """With what is to be known about its arm."""
+    return replace(run, why="; ".join(filter(None, (run.why, run.arm.note))))
 
 
-def _source(part: Mapping[str, Any] | None) -> tuple[Any, Any] | None:
-    return None if part is None else (part.get("digest"), part.get("version"))
+def _refuse_here(resolved: Resolved) -> None:
+    """Raises UserError for what can be told to fail on this machine."""
+    execution, budget = resolved.run, resolved.budget
+    refuse_device(execution.device, resolved.train.precision)
+    if budget.unit == "seconds" and execution.nproc * execution.nnodes > 1:
+        raise UserError(
+            f"budget.seconds = {budget.amount}: steps are measured in one process, and this run has "
+            f"{execution.nproc * execution.nnodes}; expected budget.steps, bytes or flops"
+        )
+
+
+def _digest_of(part: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a part does not depend on where its file lies."""
+    return {key: part[key] for key in ("digest", "version")}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from lllm.model.contracts import Block, Cost, ModelPart
+from lllm.model.contracts.base import part_name
 from lllm.model.latent import LatentModel
 
 __all__ = ["TRAIN_FACTOR", "Node", "forward_cost", "parameters", "train_flops_per_token", "tree"]
@@ -65,7 +66,7 @@ def tree(model: LatentModel, context: int) -> list[Node]:
     for name, count in positions(model, context).items():
         part: ModelPart = getattr(model, name)
         rate = count / context
-        nodes.append(Node(name, _label(part), 1, rate, parameters(part), part.cost(count)))
+        nodes.append(Node(name, part_name(part), 1, rate, parameters(part), part.cost(count)))
         if name == "trunk":
             nodes.extend(_layers(part, name, rate, count))
     return nodes
@@ -75,12 +76,7 @@ def _layers(part: nn.Module, path: str, rate: float, n: int) -> Iterator[Node]:
     """Blocks of a trunk, each followed by the parts inside it."""
     for name, module in part.named_modules():
         if isinstance(module, Block):
-            yield Node(f"{path}.{name}", _label(module), 2, rate, parameters(module), module.cost(n))
+            yield Node(f"{path}.{name}", part_name(module), 2, rate, parameters(module), module.cost(n))
             for child, inner in module.named_children():
                 if isinstance(inner, ModelPart):
-                    yield Node(f"{path}.{name}.{child}", _label(inner), 3, rate, parameters(inner), inner.cost(n))
-
-
-def _label(part: nn.Module) -> str:
-    info = getattr(type(part), "__part__", None)
-    return info.name if info is not None else type(part).__name__
+                    yield Node(f"{path}.{name}.{child}", part_name(inner), 3, rate, parameters(inner), inner.cost(n))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 from torch import nn
@@ -12,7 +15,18 @@ from lllm.errors import UserError
 from lllm.model.unembedding import Unembedding
 from lllm.registry import Entry, PartSpec, Registry
 
-__all__ = ["Build"]
+__all__ = ["Build", "BuildError", "place_of"]
+
+
+class BuildError(Exception):
+    """A part's constructor raised what is no UserError: its own mistake. The message says which, where and what."""
+
+
+def place_of(error: BaseException, files: Collection[Path]) -> str:
+    """FILE:LINE of the innermost frame of an error that is in one of `files`, else of the innermost of all."""
+    frames = extract_tb(error.__traceback__)
+    inner = next((frame for frame in reversed(frames) if Path(frame.filename) in files), frames[-1])
+    return f"{inner.filename}:{inner.lineno}"
 
 
 @dataclass(frozen=True)
@@ -46,7 +60,8 @@ class Build:
         else:
             raise UserError(f"model.{kind}: this composition needs a {kind} and names none")
         self.used[spec.kind, spec.name] = spec.entry
-        return spec.entry.cls(spec.config, self)  # type: ignore[call-arg]
+        with _blamed(spec.entry):
+            return spec.entry.cls(spec.config, self)  # type: ignore[call-arg]
 
     def at_layer(self, layer: int, depth: int, unique: int | None = None) -> Build:
         """The same context for executed layer `layer` of `depth`."""
@@ -71,3 +86,15 @@ class Build:
     def unembedding(self, width: int) -> Unembedding:
         """A new unembedding from `width`, with the tokenizer's illegal outcomes masked."""
         return Unembedding(width, self.vocab, self.illegal)
+
+
+@contextmanager
+def _blamed(entry: Entry) -> Iterator[None]:
+    """Name the part, file and line of what its constructor raises; a part within a part is named itself."""
+    try:
+        yield
+    except (UserError, BuildError):
+        raise
+    except (Exception, SystemExit) as error:  # a stranger's part may raise anything at all
+        place = place_of(error, [entry.path])
+        raise BuildError(f"{entry.kind} '{entry.name}' ({place}): {type(error).__name__}: {error}") from error

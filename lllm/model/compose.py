@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from lllm.errors import UserError
 from lllm.model.build import Build
 from lllm.model.contracts import Mixer
 from lllm.model.latent import LatentModel
 from lllm.model.noise import initialise
-from lllm.model.roles import named_roles
+from lllm.model.roles import role_of
 from lllm.registry import PartSpec, Registry
 
 __all__ = ["Composition", "compose"]
@@ -55,13 +56,26 @@ def compose(
     _refuse_misfits(model, choice)
     if device == "meta":
         return model
-    roles = {name: role for name, _, role in named_roles(model)}
-    model = (model.to(dtype) if dtype else model).to_empty(device=device)
-    for name, tensor in model.named_parameters():  # conversion makes new parameters, without their roles
-        tensor.lllm_role = roles[name]  # type: ignore[attr-defined]
+    _allocate(model, device, dtype)
     if seed is not None:
         initialise(model, seed)
     return model
+
+
+def _allocate(model: LatentModel, device: str, dtype: torch.dtype | None) -> None:
+    """Weights in place of the meta device's. Conversion makes a new parameter for every mention of one, without role:
+    those that were one are one again."""
+    mentions = [
+        (module, name, tensor)
+        for module in model.modules()
+        for name, tensor in module.named_parameters(recurse=False, remove_duplicate=False)
+    ]
+    (model.to(dtype) if dtype else model).to_empty(device=device)
+    made: dict[int, nn.Parameter] = {}
+    for module, name, tensor in mentions:
+        new = made.setdefault(id(tensor), getattr(module, name))
+        new.lllm_role = role_of(tensor)  # type: ignore[attr-defined]
+        setattr(module, name, new)
 
 
 def _refuse_misfits(model: LatentModel, choice: Composition) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +25,13 @@ class Context:
     ok [B, n]: False for padding, unrouted and incomplete alike. Such a position changes no state and is seen by nobody.
     tail_only: every False in `ok` comes after every True of its row, so causal attention may ignore the mask.
     prefix [B]: M, the number of complete chunks in the row's non-causal prefix; 0 is causal.
-    rows [B]: global row ids, which key in-model noise.
+    rows: what keys in-model noise, [B] global row ids or, of a local context, [B, 2] pairs (row, chunk).
     progress: training progress in [0, 1].
     memory: what a trunk lends to layers that declare they read it.
     aux: auxiliary losses by name, [B] each: averaged over the global batch, never part of the nats.
     metrics: numbers to log by name.
     last: global value of each batch statistic at the previous step; `statistics` collects this call's, [B] each.
+    A part adds to these three by `add_aux`, `add_statistic` and `add_metric`, under names that begin with its `path`.
     memo: what layers compute from the positions alone and need only once (never copied to a derived context).
     """
 
@@ -49,6 +50,8 @@ class Context:
     last: dict[str, float] = field(default_factory=dict)
     statistics: dict[str, Tensor] = field(default_factory=dict)
     memo: dict[Hashable, Any] = field(default_factory=dict, init=False)
+    calls: dict[tuple[str, str], int] = field(default_factory=dict, repr=False)
+    weight: Tensor | None = field(default=None, repr=False)  # [rows of the data, chunks]: see `local`
 
     def where(self, keep: Tensor) -> Context:
         """The same call with only the positions of `keep` [B, n] valid: masking, which must equal gathering."""
@@ -58,9 +61,52 @@ class Context:
         """The call restricted to positions `index` [B, m] of this one, with their original positions."""
         return replace(self, pos=self.pos.gather(1, index), ok=self.ok.gather(1, index), tail_only=False)
 
+    def local(self, ok: Tensor, start: int = 0) -> Context:
+        """The context of layers over the slots of each chunk: ok [B, N, n] -> N B rows of positions start..start+n-1.
+
+        Such layers are causal. Each chunk draws noise of its own, keyed by (row, chunk); what they add is averaged over
+        the row's chunks that have a valid slot. The first slot of every chunk is valid, so that no row is empty.
+        """
+        batch, n, slots = ok.shape
+        inside = ok | (torch.arange(slots, device=ok.device) == 0)
+        rows = torch.stack([self.rows[:, None].expand(batch, n), self.pos.expand(batch, n)], -1)
+        pos = torch.arange(start, start + slots, device=ok.device).expand(batch * n, slots)
+        prefix = self.prefix.new_zeros(batch * n)
+        return replace(
+            self,
+            pos=pos,
+            ok=inside.flatten(0, 1),
+            prefix=prefix,
+            rows=rows.flatten(0, 1),
+            tail_only=True,
+            memory={},
+            weight=ok.any(-1),
+        )
+
     def add_aux(self, name: str, per_row: Tensor) -> None:
-        """Add an auxiliary loss, [B] per row."""
-        self.aux[name] = self.aux[name] + per_row if name in self.aux else per_row
+        """Add an auxiliary loss, [B] per row; what is added under one name is summed."""
+        value = self._per_row(per_row)
+        self.aux[name] = self.aux[name] + value if name in self.aux else value
+
+    def add_statistic(self, name: str, per_row: Tensor) -> None:
+        """A batch statistic, [B] per row: the mean of what is added under one name, without its gradient."""
+        self._average("statistics", self.statistics, name, per_row)
+
+    def add_metric(self, name: str, value: Tensor) -> None:
+        """A number to log, [B] per row or one for the call: the mean of what is added under one name."""
+        self._average("metrics", self.metrics, name, value)
+
+    def _average(self, kind: str, into: dict[str, Tensor], name: str, value: Tensor) -> None:
+        value = self._per_row(value).detach()
+        count = self.calls[kind, name] = self.calls.get((kind, name), 0) + 1
+        into[name] = value if count == 1 else into[name] + (value - into[name]) / count
+
+    def _per_row(self, value: Tensor) -> Tensor:
+        """One number per row of the data from one per row of this context."""
+        if self.weight is None or value.dim() == 0:
+            return value
+        weight = self.weight.to(value.dtype)
+        return (value.view(self.weight.shape) * weight).sum(1) / weight.sum(1).clamp(min=1)
 
     @staticmethod
     def of(
@@ -73,6 +119,7 @@ class Context:
         train: bool = False,
         progress: float = 0.0,
         noise: Noise | None = None,
+        last: Mapping[str, float] | None = None,
     ) -> Context:
         """A context for positions start..start+n-1 of each row."""
         batch, n = ok.shape
@@ -87,4 +134,5 @@ class Context:
             train=train,
             progress=progress,
             noise=noise or Noise(),
+            last=dict(last or {}),
         )

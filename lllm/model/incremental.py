@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from lllm.errors import UserError
 from lllm.model.context import Context
 from lllm.model.contracts import Conditional, Hidden
+from lllm.model.contracts.base import part_name
 from lllm.model.latent import LatentModel
 from lllm.model.sampling import Sampling
 from lllm.model.state import State
@@ -26,7 +28,7 @@ class ModelState(State):
     """Everything generation carries. count [B]: tokens so far; index [B]: complete chunks; prefix [B];
     chunk [B, R]: tokens of the head's open chunk, of which the first count % R are known; hidden [B, D]: the trunk
     output that predicts it; opened [B, ...]: what the head made of it, once; token [B, d]: the newest token state, for
-    heads that want it."""
+    heads that want it; last: the batch statistics by which parts were steered at the end of training."""
 
     count: Tensor
     index: Tensor
@@ -39,17 +41,21 @@ class ModelState(State):
     downsampler: State
     trunk: State
     head: State | None
+    last: dict[str, float]
 
 
 @torch.no_grad()
-def prefill(model: LatentModel, tokens: Tensor, lengths: Tensor) -> ModelState:
-    """The state after prompts tokens[b, :lengths[b]]; tokens [B, T] (T may be 0), padded on the right."""
+def prefill(
+    model: LatentModel, tokens: Tensor, lengths: Tensor, *, last: Mapping[str, float] | None = None
+) -> ModelState:
+    """The state after prompts tokens[b, :lengths[b]]; tokens [B, T] (T may be 0), padded on the right. `last` holds for
+    whatever follows from the state."""
     batch, ratio, longest = len(lengths), model.ratio, int(lengths.max())
     width = longest + -longest % ratio + ratio  # room for the open chunk
     padded = torch.zeros(batch, width, dtype=torch.long, device=lengths.device)
     padded[:, : min(width, tokens.shape[1])] = tokens[:, :width]
     ok = torch.arange(width, device=lengths.device) < lengths[:, None]
-    ctx = Context.of(ok, model.visibility, prefix=model.visibility.prefix_chunks(lengths, ratio))
+    ctx = Context.of(ok, model.visibility, prefix=model.visibility.prefix_chunks(lengths, ratio), last=last)
     e_BTd, embedding = model.embedding(padded, ctx)
     encoded = model.downsampler(e_BTd, ctx)
     x_BND, latent_ctx = model.trunk_input(encoded, ctx)
@@ -71,6 +77,7 @@ def prefill(model: LatentModel, tokens: Tensor, lengths: Tensor) -> ModelState:
         downsampler=model.downsampler.resume(e_BTd, lengths),
         trunk=trunk,
         head=model.head.resume(x, complete),
+        last=ctx.last,
     )
 
 
@@ -90,7 +97,12 @@ def peek(model: LatentModel, state: ModelState) -> Tensor:
 
 @torch.no_grad()
 def draw(model: LatentModel, state: ModelState, sampling: Sampling) -> tuple[Tensor, Tensor]:
-    """The open chunk with its unknown slots drawn [B, R], and how many of its slots were known [B]."""
+    """The open chunk with its unknown slots drawn [B, R], and how many of its slots were known [B].
+
+    Raises:
+        UserError: a chunk is partly known and the head draws whole chunks only.
+    """
+    _refuse_partial(model, state)
     chunk = model.head.draw(state.opened, _open_chunk(model, state), sampling, state.head)
     return chunk, state.count % model.head.ratio
 
@@ -99,8 +111,8 @@ def draw(model: LatentModel, state: ModelState, sampling: Sampling) -> tuple[Ten
 def push(model: LatentModel, state: ModelState, token: Tensor, ok: Tensor) -> ModelState:
     """The state after one more token [B] in the rows where ok [B]; other rows are left exactly as they were."""
     slots = model.head.ratio
-    ctx = replace(Context.of(ok[:, None], model.visibility, prefix=state.prefix), pos=state.count[:, None])
-    ctx = replace(ctx, tail_only=False)
+    ctx = Context.of(ok[:, None], model.visibility, prefix=state.prefix, last=state.last)
+    ctx = replace(ctx, pos=state.count[:, None], tail_only=False)
     e_B1d, embedding = model.embedding(token[:, None], ctx, state.embedding)
     step = model.downsampler.step(e_B1d[:, 0], ok, state.downsampler)
     slot = (state.count % slots)[:, None]
@@ -114,14 +126,38 @@ def push(model: LatentModel, state: ModelState, token: Tensor, ok: Tensor) -> Mo
     hidden, opened, trunk = state.hidden, state.opened, state.trunk
     if bool(step.done.any()):
         latent_ctx = replace(ctx, pos=index[:, None], ok=step.done[:, None])
-        h_B1D, trunk = model.trunk(step.latent[:, None], latent_ctx, state.trunk)
+        h_B1D, trunk = model.trunk(step.latent[:, None].to(model.first.dtype), latent_ctx, state.trunk)
         hidden = torch.where(step.done[:, None], h_B1D[:, 0], hidden)
         fresh = model.head.open(hidden)
         opened = torch.where(step.done.view(-1, *[1] * (fresh.dim() - 1)), fresh, opened)
     newest = state.token
     if step.token is not None and newest is not None:
-        newest = torch.where(ok[:, None], step.token, newest)
-    return ModelState(count, index, state.prefix, chunk, hidden, opened, newest, embedding, step.state, trunk, head)
+        newest = torch.where(ok[:, None], step.token.to(newest.dtype), newest)
+    return replace(
+        state,
+        count=count,
+        index=index,
+        chunk=chunk,
+        hidden=hidden,
+        opened=opened,
+        token=newest,
+        embedding=embedding,
+        downsampler=step.state,
+        trunk=trunk,
+        head=head,
+    )
+
+
+def _refuse_partial(model: LatentModel, state: ModelState) -> None:
+    slots = model.head.ratio
+    partial = torch.nonzero(state.count % slots).flatten()
+    if model.head.prefix_conditional == "none" and len(partial):
+        row = int(partial[0])
+        raise UserError(
+            f"prompt {row} = {int(state.count[row])} tokens: model.head '{part_name(model.head)}' draws whole chunks "
+            f"and cannot continue one of which {int(state.count[row]) % slots} of {slots} tokens are known; expected "
+            f"prompts whose number of tokens is a multiple of {slots}"
+        )
 
 
 def _open_chunk(model: LatentModel, state: ModelState, known: Tensor | None = None) -> Hidden:
@@ -130,7 +166,10 @@ def _open_chunk(model: LatentModel, state: ModelState, known: Tensor | None = No
     if known is None:
         known = torch.arange(slots, device=state.count.device) < (state.count % slots)[:, None]
     every = torch.ones_like(state.count, dtype=torch.bool)[:, None]
-    position = state.count if model.head.wants_tokens else state.index
-    ctx = replace(Context.of(every, model.visibility, prefix=state.prefix), pos=position[:, None])
+    position, prefix = state.index, state.prefix
+    if model.head.wants_tokens:  # causal at its own rate, see `LatentModel.head_input`
+        position, prefix = state.count, torch.zeros_like(prefix)
+    ctx = Context.of(every, model.visibility, prefix=prefix, last=state.last)
+    ctx = replace(ctx, pos=position[:, None])
     token = None if state.token is None else state.token[:, None]
     return Hidden(state.hidden[:, None], state.chunk[:, None], known[:, None], ctx, token)

@@ -15,7 +15,18 @@ from torch import Tensor, nn
 
 from lllm.model.build import Build
 from lllm.model.context import Context
-from lllm.model.contracts import Conditional, Downsampler, Embedding, Encoded, Head, Hidden, Likelihood, Rows, Trunk
+from lllm.model.contracts import (
+    Conditional,
+    Downsampler,
+    Embedding,
+    Encoded,
+    Head,
+    Hidden,
+    Likelihood,
+    ModelPart,
+    Rows,
+    Trunk,
+)
 from lllm.model.contracts.output import TrainOut
 from lllm.model.contracts.visibility import Visibility
 from lllm.model.noise import Noise
@@ -42,6 +53,9 @@ class LatentModel(nn.Module):
         if self.head.wants_tokens:  # the token state before the first token
             self.first_token = parameter(build.token_width, role=Role("vector", std=1.0, decay=False))
         self.used = build.used
+        for path, module in self.named_modules():
+            if isinstance(module, ModelPart):
+                module.path = path
 
     def hidden(self, tokens: Tensor, ok: Tensor, prefix: Tensor, ctx: Context | None = None) -> Hidden:
         """What the head reads. tokens [B, T] ids or [B, T, V] one-hot; ok [B, T]; prefix [B].
@@ -61,13 +75,14 @@ class LatentModel(nn.Module):
     def trunk_input(self, encoded: Encoded, ctx: Context) -> tuple[Tensor, Context]:
         """[first latent, latents] and their context: the shift."""
         batch, n, _ = encoded.latents.shape
-        x_BND = torch.cat([self.first.to(encoded.latents.dtype).expand(batch, 1, -1), encoded.latents], 1)
+        latents = encoded.latents.to(self.first.dtype)  # the residual stream is as precise as the parameters
+        x_BND = torch.cat([self.first.expand(batch, 1, -1), latents], 1)
         ok = torch.cat([encoded.ok.new_ones(batch, 1), encoded.ok], 1)
         return x_BND, replace(ctx, pos=torch.arange(n + 1, device=ok.device).expand(batch, n + 1), ok=ok)
 
     def head_input(self, tokens: Tensor, h_BND: Tensor, encoded: Encoded, ctx: Context, latent_ctx: Context) -> Hidden:
         """Trunk outputs beside the chunks that they predict; at token rate, one chunk per token, for heads that want
-        token states."""
+        token states. Such a head's context is that of what it reads, the token before each target, and causal."""
         batch, length = ctx.ok.shape
         chunks = latent_ctx.pos if encoded.owner is None else encoded.owner
         if not self.head.wants_tokens:
@@ -78,9 +93,12 @@ class LatentModel(nn.Module):
         owner = ctx.pos // self.ratio if encoded.owner is None else encoded.owner
         h_BTD = h_BND.gather(1, owner.unsqueeze(-1).expand(-1, -1, h_BND.shape[-1]))
         assert encoded.tokens is not None  # compose refuses a head that wants them over a downsampler without
-        before = torch.cat([self.first_token.to(h_BND.dtype).expand(batch, 1, -1), encoded.tokens[:, :-1]], 1)
+        states = encoded.tokens[:, :-1].to(self.first_token.dtype)
+        before = torch.cat([self.first_token.expand(batch, 1, -1), states], 1)
         ok = ctx.ok & self.visibility.loss(owner, ctx.prefix[:, None])
-        return Hidden(h_BTD, tokens.unsqueeze(2), ok.unsqueeze(2), ctx, before)
+        read = torch.cat([torch.ones_like(ctx.ok[:, :1]), ctx.ok[:, :-1]], 1)
+        head_ctx = replace(ctx, ok=read, prefix=torch.zeros_like(ctx.prefix))
+        return Hidden(h_BTD, tokens.unsqueeze(2), ok.unsqueeze(2), head_ctx, before)
 
     def conditionals(
         self, tokens: Tensor, ok: Tensor, prefix: Tensor, which: Sequence[Conditional] | None = None
@@ -92,9 +110,12 @@ class LatentModel(nn.Module):
         """Every likelihood of the head. Entries that are not scored are 0."""
         return self.score(batch, seed=seed)[1]
 
-    def score(self, batch: Rows, *, seed: int = 0) -> tuple[Tensor, Mapping[str, Likelihood]]:
-        """Which tokens carry loss [B, N, R], and every likelihood of the head."""
-        ctx = self._context(batch, Noise(seed, -1), 1.0, train=False)
+    def score(
+        self, batch: Rows, *, seed: int = 0, last: Mapping[str, float] | None = None
+    ) -> tuple[Tensor, Mapping[str, Likelihood]]:
+        """Which tokens carry loss [B, N, R], and every likelihood of the head; `last` are the global batch statistics
+        of the latest training step."""
+        ctx = self._context(batch, Noise(seed, -1), 1.0, train=False, last=last)
         x = self.hidden(batch.tokens, batch.ok, ctx.prefix, ctx)
         return x.ok, self.head.likelihoods(x)
 
@@ -102,8 +123,7 @@ class LatentModel(nn.Module):
         self, batch: Rows, *, progress: float, step: int, seed: int, last: Mapping[str, float] | None = None
     ) -> TrainOut:
         """Unreduced training loss of a batch at `step`; `last` are the previous step's global batch statistics."""
-        ctx = self._context(batch, Noise(seed, step), progress, train=True)
-        ctx.last.update(last or {})
+        ctx = self._context(batch, Noise(seed, step), progress, train=True, last=last)
         x = self.hidden(batch.tokens, batch.ok, ctx.prefix, ctx)
         loss = self.head.train_loss(x)
         return TrainOut(loss.nats, loss.slots, x.ok, ctx.aux, ctx.metrics, ctx.statistics)
@@ -116,9 +136,18 @@ class LatentModel(nn.Module):
             ok = torch.cat([ok, torch.zeros_like(ok[:, :1]).expand(-1, short)], 1)
         return tokens, replace(ctx, ok=ok, pos=torch.arange(ok.shape[1], device=ok.device).expand_as(ok))
 
-    def _context(self, batch: Rows, noise: Noise, progress: float, *, train: bool) -> Context:
+    def _context(
+        self, batch: Rows, noise: Noise, progress: float, *, train: bool, last: Mapping[str, float] | None
+    ) -> Context:
         complete = batch.ok.sum(1) // self.ratio
         prefix = self.visibility.assign(batch.prefix, complete, batch.rows, noise)
         return Context.of(
-            batch.ok, self.visibility, prefix=prefix, rows=batch.rows, train=train, progress=progress, noise=noise
+            batch.ok,
+            self.visibility,
+            prefix=prefix,
+            rows=batch.rows,
+            train=train,
+            progress=progress,
+            noise=noise,
+            last=last,
         )

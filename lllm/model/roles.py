@@ -14,21 +14,31 @@ __all__ = ["Role", "RoleKind", "named_roles", "parameter", "role_of"]
 RoleKind = Literal["embedding", "unembedding", "matrix", "vector", "table"]
 
 
+_DECAYING = ("matrix", "unembedding")
+
+
 @dataclass(frozen=True)
 class Role:
     """The role of one parameter, with hints for whoever trains or adapts it.
 
     std: standard deviation of its normal initialisation; 0 for the constant `fill`.
-    blocks: leading dimensions that are independent matrices (a bank of experts), for orthogonalising optimizers.
+    decay: whether weight decay acts on it; None, resolved at once, is yes for matrices and unembeddings only.
+    blocks: independent matrices of one size that stand one after the other along the first dimension, for optimizers
+    that treat a matrix as a whole: tensor.view(blocks, -1, last dimension). A bank of 8 experts [8, m, n] has 8; fused
+    queries, keys and values [3 D, D] have 3.
     """
 
     kind: RoleKind
     std: float = 0.0
     fill: float = 0.0
     lr_mult: float = 1.0
-    decay: bool = True
+    decay: bool | None = None
     float32: bool = False
-    blocks: int = 0
+    blocks: int = 1
+
+    def __post_init__(self) -> None:
+        if self.decay is None:
+            object.__setattr__(self, "decay", self.kind in _DECAYING)
 
     @property
     def fan_in_last(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,23 @@ _CHUNK = 1 << 25  # logits held at once; more are computed, and recomputed in th
 _IGNORED = -100
 
 
+@dataclass
+class _Sampled:
+    """Labels of one pass. name: of the unembedding; calls: how many times it was asked, so that no two draw alike."""
+
+    noise: Noise
+    rows: Tensor
+    name: str
+    calls: int = 0
+
+    def uniform(self, shape: torch.Size) -> Tensor:
+        """[B, ...] draws for the next call."""
+        if len(self.rows) != shape[0]:
+            raise TypeError(f"sampled labels need the batch first: {len(self.rows)} rows, targets {tuple(shape)}")
+        self.calls += 1
+        return self.noise.uniform(f"sampled labels.{self.name}.{self.calls}", self.rows, *shape[1:])
+
+
 class Unembedding(nn.Module):
     """Hidden states [..., d] -> logits [..., V] with every id that is not a legal outcome at -inf."""
 
@@ -26,7 +44,7 @@ class Unembedding(nn.Module):
         super().__init__()
         self.width, self.vocab, self.illegal = width, vocab, illegal
         self.weight = parameter(vocab, width, role=Role("unembedding", std=width**-0.5))
-        self.sampled: tuple[Noise, Tensor] | None = None  # see `sampled_labels`
+        self.sampled: _Sampled | None = None  # see `sampled_labels`
         self.largest = _CHUNK
 
     def forward(self, x: Tensor) -> Tensor:
@@ -38,7 +56,7 @@ class Unembedding(nn.Module):
         safe = targets
         if self.illegal:
             safe = safe.masked_fill(torch.isin(safe, torch.tensor(self.illegal, device=safe.device)), _IGNORED)
-        uniform = self._uniform(targets)
+        uniform = None if self.sampled is None else self.sampled.uniform(targets.shape)
         flat = (x.flatten(0, -2), safe.flatten(), None if uniform is None else uniform.flatten())
         step = max(1, self.largest // self.vocab)
         if len(flat[0]) <= step:
@@ -70,14 +88,6 @@ class Unembedding(nn.Module):
             targets = torch.where(targets == _IGNORED, targets, drawn.clamp(max=self.vocab - 1))
         return F.cross_entropy(logits, targets, reduction="none", ignore_index=_IGNORED)
 
-    def _uniform(self, targets: Tensor) -> Tensor | None:
-        if self.sampled is None:
-            return None
-        noise, rows = self.sampled
-        if len(rows) != len(targets):
-            raise TypeError(f"sampled labels need the batch first: {len(rows)} rows, targets {tuple(targets.shape)}")
-        return noise.uniform("sampled labels", rows, *targets.shape[1:])
-
 
 def _recomputed(function: object, *arguments: Tensor | None) -> Tensor:
     made: Tensor = checkpoint(function, *arguments, use_reentrant=False)
@@ -88,12 +98,13 @@ def _recomputed(function: object, *arguments: Tensor | None) -> Tensor:
 def sampled_labels(model: nn.Module, noise: Noise, rows: Tensor) -> Iterator[None]:
     """Within it, every `Unembedding.nats` of the model scores labels drawn from the model itself instead of the data's:
     what a Gauss-Newton estimate descends (arXiv:2305.14342, section 2.3). Draws are keyed by global row, so that
-    micro-batches and world size cannot change them. rows [B]: the global ids of the batch."""
-    unembeddings = [module for module in model.modules() if isinstance(module, Unembedding)]
-    for module in unembeddings:
-        module.sampled = (noise, rows)
+    micro-batches and world size cannot change them, and by the call within the pass. rows [B]: the global ids of the
+    batch of one pass."""
+    unembeddings = [(name, module) for name, module in model.named_modules() if isinstance(module, Unembedding)]
+    for name, module in unembeddings:
+        module.sampled = _Sampled(noise, rows, name)
     try:
         yield
     finally:
-        for module in unembeddings:
+        for _, module in unembeddings:
             module.sampled = None

@@ -86,7 +86,7 @@ def _load(registry: Registry, path: Path, source: str) -> None:
         text = path.read_text(encoding="utf-8")
         digest = syntax_digest(text)
         module = _execute(path, digest)
-    except Exception as error:  # noqa: BLE001 - a stranger's file may raise anything at all
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's file may raise anything at all, and end itself
         place = f"line {error.lineno}, " if isinstance(error, SyntaxError) else ""
         registry.failures[path] = f"{place}{type(error).__name__}: {error}"
         return
@@ -127,7 +127,7 @@ def _load_entry_point(registry: Registry, name: str, module_name: str) -> None:
         module = importlib.import_module(module_name.split(":")[0])
         path = Path(str(module.__file__))
         digest = syntax_digest(path.read_text(encoding="utf-8"))
-    except Exception as error:  # noqa: BLE001 - see _load
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - see _load
         registry.failures[Path(f"entry point {name} = {module_name}")] = f"{type(error).__name__}: {error}"
         return
     _collect(registry, module, path, digest, f"package {module_name.split('.')[0]}")

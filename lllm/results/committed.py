@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lllm.errors import UserError
 from lllm.results.files import dumps, parse_lines, read_metrics, write_bytes
 from lllm.results.index import index
+from lllm.results.named import WORDS, newest_arms, words_of
 from lllm.results.records import INFO, Record
 
 __all__ = ["load_records", "read_committed", "write_committed"]
@@ -24,14 +26,17 @@ def write_committed(root: Path, experiment: str, records: Iterable[Record]) -> P
     """Write the finished ones of `records` to runs.jsonl, beside lines of runs that are not among them.
 
     A line is replaced by a run of the same variant, arm and seed and never dropped, so that a clone without run
-    directories loses nothing. The same content gives the same bytes; a file that has them already is left alone.
+    directories loses nothing; a name that another arm carries now is taken off it. The same content gives the same
+    bytes; a file that has them already is left alone.
     """
     path = root / experiment / FILE
     known = {_key(record): record for record in read_committed(root, experiment)}
-    for record in sorted(records, key=lambda record: record.finished_at):  # what was trained anew comes last and stays
+    ordered = sorted(records, key=lambda record: record.finished_at)
+    for record in ordered:  # what was trained anew comes last and stays
         if record.state == "finished" and not _same(known.get(_key(record)), record):
             known[_key(record)] = record
-    lines = [_line(known[key]) for key in sorted(known)]
+    carried = newest_arms(ordered)
+    lines = [_line(_unnamed(known[key], carried)) for key in sorted(known)]
     data = "".join(f"{line}\n" for line in lines).encode()
     if not path.is_file() or path.read_bytes() != data:
         write_bytes(path, data)
@@ -57,7 +62,7 @@ def read_committed(root: Path, experiment: str) -> list[Record]:
                     arm=str(line["arm"]),
                     seed=int(line["seed"]),
                     state="finished",
-                    info={key: line.get(key) for key in INFO},
+                    info={key: line.get(key) for key in INFO} | ({WORDS: line[WORDS]} if WORDS in line else {}),
                     result=dict(line["result"]),
                     curves=dict(line.get("curves") or {}),
                 )
@@ -70,14 +75,26 @@ def read_committed(root: Path, experiment: str) -> list[Record]:
 def load_records(root: Path, experiment: str | None = None) -> list[Record]:
     """Every run below `root`: its directory where there is one, its committed line where there is none."""
     found = index(root, experiment)
-    here = {(record.experiment, *_key(record)) for record in found}
+    here = {(r.experiment, *_place(r)) for r in found if r.readable or r.path is None or r.path.name == f"s{r.seed}"}
     names = [experiment] if experiment else sorted(path.parent.name for path in root.glob(f"*/{FILE}"))
     committed = [record for name in names for record in read_committed(root, name)]
-    return found + [record for record in committed if (record.experiment, *_key(record)) not in here]
+    return found + [record for record in committed if (record.experiment, *_place(record)) not in here]
 
 
 def _key(record: Record) -> tuple[str, str, int]:
     return record.variant, record.arm, record.seed
+
+
+def _place(record: Record) -> tuple[str, str, int]:
+    """Its directory: of a run whose run.json is damaged, no more of the arm is known than the directory's name."""
+    return record.variant, record.arm[:8], record.seed
+
+
+def _unnamed(record: Record, carried: Mapping[tuple[str, str], str]) -> Record:
+    """Without its name when another arm of its variant carries that now."""
+    if carried.get((record.variant, record.label), record.arm) == record.arm:
+        return record
+    return replace(record, info={**record.info, "name": None})
 
 
 def _same(old: Record | None, new: Record) -> bool:
@@ -100,6 +117,8 @@ def _line(record: Record) -> str:
         "result": record.result,
         "curves": curves,
     }
+    if record.label:
+        line[WORDS] = words_of(record)
     return json.dumps(json.loads(dumps(line)), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 

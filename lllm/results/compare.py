@@ -11,10 +11,11 @@ from typing import Any
 
 from lllm.results.committed import load_records, write_committed
 from lllm.results.grouping import FINGERPRINTS, Expected, differs, groups, is_current, stale
+from lllm.results.named import Named, facts, newest_arms
 from lllm.results.records import Record
 from lllm.results.verdict import NOT_JUDGED, Verdict, apart, judge
 
-__all__ = ["Comparison", "Expected", "Row", "compare", "publish", "tabulate"]
+__all__ = ["Comparison", "Expected", "Row", "compare", "publish", "publish_named", "tabulate", "tabulate_named"]
 
 NUMBERS = (
     "bpb_text",
@@ -64,13 +65,22 @@ class Row:
 class Comparison:
     """Rows in the file's order, each followed by its stale ones; then, with `all_runs`, the arms that are not in it.
 
-    hidden: finished runs of other arms that are not shown.
+    hidden: finished runs of other arms that are not shown; label: what --as called the rows; settings: what they
+    change of the file, as typed on the command line; command: what makes them again.
     """
 
     experiment: str
     decide: str
     rows: tuple[Row, ...]
     hidden: int = 0
+    label: str = ""
+    settings: tuple[str, ...] = ()
+    command: str = ""
+
+    @property
+    def title(self) -> str:
+        """EXPERIMENT, or EXPERIMENT as NAME."""
+        return f"{self.experiment} as {self.label}" if self.label else self.experiment
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -121,11 +131,30 @@ def publish(
     found = load_records(root, experiment) if records is None else records
     comparison = tabulate(found, experiment, rows)
     used = {name for row in comparison.rows for name in row.runs}
-    kept = [record for record in found if record.name in used or (record.label and record.state == "finished")]
+    carried = newest_arms(found)
+    kept = [r for r in found if r.name in used or (r.label and carried[r.variant, r.label] == r.arm)]
+    kept = [record for record in kept if record.state == "finished"]
     if not kept:
         return None
     write_committed(root, experiment, kept)
     return write_markdown(root, comparison)
+
+
+def tabulate_named(experiment: str, runs: Named) -> Comparison:
+    """The comparison of runs that have one name, whatever the file says now."""
+    return replace(tabulate(runs.records, experiment, runs.rows, all_runs=True), **facts(runs))
+
+
+def publish_named(root: Path, experiment: str, runs: Named) -> Path | None:
+    """Write runs.jsonl and table.NAME.md of runs that have one name; returns and errors as in `publish`."""
+    from lllm.results.table import write_markdown
+
+    arms = {(row.variant, row.arm) for row in runs.rows}
+    kept = [r for r in runs.records if r.state == "finished" and (r.variant, r.arm) in arms]
+    if not kept:
+        return None
+    write_committed(root, experiment, kept)
+    return write_markdown(root, tabulate_named(experiment, runs))
 
 
 def _variant_rows(
@@ -145,7 +174,10 @@ def _variant_rows(
     for group in finished:
         if group is not fresh:
             old = _row(group, expected.variant, expected.arm, expected.decide)
-            made.append(replace(old, stale=True, note=stale(group[0], first, expected)))
+            note = stale(group[0], first, expected)
+            if any(note == other.note for other in made):
+                note += f" (code {group[0].fingerprint('code')[:8]})"
+            made.append(replace(old, stale=True, note=note))
     return made, first
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lllm.errors import UserError
+from lllm.results.documents import Documents
 from lllm.results.files import WALL_FIELDS, dumps
 from lllm.results.records import differences
 from lllm.results.run import Run
@@ -111,8 +112,8 @@ def _documented(a: Run, b: Run) -> Documented:
     for run, documents, name in zip((a, b), (first, second), names, strict=True):
         if name not in documents.nats:
             raise UserError(f"{run.path / 'documents.npz'}: no nats of the likelihood '{name}'; the file is damaged")
-    places = _places(second.hash)
-    pairs = [(i, places[key].pop(0)) for i, key in enumerate(map(bytes, first.hash)) if places.get(key)]
+    places = _places(second)
+    pairs = [(i, places[key].pop(0)) for i, key in enumerate(_keys(first)) if places.get(key)]
     mine, theirs = np.array(pairs, dtype=int).reshape(-1, 2).T
     nats_a, nats_b = first.nats[names[0]][mine], second.nats[names[1]][theirs]
     gap = nats_b - nats_a
@@ -139,10 +140,15 @@ def _documented(a: Run, b: Run) -> Documented:
     )
 
 
-def _places(hashes: Any) -> dict[bytes, list[int]]:
-    """hash -> where it is: the same document may be there twice."""
-    places: dict[bytes, list[int]] = defaultdict(list)
-    for i, key in enumerate(map(bytes, hashes)):
+def _keys(documents: Documents) -> list[tuple[bytes, int]]:
+    """Which document, and how much of it was scored: the last one may be cut, and not at the same byte in both runs."""
+    return list(zip(map(bytes, documents.hash), map(int, documents.bytes), strict=True))
+
+
+def _places(documents: Documents) -> dict[tuple[bytes, int], list[int]]:
+    """key -> where it is: the same document may be there twice."""
+    places: dict[tuple[bytes, int], list[int]] = defaultdict(list)
+    for i, key in enumerate(_keys(documents)):
         places[key].append(i)
     return places
 

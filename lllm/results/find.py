@@ -19,15 +19,16 @@ def find_run(root: Path, text: str) -> Run:
     """The run that `text` means: a directory; what `--as` called it; or part of EXPERIMENT/VARIANT/ARM8/sSEED.
 
     Whole components win over parts of them, and need not be neighbours: 'small/s1' is seed 1 of small, not of
-    small_long.
+    small_long. A directory that was moved aside (s0.stale) is meant only where its last part is written in full.
 
     Raises:
         UserError: no run, or several, are meant.
     """
     if os.path.isfile(os.path.join(text, "run.json")):
         return Run(text)
-    records = load_records(root)
     wanted = text.strip("/").removeprefix(f"{root}/")
+    last = wanted.rpartition("/")[2]
+    records = [record for record in load_records(root) if not _retired(record) or record.name.endswith(f"/{last}")]
     found = (
         [record for record in records if wanted and wanted in (record.name, record.label)]
         or [record for record in records if wanted and _has_components(record.name, wanted)]
@@ -44,6 +45,10 @@ def find_run(root: Path, text: str) -> Run:
             "expected a run whose directory is here: train it first"
         )
     return Run(found[0].path)
+
+
+def _retired(record: Record) -> bool:
+    return record.path is not None and record.path.name != f"s{record.seed}"
 
 
 def _has_components(name: str, wanted: str) -> bool:

@@ -20,7 +20,8 @@ class Expected:
     """What the experiment file says of a variant now. What is left empty is not known, and is not checked.
 
     arm: 32 hexadecimal digits; seeds: those it asks for; fingerprints: of code, data and evaluator as they are now;
-    config: its resolved semantic config, from which the labels of other arms are computed.
+    config: its resolved semantic config, from which the labels of other arms are computed; parts: 'kind/name' ->
+    {"digest", "version"} of the parts that it uses now, so that what went stale is named without a current run.
     """
 
     variant: str
@@ -30,6 +31,7 @@ class Expected:
     seeds: tuple[int, ...] = ()
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
+    parts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def groups(records: Iterable[Record]) -> list[list[Record]]:
@@ -50,9 +52,11 @@ def is_current(group: Sequence[Record], expected: Expected) -> bool:
 
 def stale(record: Record, current: Record | None, expected: Expected) -> str:
     """Why `record` may not join the row of its variant: 'stale: mixer/attention changed'."""
-    now = dict(expected.fingerprints) or {name: current.fingerprint(name) if current else "" for name in FINGERPRINTS}
-    changed = [name for name in FINGERPRINTS if now.get(name) and now[name] != record.fingerprint(name)]
-    parts = _changed_parts(record, current) if current and "code" in changed else []
+    known = {name: current.fingerprint(name) if current else "" for name in FINGERPRINTS}
+    now = {name: expected.fingerprints.get(name) or known[name] for name in FINGERPRINTS}
+    changed = [name for name in FINGERPRINTS if now[name] and now[name] != record.fingerprint(name)]
+    newer = expected.parts or (current.parts if current else {})
+    parts = _changed_parts(record.parts, newer) if newer and "code" in changed else []
     what = [_few(parts) if name == "code" and parts else name for name in changed]
     return f"stale: {' and '.join(what)} changed" if what else "stale: another kind of likelihood"
 
@@ -74,12 +78,12 @@ def _one_per_seed(group: Sequence[Record]) -> list[Record]:
     return [newest[seed] for seed in sorted(newest)]
 
 
-def _changed_parts(record: Record, current: Record) -> list[str]:
-    def digest(of: Record, name: str) -> Any:
-        return of.parts.get(name, {}).get("digest")
+def _changed_parts(old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    def source(parts: Mapping[str, Mapping[str, Any]], name: str) -> tuple[Any, Any]:
+        part = parts.get(name) or {}
+        return part.get("digest"), part.get("version")
 
-    names = sorted(record.parts.keys() | current.parts.keys())
-    return [name for name in names if digest(record, name) != digest(current, name)]
+    return [name for name in sorted(old.keys() | new.keys()) if source(old, name) != source(new, name)]
 
 
 def _telling(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

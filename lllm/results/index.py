@@ -107,15 +107,16 @@ def _record(root: Path, place: str, entry: Entry, now: float) -> Record:
     signature, info, result, status = entry
     experiment, variant, arm8, seed = place.split("/")
     number = _SEED.match(seed)
+    known = str(info.get("arm") or "").startswith(arm8)
     return Record(
         experiment=experiment,
         variant=variant,
-        arm=info.get("arm") or arm8,
+        arm=str(info["arm"]) if known else arm8,
         seed=info["seed"] if isinstance(info.get("seed"), int) else int(number[1] if number else 0),
         state=state_of(result is not None, status, now - signature[6] / 1e9),
         info=info,
         result=result,
-        reason=_reason(status),
+        reason=_reason(status) if known or not signature[1] else "run.json is damaged",
         path=root / place,
         finished_at=signature[3] / 1e9,
     )

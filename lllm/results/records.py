@@ -44,6 +44,11 @@ class Record:
         return str(self.info.get("name") or "")
 
     @property
+    def readable(self) -> bool:
+        """Whether its run.json says which arm it is; otherwise `arm` is as much of it as the directory's name has."""
+        return self.info.get("arm") == self.arm
+
+    @property
     def config(self) -> Mapping[str, Any]:
         config: Mapping[str, Any] = self.info.get("config") or {}
         return config

@@ -15,7 +15,7 @@ from lllm.results.documents import Documents, read_documents
 from lllm.results.files import explained, read_json, read_metrics, write_json
 from lllm.results.state import State, state_of
 
-__all__ = ["Run", "check_writable", "create", "retire", "run_path", "state"]
+__all__ = ["Run", "check_writable", "create", "retire", "retire_damaged", "run_path", "state"]
 
 _ARM_SHOWN = 8  # hex digits of the arm in a path; the whole of it is in run.json
 
@@ -154,6 +154,18 @@ def retire(path: Path, why: str) -> Path:
     with explained(path):
         path.rename(target)
     return target
+
+
+def retire_damaged(path: Path) -> Path | None:
+    """Move a run aside whose run.json cannot be read, and return where it is now; None when it can, or is absent."""
+    if not (path / "run.json").is_file():
+        return None
+    try:
+        for field in ("arm", "seed", "config", "fingerprints"):
+            Run(path)._known(field)
+    except UserError:
+        return retire(path, "damaged")
+    return None
 
 
 def check_writable(root: Path) -> None:

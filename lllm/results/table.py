@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -42,7 +43,8 @@ def show(comparison: Comparison) -> None:
     from rich.text import Text
 
     console = Console()
-    console.print(Text(comparison.experiment, style="bold"))
+    for line in _heading(comparison):
+        console.print(Text(line, style="bold"))
     for table in _fitting(comparison, console):
         console.print(table)
     for note in footnotes(comparison):
@@ -55,7 +57,7 @@ def text(comparison: Comparison) -> str:
     rows = [[column.cell(row) for column in columns] for row in comparison.rows]
     right = [i for i, column in enumerate(columns) if column.right]
     table = aligned([column.header for column in columns], rows, right)
-    return "\n".join([comparison.experiment, table, *footnotes(comparison)])
+    return "\n".join([*_heading(comparison), table, *footnotes(comparison)])
 
 
 def markdown(comparison: Comparison) -> str:
@@ -65,17 +67,27 @@ def markdown(comparison: Comparison) -> str:
     lines += [[column.cell(row) for column in columns] for row in comparison.rows]
     table = ["| " + " | ".join(cell.strip().replace("|", "\\|") for cell in line) + " |" for line in lines]
     notes = [f"- {note.replace('*', chr(92) + '*')}" for note in footnotes(comparison)]
-    made = f"Written by `lllm compare {comparison.experiment}`."
-    return "\n".join([f"# {comparison.experiment}", "", *table, "", *notes, "", made, ""])
+    title, *differing = _heading(comparison)
+    again = f"lllm compare {comparison.experiment}" + (f" --as {comparison.label}" if comparison.label else "")
+    made = f"Made by `{comparison.command}`; written by `{again}`." if comparison.command else f"Written by `{again}`."
+    above = [f"{line.partition(': ')[0]}: `{line.partition(': ')[2]}`" for line in differing]
+    above += [""] if above else []
+    return "\n".join([f"# {title}", "", *above, *table, "", *notes, "", made, ""])
 
 
 def write_markdown(root: Path, comparison: Comparison) -> Path:
     """Write the page below `root` unless it is there already, and return its path."""
-    path = root / comparison.experiment / "table.md"
+    name = f"table.{comparison.label}.md" if comparison.label else "table.md"
+    path = root / comparison.experiment / name
     data = markdown(comparison).encode()
     if not path.is_file() or path.read_bytes() != data:
         write_bytes(path, data)
     return path
+
+
+def _heading(comparison: Comparison) -> list[str]:
+    """The title, and what the rows change of the file."""
+    return [comparison.title, *([f"changed: {shlex.join(comparison.settings)}"] if comparison.settings else [])]
 
 
 def footnotes(comparison: Comparison) -> list[str]:
@@ -101,7 +113,7 @@ def footnotes(comparison: Comparison) -> list[str]:
             notes.append(f"{row.variant}: {len(row.unfinished)} of {asked} missing ({why}).")
     if comparison.hidden:
         notes.append(f"{comparison.hidden} finished runs of other arms (overrides, budgets, trials): --all shows them.")
-    return notes
+    return list(dict.fromkeys(notes))
 
 
 def aligned(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
@@ -147,9 +159,12 @@ def _columns(comparison: Comparison) -> list[Column]:
         Column("seeds", _seeds),
         Column("bpb", lambda row: _fixed(row.bpb)),
         Column("sd", lambda row: _fixed(row.sd)),
+        Column("nats/byte", lambda row: _fixed(row.numbers.get("nats_per_byte") if row.kind == "exact" else None)),
         Column("kind", lambda row: row.kind or ABSENT, right=False),
         Column(f"Δ {comparison.decide}", lambda row: _delta(row, comparison.decide)),
         Column("parameters", lambda row: si(row.numbers.get("parameters")), cost=True),
+        Column("trained on", lambda row: _bytes(row.numbers.get("train_bytes")), cost=True),
+        Column("FLOPs", lambda row: si(row.numbers.get("train_flops")), cost=True),
         Column("FLOPs/byte", lambda row: si(row.numbers.get(rate)), cost=True),
         Column("time", lambda row: timed(duration(row.numbers.get("seconds")), row), cost=True),
         Column("bytes/s", lambda row: timed(si(row.numbers.get("bytes_per_second")), row), cost=True),
@@ -164,16 +179,23 @@ def _columns(comparison: Comparison) -> list[Column]:
 
 
 def _fitting(comparison: Comparison, console: Console) -> list[Table]:
-    """One table, or two where it is too wide: what was reached, and what it cost."""
+    """One table, or several where it is too wide: what was reached, and what it cost, as much as fits in each."""
+
+    def fits(table: Table) -> bool:
+        return console.measure(table, options=console.options.update(width=_WIDE)).maximum <= console.width
+
     columns = _columns(comparison)
     whole = _drawn(comparison, columns)
-    if console.measure(whole, options=console.options.update(width=_WIDE)).maximum <= console.width:
+    if fits(whole):
         return [whole]
-    cost = [column for column in columns if column.cost]
-    return [
-        _drawn(comparison, [column for column in columns if not column.cost]),
-        _drawn(comparison, [columns[0], *cost]),
-    ]
+    tables = [_drawn(comparison, [column for column in columns if not column.cost])]
+    held: list[Column] = []
+    for column in (column for column in columns if column.cost):
+        if held and not fits(_drawn(comparison, [columns[0], *held, column])):
+            tables.append(_drawn(comparison, [columns[0], *held]))
+            held = []
+        held.append(column)
+    return [*tables, _drawn(comparison, [columns[0], *held])] if held else tables
 
 
 def _drawn(comparison: Comparison, columns: Sequence[Column]) -> Table:
@@ -199,6 +221,11 @@ def _drawn(comparison: Comparison, columns: Sequence[Column]) -> Table:
 def _seeds(row: Row) -> str:
     done = str(len(row.seeds) or ABSENT)
     return f"{done} of {len(row.seeds) + len(row.unfinished)}" if row.unfinished else done
+
+
+def _bytes(value: float | None) -> str:
+    shown = si(value)
+    return shown if shown == ABSENT else f"{shown}B" if shown[-1:].isalpha() else f"{shown} B"
 
 
 def _fixed(value: float | None) -> str:

@@ -12,7 +12,8 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from lllm.data.shard import file_digest
 from lllm.errors import UserError
 from lllm.results.files import explained, write_json
 
-__all__ = ["discard", "load_newest", "load_resumable", "pack", "save", "unpack"]
+__all__ = ["damage", "discard", "load_newest", "load_resumable", "pack", "save", "unpack"]
 
 _TENSORS, _SKELETON, _FINAL = "tensors.safetensors", "skeleton.json", "final"
 _TENSOR, _FLOAT = "@tensor", "@float"  # keys of what JSON cannot hold; no other key begins with the mark
@@ -102,24 +103,38 @@ def save(
 def load_resumable(
     folder: Path, identity: str, device: torch.device | str = "cpu"
 ) -> tuple[int, dict[str, Any]] | None:
-    """(step, state) from which a run goes on: the newest checkpoint that is whole; damaged ones are passed over. None:
-    there is none.
+    """(step, state) from which a run goes on: the newest checkpoint that is whole; damaged ones are passed over, with a
+    warning on stderr. None: there is none.
 
     Raises:
         UserError: a whole checkpoint belongs to another run.
     """
+    damaged: list[Path] = []
     for path in reversed(_steps(folder)):
         found = _read(path, device)
         if found is None:
+            damaged.append(path)
             continue
         body, tensors = found
+        _warn(_damage(folder, damaged, path))
         if body["identity"] != identity:
             raise UserError(
                 f"{path}: checkpoint of another run (identity {body['identity'][:8]}, expected {identity[:8]}); "
                 "move it away to train from the beginning"
             )
         return int(body["step"]), unpack(body["state"], tensors)
+    _warn(_damage(folder, damaged, None))
     return None
+
+
+def damage(folder: Path) -> str:
+    """What `load_resumable` would say of damaged checkpoints, '' where it passes over none."""
+    damaged: list[Path] = []
+    for path in reversed(_steps(folder)):
+        if _skeleton(path) is not None:
+            return _damage(folder, damaged, path)
+        damaged.append(path)
+    return _damage(folder, damaged, None)
 
 
 def load_newest(folder: Path, identity: str, device: torch.device | str = "cpu") -> tuple[int, dict[str, Any]] | None:
@@ -154,14 +169,35 @@ def _as_os_error(error: SafetensorError) -> OSError:
 
 def _read(path: Path, device: torch.device | str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
     """The contents of a checkpoint, or None when it is damaged."""
+    body = _skeleton(path)
     try:
-        body = json.loads((path / _SKELETON).read_text(encoding="utf-8"))
-        checksum = body.pop("checksum")
-        if checksum != _checksum(body) or file_digest(path / _TENSORS) != body["digest"]:
-            return None
-        return body, load_file(path / _TENSORS, device=str(device))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, SafetensorError):
+        return None if body is None else (body, load_file(path / _TENSORS, device=str(device)))
+    except (OSError, ValueError, SafetensorError):
         return None
+
+
+def _skeleton(path: Path) -> dict[str, Any] | None:
+    """The verified skeleton of a checkpoint whose tensors have their digest, or None when it is damaged."""
+    try:
+        body: dict[str, Any] = json.loads((path / _SKELETON).read_text(encoding="utf-8"))
+        checksum = body.pop("checksum")
+        whole = checksum == _checksum(body) and file_digest(path / _TENSORS) == body["digest"]
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return None
+    return body if whole else None
+
+
+def _damage(folder: Path, damaged: Sequence[Path], whole: Path | None) -> str:
+    if not damaged:
+        return ""
+    which = ", ".join(map(str, damaged))
+    left = f"no whole one is left in {folder}" if whole is None else f"going on from step {int(whole.name)}"
+    return f"damaged checkpoint {which}; {left}"
+
+
+def _warn(message: str) -> None:
+    if message:
+        print(f"warning: {message}", file=sys.stderr)
 
 
 def _checksum(body: Mapping[str, Any]) -> str:

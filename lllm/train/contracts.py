@@ -116,7 +116,8 @@ class TorchOptimizer(Optimizer):
 
     @staticmethod
     def groups(parameters: Iterable[Named], weight_decay: float) -> list[dict[str, Any]]:
-        """Parameter groups by (decay, lr_mult): only roles that decay do, and only matrices and (un)embeddings."""
+        """Parameter groups by (decay, lr_mult): `weight_decay` for roles that decay (by default matrices and the
+        unembedding, see `Role`), 0 for all others."""
         by: dict[tuple[float, float], list[nn.Parameter]] = {}
         for p in parameters:
             by.setdefault((weight_decay if p.role.decay else 0.0, p.role.lr_mult), []).append(p.tensor)
@@ -147,9 +148,13 @@ class TorchOptimizer(Optimizer):
 
 
 class Adapter(TrainingPart):
-    """Reparametrises parameters of role matrix (LoRA, MoRA); its hooks merge and reset on a cycle."""
+    """Reparametrises parameters of role matrix (LoRA, MoRA); its hooks merge and reset on a cycle.
+
+    preserves: the model computes the same after `attach` as before.
+    """
 
     kind: ClassVar[str] = "adapter"
+    preserves: bool = True
 
     @abstractmethod
     def attach(self, model: LatentModel, seed: int) -> None:

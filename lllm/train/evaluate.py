@@ -111,9 +111,11 @@ def evaluate(
     bytes_per_token: Tensor,
     world: World | None = None,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+    last: Mapping[str, float] | None = None,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> Evaluation:
-    """Score batches; with several ranks each scores its share of every batch's rows. documents: how many there are."""
+    """Score batches; with several ranks each scores its share of every batch's rows. documents: how many there are;
+    last: batch statistics of the latest training step, for parts that they steer."""
     world = world or World(device=bytes_per_token.device)
     sums = _Sums(documents, model.head.ratio, world.device)
     was_training, idle = model.training, None
@@ -123,14 +125,14 @@ def evaluate(
             start, stop = world.share(len(batch))
             if start < stop:
                 with autocast():
-                    _add(sums, model, batch.slice(start, stop).to(world.device), bytes_per_token)
+                    _add(sums, model, batch.slice(start, stop).to(world.device), bytes_per_token, last)
             idle = batch.slice(0, 1)
             progress(len(batch))
         if (
             not sums.nats and idle is not None
         ):  # this process had no row: it learns of the likelihoods, and adds nothing
             with autocast():
-                _add(sums, model, idle.to(world.device), bytes_per_token)
+                _add(sums, model, idle.to(world.device), bytes_per_token, last)
             for tensor in sums.all():
                 tensor.zero_()
     finally:
@@ -139,8 +141,10 @@ def evaluate(
     return _finish(sums)
 
 
-def _add(sums: _Sums, model: LatentModel, batch: Batch, bytes_per_token: Tensor) -> None:
-    ok, likelihoods = model.score(batch)
+def _add(
+    sums: _Sums, model: LatentModel, batch: Batch, bytes_per_token: Tensor, last: Mapping[str, float] | None
+) -> None:
+    ok, likelihoods = model.score(batch, last=last)
     _, n, slots = ok.shape
     if "scored" in batch.columns:
         real, ok = ok, ok & (batch.columns["scored"].view(ok.shape) > 0)

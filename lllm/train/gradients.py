@@ -76,7 +76,7 @@ class Gradients:
             parameter.grad = None
         sums = torch.zeros(5, dtype=torch.float64, device=batch.tokens.device)
         named: dict[str, Tensor] = {}
-        per_chunk = False
+        per_chunk, at_once = False, False
         aux: list[Tensor] | None = None
         for rows in self._micro(batch):
             with self.autocast():
@@ -85,54 +85,89 @@ class Gradients:
             per_chunk = out.slots is None
             nats = out.slots if out.slots is not None else out.nats
             weighted = (weights * nats).sum()
-            if out.aux:
-                total = torch.stack([value.sum() for value in out.aux.values()]).sum()
-                pieces = torch.autograd.grad(total, parameters, retain_graph=True, allow_unused=True)
-                filled = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, pieces, strict=True)]
-                aux = filled if aux is None else [a + b for a, b in zip(aux, filled, strict=True)]
-            torch.autograd.backward(weighted)
+            if not out.aux:
+                torch.autograd.backward(weighted)
+            elif self._is_whole(batch):
+                at_once = True
+                torch.autograd.backward(self._normalised(weighted, weights, out.aux, len(rows)))
+            else:
+                pieces = _of_aux(out.aux, parameters)
+                aux = pieces if aux is None else [a + b for a, b in zip(aux, pieces, strict=True)]
+                torch.autograd.backward(weighted)
             with torch.no_grad():
                 size = self.bytes_per_token[rows.tokens].view(out.ok.shape) * out.ok
                 parts = [weighted, weights.sum(), out.ok.sum(), size.sum(), torch.tensor(len(rows))]
                 sums += torch.stack([part.detach().double().to(sums.device) for part in parts])
                 _count(named, out, len(rows))
-        return self._normalise(parameters, aux, sums, named, per_chunk)
+        return self._totals(parameters, aux, sums, named, per_chunk, at_once)
 
     def on_sampled_labels(
-        self, batch: Batch, *, step: int, progress: float, last: Mapping[str, float]
+        self,
+        batch: Batch,
+        *,
+        step: int,
+        progress: float,
+        last: Mapping[str, float],
+        weights: Callable[[Tensor], Tensor] | None = None,
+        until: int | None = None,
     ) -> tuple[dict[str, Tensor], float]:
         """Gradient by name of the mean nats of labels drawn from the model itself, and the number of tokens; .grad of
-        the parameters is left as it is."""
+        the parameters is left as it is.
+
+        weights: from the objective's weights to those of the drawn nats. The sum is then divided by the sum of their
+        squares, which is returned: number * gradient^2 estimates the Gauss-Newton diagonal of the loss whose weights
+        are those squares, so torch.sqrt is that of the training loss. until: only rows whose global id is below it.
+        """
         named = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         total = {name: torch.zeros_like(p) for name, p in named.items()}
         count = torch.zeros((), dtype=torch.float64, device=batch.tokens.device)
         noise = Noise(self.seed, step)
-        for rows in self._micro(batch):
+        kept = batch if until is None else batch.slice(0, int((batch.rows < until).sum()))
+        for rows in self._micro(kept):
             with sampled_labels(self.model, noise, rows.rows), self.autocast():
                 out = scored(self.model(rows, progress=progress, step=step, seed=self.seed, last=last), rows)
-            nats = (out.slots * out.ok).sum() if out.slots is not None else (out.nats * out.ok.any(-1)).sum()
+                given = None if weights is None else weights(self.objective.weights(out, rows, progress, last))
+            entries = out.nats if out.slots is None else out.slots
+            unit = out.ok.any(-1) if out.slots is None else out.ok
+            nats = (entries * (unit if given is None else given)).sum()
             for name, piece in zip(
                 named, torch.autograd.grad(nats, list(named.values()), allow_unused=True), strict=True
             ):
                 if piece is not None:
                     total[name] += piece
-            count += out.ok.sum()
+            count += out.ok.sum() if given is None else given.double().square().sum()
         self.world.sum_([*total.values(), count])
-        return {name: value / count.clamp(min=1) for name, value in total.items()}, float(count)
+        scale = torch.where(count > 0, 1 / count, 0.0)
+        return {name: value * scale.to(value.dtype) for name, value in total.items()}, float(count)
+
+    def _is_whole(self, batch: Batch) -> bool:
+        """Whether one backward pass is the whole step's: this rank, and every other, has one micro-batch. Ranks may
+        differ by a row, so with several of them only an unset size of micro-batches tells."""
+        return self.micro is None or (self.world.size == 1 and len(batch) <= self.micro)
+
+    def _normalised(self, weighted: Tensor, weights: Tensor, aux: Mapping[str, Tensor], rows: int) -> Tensor:
+        """This rank's part of the global loss, auxiliary losses included."""
+        held = torch.stack([weights.detach().sum().double(), weights.new_tensor(rows, dtype=torch.float64)])
+        self.world.sum_([held])
+        scale = torch.where(held[0] > 0, 1 / held[0], 0.0)
+        total = torch.stack([value.sum() for value in aux.values()]).sum()
+        return weighted * scale.to(weighted.dtype) + total / held[1].to(total.dtype)
 
     def _micro(self, batch: Batch) -> Iterator[Batch]:
-        size = self.micro or len(batch)
+        size = self.micro or max(len(batch), 1)
         for start in range(0, len(batch), size):
             yield batch.slice(start, min(start + size, len(batch)))
 
-    def _normalise(
+    def _totals(
         self,
         parameters: Sequence[Tensor],
         aux: Sequence[Tensor] | None,
         sums: Tensor,
         named: dict[str, Tensor],
         per_chunk: bool,
+        at_once: bool,
     ) -> StepTotals:
+        """Sums over ranks of everything; gradients are normalised here unless the loss was, `at_once`."""
         values = torch.stack([sums[i] for i in range(len(sums))] + [named[key] for key in sorted(named)])
         for parameter in parameters:
             if parameter.grad is None:  # every rank must take part in every sum, and one process do as two would
@@ -141,7 +176,7 @@ class Gradients:
         self.world.sum_([*gradients, *(aux or ()), values])
         rows = values[4]
         scale = torch.where(values[1] > 0, 1 / values[1], 0.0)  # an objective may select nothing in a step
-        if gradients:
+        if gradients and not at_once:
             torch._foreach_mul_(gradients, scale.to(gradients[0].dtype))
         if aux:
             torch._foreach_add_(gradients, [(extra / rows).to(extra.dtype) for extra in aux])
@@ -151,6 +186,15 @@ class Gradients:
             kind, name = key.split(".", 1)
             getattr(totals, kind)[name] = value / numbers[4]
         return totals
+
+
+def _of_aux(aux: Mapping[str, Tensor], parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Gradients of the summed auxiliary losses, zeros where there are none; the graph is kept."""
+    total = torch.stack([value.sum() for value in aux.values()]).sum()
+    if not total.requires_grad:  # constants, as of a part that is switched off: they are logged and pull nothing
+        return [torch.zeros_like(p) for p in parameters]
+    pieces = torch.autograd.grad(total, list(parameters), retain_graph=True, allow_unused=True)
+    return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, pieces, strict=True)]
 
 
 def _count(named: dict[str, Tensor], out: TrainOut, rows: int) -> None:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from lllm.data.batches import Batch
 from lllm.model.latent import LatentModel
 
-__all__ = ["Hook", "Moment"]
+__all__ = ["ExtraBackward", "Hook", "Moment"]
+
+
+class ExtraBackward(Protocol):
+    """`Moment.extra_backward`."""
+
+    def __call__(
+        self, weights: Callable[[Tensor], Tensor] | None = None, rows: int | None = None
+    ) -> tuple[dict[str, Tensor], float]: ...
 
 
 @dataclass
@@ -19,12 +27,15 @@ class Moment:
     """What a hook may see and do at a step.
 
     step, steps: this one (from 0) and how many there are; seed of the run. model: without wrappers.
-    batch: this rank's rows of the global batch. extra_backward() runs, over the micro-batches of the step and all
-    ranks, a backward pass of the sum of nats under sampled labels and returns (gradient by parameter name, already
-    divided by the global number of scored tokens; that number); the training gradients are untouched. Every rank
-    must call it or none. reset(names): forget the optimizer's state of these parameters. rebuilt(): the model's
-    parameters are not those that they were; the optimizer takes charge of them anew and keeps the state of every one
-    that has its name and shape still. metrics: numbers to log, averaged over the steps that give them.
+    batch: this rank's rows of the global batch. extra_backward(weights=None, rows=None) runs, over the micro-batches
+    of the step and all ranks, a backward pass of the sum of nats under sampled labels and returns (gradient by
+    parameter name, already divided by the global number of scored tokens; that number); the training gradients are
+    untouched. weights: a function from the objective's weights to those of the drawn nats; the number is then the sum
+    of their squares (torch.sqrt: see `Gradients.on_sampled_labels`). rows: of the global batch, its first so many.
+    Every rank must call it, with the same arguments, or none. reset(names): forget the optimizer's state of these
+    parameters. rebuilt(): the model's parameters are not those that they were; the optimizer takes charge of them anew
+    and keeps the state of every one that has its name and shape still. metrics: numbers to log, averaged over the steps
+    that give them.
     """
 
     step: int
@@ -32,7 +43,7 @@ class Moment:
     seed: int
     model: LatentModel
     batch: Batch
-    extra_backward: Callable[[], tuple[dict[str, Tensor], float]]
+    extra_backward: ExtraBackward
     reset: Callable[[list[str]], None]
     rebuilt: Callable[[], None]
     metrics: dict[str, float] = field(default_factory=dict)
@@ -70,6 +81,14 @@ class Hook:
 
     def after_evaluation(self) -> None:
         """After it: the training weights are back, bit for bit."""
+
+    def before_save(self) -> None:
+        """Before a checkpoint from which the run may go on is written, in every process. Whatever is done here to
+        weights or states is in the checkpoint and must be undone by `after_save`: when one is written depends on the
+        clock, and what is trained may not."""
+
+    def after_save(self) -> None:
+        """After it, whether it could be written or not."""
 
     def state(self) -> Mapping[str, Any]:
         """What a checkpoint must keep: tensors, numbers, strings, lists and dicts of them."""

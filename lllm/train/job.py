@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,20 @@ from lllm.config import Resolved
 from lllm.errors import UserError
 from lllm.model import LatentModel
 from lllm.model.accounting import train_flops_per_token
+from lllm.model.build import place_of
 from lllm.model.generate import generate
 from lllm.registry import Registry
 from lllm.results.documents import Documents, write_documents
 from lllm.results.files import Metrics, write_bytes, write_json
-from lllm.results.ownership import own
+from lllm.results.ownership import Owned, own
 from lllm.train.evaluate import Evaluation
 from lllm.train.mirror import mirrored
 from lllm.train.parts import hooks_of, training_parts
+from lllm.train.recheck import refuse_changes, used_parts
 from lllm.train.setup import Setup
 from lllm.train.stages import Charged, run_stages
-from lllm.train.trainer import Failed, Settings, Trainer
-from lllm.train.world import World
+from lllm.train.trainer import Failed, Interrupted, Settings, Trainer
+from lllm.train.world import World, refuse_device
 
 __all__ = ["train"]
 
@@ -48,10 +51,11 @@ def train(
 
     Raises:
         Interrupted: `stop` said so; the state is saved. Failed: with its reason, recorded. Owned: another process
-        trains this run. UserError: it cannot be run here.
+        trains this run. UserError: it cannot be run here, or a part or the data changed since `info` was written.
     """
     if not world.first:
-        _train(path, info, resolved, registry, world, report, stop)
+        with _explained(path / f"error.{world.rank}.log", registry):
+            _train(path, info, resolved, registry, world, report, stop)
         return
     with own(path) as ownership:
 
@@ -60,7 +64,8 @@ def train(
             return stop()
 
         try:
-            _train(path, info, resolved, registry, world, report, stopping)
+            with _explained(path / "error.log", registry):
+                _train(path, info, resolved, registry, world, report, stopping)
         except Failed as failure:
             ownership.end("failed", reason=str(failure))
             raise
@@ -69,6 +74,20 @@ def train(
             raise UserError(
                 f"{path}: the device has not enough memory; expected fewer rows at once, as run.micro_batch={rows}"
             ) from None
+
+
+@contextmanager
+def _explained(log: Path, registry: Registry) -> Iterator[None]:
+    """What a part raises is a reason to fail: in one sentence here, with its traceback in `log`."""
+    try:
+        yield
+    except (UserError, Failed, Interrupted, Owned, torch.OutOfMemoryError):
+        raise
+    except (Exception, SystemExit) as error:  # a stranger's part may raise anything at all
+        files = {entry.path for entry in registry.of(registry.kinds())}
+        write_bytes(log, traceback.format_exc().encode())
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise Failed(f"{what} ({place_of(error, files)}); the traceback is in {log}") from error
 
 
 def _train(
@@ -81,12 +100,12 @@ def _train(
     stop: Callable[[], bool],
 ) -> None:
     seed, execution = int(info["seed"]), resolved.run
-    if resolved.train.precision == "bfloat16" and world.device.type != "cuda":
-        raise UserError("train.precision = 'bfloat16': runs on CUDA only; expected 'float32' on this device")
+    refuse_device(str(world.device), resolved.train.precision)
     if execution.threads is not None:
         torch.set_num_threads(execution.threads)
     setup = Setup.prepare(registry, resolved)
     model, batches = setup.model(seed, str(world.device)), setup.batches(seed)
+    refuse_changes(info, used_parts(model, resolved), setup.dataset.fingerprint)
     root, data = Path(execution.results) / ".stages", setup.dataset.fingerprint
     charged = run_stages(model, batches, seed=seed, data=data, root=root, world=world, stop=stop)
     training = training_parts(setup, model, seed)
@@ -151,7 +170,7 @@ def _write(
     nats = {name: score.nats for name, score in scores.items()}
     write_documents(path / "documents.npz", Documents(setup.document_hashes()[index], evaluation.bytes, nats))
     with trainer.evaluated_weights():
-        speed = _samples(path, setup, model, int(info["seed"]))
+        speed = _samples(path, setup, model, int(info["seed"]), trainer.last)
     result = {
         **evaluation.result(),
         "parameters": info["sizes"]["parameters"],
@@ -170,23 +189,34 @@ def _write(
     write_json(path / "result.json", result)
 
 
-def _samples(path: Path, setup: Setup, model: LatentModel, seed: int) -> float:
+def _samples(path: Path, setup: Setup, model: LatentModel, seed: int, last: Mapping[str, float]) -> float:
     """Write samples.jsonl and measure generation at batch 1, bytes per second."""
     settings = setup.resolved.run
     prompts = [b"", *setup.document_starts(max(0, settings.samples - 1), _PROMPT_BYTES)][: settings.samples]
     lines = []
     for i, prompt in enumerate(prompts):
-        text = _sample(setup, model, prompt, settings.sample_bytes, seed + i)
+        text = _sample(setup, model, prompt, settings.sample_bytes, seed + i, last)
         show = {"prompt": prompt, "text": text}
         lines.append(json.dumps({name: raw.decode("utf-8", "replace") for name, raw in show.items()}))
     write_bytes(path / "samples.jsonl", "".join(f"{line}\n" for line in lines).encode())
     began = time.perf_counter()
-    made_bytes = len(_sample(setup, model, b"", _TIMED_BYTES, seed, stop=False))
+    made_bytes = len(_sample(setup, model, b"", _TIMED_BYTES, seed, last, stop=False))
     return made_bytes / (time.perf_counter() - began)
 
 
-def _sample(setup: Setup, model: LatentModel, prompt: bytes, size: int, seed: int, *, stop: bool = True) -> bytes:
+def _sample(
+    setup: Setup,
+    model: LatentModel,
+    prompt: bytes,
+    size: int,
+    seed: int,
+    last: Mapping[str, float],
+    *,
+    stop: bool = True,
+) -> bytes:
     ids = setup.tokenizer.encode(prompt).tolist()
+    if model.head.prefix_conditional == "none":  # it cannot continue a chunk: the prompt's whole ones only
+        ids = ids[: len(ids) // model.head.ratio * model.head.ratio]
     end = setup.tokenizer.eos if stop else None
-    rounds = generate(model, [ids], size, stop=end, temperature=_TEMPERATURE, seed=seed)
+    rounds = generate(model, [ids], size, stop=end, temperature=_TEMPERATURE, seed=seed, last=last)
     return b"".join(setup.tokenizer.decode(new[0]) for new in rounds)

@@ -14,11 +14,14 @@ from torch import Tensor
 from lllm.config import Resolved
 from lllm.data import Corpus, Dataset, Tokenizer, prepare
 from lllm.data.batches import Batch, TrainBatches, valid_batches
+from lllm.data.shard import Shard
 from lllm.errors import UserError
 from lllm.model import Composition, LatentModel, compose
 from lllm.registry import PartSpec, Registry
 
-__all__ = ["Setup", "made"]
+__all__ = ["Setup", "made", "refuse_mixed_chunks"]
+
+_TOKENS = 1 << 20  # tokens of a shard looked at together
 
 
 def made(spec: PartSpec) -> Any:
@@ -55,6 +58,7 @@ class Setup:
                     f"train.objective '{resolved.parts['objective'].name}': reads the column '{column}', which corpus "
                     f"'{resolved.corpus.name}' does not have"
                 )
+        refuse_mixed_chunks(setup)
         return setup
 
     @cached_property
@@ -111,3 +115,41 @@ class Setup:
                     return found
                 found.append(self.tokenizer.decode(shard.tokens[begin : min(end, begin + length)]))
         return found
+
+
+@torch.no_grad()
+def refuse_mixed_chunks(setup: Setup) -> None:
+    """Before any training: nats of a whole chunk cannot be told apart where the data score some of its tokens only.
+
+    Raises:
+        UserError: the data have such chunks, and the head trains on or is scored by nats of whole chunks.
+    """
+    slots = setup.model(None, "meta").head.ratio
+    train, valid = (
+        any(_mixed(shard, slots, setup.tokenizer.pad) for shard in shards)
+        for shards in (setup.dataset.train, setup.dataset.valid)
+    )
+    if not (train or valid):
+        return
+    model, row = setup.model(0), setup.batches(0).at(0, (0, 1))
+    whole = ["train_loss"] if train and model(row, progress=0.0, step=0, seed=0).slots is None else []
+    whole += [name for name, value in model.likelihoods(row).items() if valid and value.slots is None]
+    if whole:
+        raise UserError(
+            f"model.head '{setup.resolved.parts['head'].name}': its '{whole[0]}' is of whole chunks of {slots} tokens, "
+            f"and corpus '{setup.resolved.corpus.name}' scores some tokens of a chunk only; expected unscored spans of "
+            "whole chunks, or a head with nats per token"
+        )
+
+
+def _mixed(shard: Shard, slots: int, pad: int) -> bool:
+    """Whether a chunk has real tokens that are scored and real ones that are not; documents begin with a chunk."""
+    if "scored" not in shard.columns:
+        return False
+    step = _TOKENS // slots * slots
+    for start in range(0, len(shard.tokens), step):
+        real = np.asarray(shard.tokens[start : start + step]).reshape(-1, slots) != pad
+        scored = np.asarray(shard.columns["scored"][start : start + step]).reshape(-1, slots) > 0
+        if bool(((real & scored).any(1) & (real & ~scored).any(1)).any()):
+            return True
+    return False

@@ -130,11 +130,12 @@ class Trainer:
                 self._log(step)
             if settings.eval_every and step % settings.eval_every == 0 and step < settings.steps:
                 self._write({"step": step, "bpb": self.evaluate().bpb()})
-            stopping = bool(self.world.agree(float(self.world.first and self.stop())))
-            if stopping or time.monotonic() - saved > settings.checkpoint_seconds:
+            due = time.monotonic() - saved > settings.checkpoint_seconds
+            said = self.world.agree(2.0 * self.stop() + due if self.world.first else 0.0)
+            if said:
                 self.save(step)
                 saved = time.monotonic()
-            if stopping:
+            if said >= 2:
                 raise Interrupted(f"stopped after step {step} of {settings.steps}")
         self.save(step)
         evaluation = self.evaluate(final=True)
@@ -155,11 +156,16 @@ class Trainer:
                 bytes_per_token=self.bytes_per_token,
                 world=self.world,
                 autocast=self.autocast,
+                last=self.last,
             )
             if not math.isfinite(evaluation.bpb()):
                 raise Failed(f"the evaluation gives {evaluation.bpb()} bits per byte; try a lower train.lr")
             if final and self.world.first:
-                state = {"model": weights(self.model), "hooks": {hook.name: hook.state() for hook in self.hooks}}
+                state = {
+                    "model": weights(self.model),
+                    "hooks": {hook.name: hook.state() for hook in self.hooks},
+                    "last": self.last,
+                }
                 checkpoint.save(self.folder, self.settings.steps, self.identity, state, final=True)
         return evaluation
 
@@ -175,8 +181,21 @@ class Trainer:
                 hook.after_evaluation()
 
     def save(self, step: int) -> None:
-        """Write a checkpoint of the state after `step` steps, unless that is the newest there is."""
-        if self.metrics is None or step == self._saved:
+        """Write a checkpoint of the state after `step` steps, unless that is the newest there is; every process calls
+        it and the first writes."""
+        if step == self._saved:
+            return
+        for hook in self.hooks:
+            hook.before_save()
+        try:
+            self._write_checkpoint(step)
+        finally:
+            for hook in reversed(self.hooks):
+                hook.after_save()
+        self._saved = step
+
+    def _write_checkpoint(self, step: int) -> None:
+        if self.metrics is None:
             return
         state: dict[str, Any] = {
             "model": weights(self.model),
@@ -189,7 +208,6 @@ class Trainer:
             "metrics": self.metrics.size,
         }
         checkpoint.save(self.folder, step, self.identity, state)
-        self._saved = step
 
     def finish(self) -> None:
         """Delete what the run would resume from: its result is written."""
@@ -241,8 +259,13 @@ class Trainer:
             seed=settings.seed,
             model=model,
             batch=batch,
-            extra_backward=lambda: self.gradients.on_sampled_labels(
-                batch, step=step, progress=progress, last=self.last
+            extra_backward=lambda weights=None, rows=None: self.gradients.on_sampled_labels(
+                batch,
+                step=step,
+                progress=progress,
+                last=self.last,
+                weights=weights,
+                until=None if rows is None else step * self.batches.size + rows,
             ),
             reset=self.optimizer.reset,
             rebuilt=self._attach,

@@ -1,18 +1,23 @@
-"""python -m lllm.train.worker RUN_DIRECTORY: one process of one run, started by a launcher.
+"""python -m lllm.train.worker RUN_DIRECTORY [--info RUN_JSON]: one process of one run, started by a launcher.
+
+--info is what `lllm run --dry-run` prints: run.json, packed, for a directory that does not have it yet.
 
 Exit codes: 0 finished, 1 failed (its reason is in status.json), 2 bad input, 130 stopped with its state saved.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from lllm.config import restore
 from lllm.errors import EXIT_CODE, UserError
 from lllm.registry import load_registry
 from lllm.results.ownership import Owned
-from lllm.results.run import Run
+from lllm.results.run import Run, create
+from lllm.train.carried import INFO, unpacked
 from lllm.train.interrupt import STOPPED, end_with_parent, stop_on_signal
 from lllm.train.job import train
 from lllm.train.trainer import Failed, Interrupted
@@ -23,16 +28,18 @@ __all__ = ["main"]
 FAILED = 1
 
 
-def main(path: str) -> int:
-    """Train the run whose run.json is in `path`."""
+def main(path: str, carried: str | None = None) -> int:
+    """Train the run whose run.json is in `path`, or else is `carried`."""
     end_with_parent()
     try:
-        info = Run(path).info
+        info = _info(Path(path), carried)
         execution = dict(info["config"]["execution"])
         registry = load_registry(execution.pop("plugins", []))
         execution.pop("shared_timing", None)
         resolved = restore(info["experiment"], info["variant"], info["config"]["semantic"], execution, registry)
         with stop_on_signal() as stop, joined(resolved.run.device) as world:
+            if world.first and carried is not None:
+                create(Path(path), info)
             train(Path(path), info, resolved, registry, world=world, stop=stop)
     except (UserError, Owned) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -45,5 +52,15 @@ def main(path: str) -> int:
     return 0
 
 
+def _info(path: Path, carried: str | None) -> dict[str, Any]:
+    if carried is None or (path / "run.json").exists():
+        return Run(path).info
+    return unpacked(carried)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    parser = argparse.ArgumentParser(prog="python -m lllm.train.worker")
+    parser.add_argument("path")
+    parser.add_argument(INFO)
+    given = parser.parse_args()
+    sys.exit(main(given.path, given.info))

@@ -11,7 +11,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["World", "joined"]
+from lllm.errors import UserError
+
+__all__ = ["World", "device_of", "joined", "refuse_device"]
 
 _CPU = torch.device("cpu")
 
@@ -54,12 +56,33 @@ class World:
         return float(box)
 
 
+def device_of(device: str = "auto", local: int = 0) -> torch.device:
+    """The device of the `local`-th process on this machine; auto is CUDA where there is one.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    kind = ("cuda" if count else "cpu") if device == "auto" else device
+    place = torch.device(f"cuda:{local}" if kind == "cuda" else kind)
+    if place.type == "cuda" and (place.index or 0) >= count:
+        here = f"this machine has {count} CUDA devices" if count else "this machine has no CUDA"
+        raise UserError(f"run.device = '{device}': {here}; expected 'auto' or 'cpu'")
+    return place
+
+
+def refuse_device(device: str, precision: str) -> None:
+    """Raises UserError where there is no such device, or it does not run at this precision."""
+    if precision == "bfloat16" and device_of(device).type != "cuda":
+        raise UserError("train.precision = 'bfloat16': runs on CUDA only; expected 'float32' on this device")
+    device_of(device)
+
+
 @contextmanager
 def joined(device: str = "auto") -> Iterator[World]:
-    """This process's place, from torchrun's environment; `device` auto is CUDA where there is one."""
+    """This process's place, from torchrun's environment; `device` as in `device_of`."""
     size, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
-    kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    place = torch.device(f"cuda:{local}" if kind == "cuda" else kind)
+    place = device_of(device, local)
     if place.type == "cuda":
         torch.cuda.set_device(place)
     if size == 1:

@@ -16,7 +16,9 @@ class Local(Launcher):
     class Config(PartConfig):
         """No options."""
 
-    def command(self, python: str, arguments: Sequence[str], *, nproc: int, nnodes: int) -> list[str]:
+    def command(
+        self, python: str, arguments: Sequence[str], *, nproc: int, nnodes: int, name: str = "lllm"
+    ) -> list[str]:
         if nnodes > 1:
             raise UserError(f"run.nnodes = {nnodes}: this launcher starts one machine; expected --launcher torchrun")
         if nproc == 1:

@@ -31,8 +31,16 @@ class AttentionState(State):
     ok: Tensor
 
 
+def nearest_heads(width: int) -> int:
+    """The number of heads of even size that is nearest to width / 32; the smaller of two."""
+    fitting = [heads for heads in range(1, width + 1) if width % heads == 0 and width // heads % 2 == 0]
+    return min(fitting, key=lambda heads: abs(heads - width / 32), default=1)
+
+
 def rotary(ctx: Context, size: int, base: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Cosines and sines [B or 1, 1, n, size / 2] of the context's positions, computed once for all layers."""
+    """Cosines and sines [B or 1, 1, n, size / 2] of the context's positions, computed once for all layers, in float32
+    or better: half precision would turn neighbouring positions by the same angle."""
+    dtype = torch.promote_types(dtype, torch.float32)
     key = ("rotary", size, base, dtype)
     if key not in ctx.memo:
         pos = ctx.pos[:1] if ctx.pos.stride(0) == 0 else ctx.pos  # expanded: every row has the same positions
@@ -46,7 +54,7 @@ class Attention(Mixer):
     """Causal softmax attention: RoPE, QK-norm, grouped queries, torch's SDPA; the cache is keys, values, positions."""
 
     class Config(PartConfig):
-        """heads: query heads (None: width / 32, at least 1). kv_heads: key and value heads (None: as many as heads).
+        """heads: query heads (None: about width / 32). kv_heads: key and value heads (None: as many as heads).
         qk_norm: queries and keys of unit mean square; logits are then at most qk_gain * sqrt(head size)."""
 
         heads: Annotated[int, Field(ge=1)] | None = None
@@ -64,7 +72,7 @@ class Attention(Mixer):
 
     def __init__(self, config: Config, build: Build) -> None:
         super().__init__(config, build)
-        self.heads = config.heads or max(1, build.width // 32)
+        self.heads = config.heads or nearest_heads(build.width)
         self.groups = config.kv_heads or self.heads
         if build.width % self.heads or (build.width // self.heads) % 2:
             raise UserError(
@@ -82,9 +90,10 @@ class Attention(Mixer):
     def forward(self, x_BND: Tensor, ctx: Context, state: State | None = None) -> tuple[Tensor, AttentionState]:
         batch, n, width = x_BND.shape
         qkv = self.qkv(x_BND).view(batch, n, self.heads + 2 * self.groups, self.size).transpose(1, 2)
-        qk, v = qkv.split([self.heads + self.groups, self.groups], 1)
-        qk = rotate(rms_norm(qk) if self.qk_norm else qk, *rotary(ctx, self.size, self.base, qk.dtype))
-        q, k = qk.split([self.heads, self.groups], 1)
+        qk, v = torch.split(qkv, [self.heads + self.groups, self.groups], 1)
+        cos, sin = rotary(ctx, self.size, self.base, qk.dtype)
+        qk = rotate((rms_norm(qk) if self.qk_norm else qk).to(cos.dtype), cos, sin).to(v.dtype)
+        q, k = torch.split(qk, [self.heads, self.groups], 1)
         grouped = self.groups != self.heads
         new = AttentionState(k, v, ctx.pos, ctx.ok)
         if state is None and ctx.tail_only and not ctx.visibility.noncausal_region:

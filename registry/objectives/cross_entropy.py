@@ -14,7 +14,12 @@ from lllm.train.contracts import Objective
 
 @register("objective", "cross_entropy")
 class CrossEntropy(Objective):
-    """Weight 1 for every token that carries loss, times the data's column `weight` where there is one."""
+    """Weight 1 for every token that carries loss, times the data's column `weight` where there is one.
+
+    Where the loss is per chunk, its nats already sum over the real tokens, so a chunk weighs the mean weight of those:
+    a partial chunk counts for the tokens that it has, neither more nor less. sum(w) is then the (weighted) number of
+    chunks with a real token, and the normalised loss is in nats per chunk.
+    """
 
     class Config(PartConfig):
         """No options."""
@@ -23,4 +28,4 @@ class CrossEntropy(Objective):
         weight = out.ok.to(out.nats.dtype)
         if "weight" in batch.columns:
             weight = weight * batch.columns["weight"].view(out.ok.shape)
-        return weight if out.slots is not None else weight.mean(-1)
+        return weight if out.slots is not None else weight.sum(-1) / out.ok.sum(-1).clamp(min=1)

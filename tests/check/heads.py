@@ -10,8 +10,8 @@ from math import comb, log
 import torch
 from torch import Tensor
 
-from lllm.model import Build, State
-from lllm.model.contracts import Conditional, Cost, Head, Hidden, Likelihood
+from lllm.model import Build, Context, State
+from lllm.model.contracts import Conditional, Cost, Head, Hidden, Likelihood, Mixer
 from lllm.model.layers import Linear, RMSNorm, TokenTable
 from lllm.model.roles import Role, parameter
 from lllm.model.sampling import Sampling
@@ -279,3 +279,42 @@ class SamplerHead(Head):
     def cost(self, n: int) -> Cost:
         """`n` chunks."""
         return Cost.dense(self.up.flops(n))
+
+
+@register("head", "toy_token_stateful")
+class StatefulTokenHead(TokenHead):
+    """A recurrent mixer over the token states before each target, whose state it carries from token to token."""
+
+    stateful = True
+
+    def __init__(self, config: PartConfig, build: Build) -> None:
+        super().__init__(config, build)
+        inner = build.at_width(build.token_width).using("mixer", "toy_decay")
+        self.mixer: Mixer = inner.part("mixer")
+
+    def after(self, x: Hidden, ctx: Context, state: State | None) -> tuple[Tensor, State]:
+        """What is unembedded [B, T, d], and the mixer's state after the valid inputs."""
+        z_BTd = self.mixed(x)
+        y_BTd, new = self.mixer(z_BTd, ctx, state)
+        return z_BTd + y_BTd, new
+
+    def conditionals(
+        self, x: Hidden, which: Sequence[Conditional], state: State | None = None
+    ) -> Mapping[Conditional, Tensor]:
+        logits = self.unembedding(self.after(x, x.ctx, state)[0])
+        return dict.fromkeys(which, logits)
+
+    def likelihoods(self, x: Hidden) -> Mapping[str, Likelihood]:
+        slots = self.unembedding.nats(self.after(x, x.ctx, None)[0].unsqueeze(2), x.chunk) * x.ok
+        return {"token": Likelihood("exact", slots.sum(-1), slots, primary=True)}
+
+    def resume(self, x: Hidden, complete: Tensor) -> State:
+        read = torch.arange(x.hidden.shape[1]) < complete[:, None]
+        return self.after(x, x.ctx.where(read), None)[1]
+
+    def commit(self, x: Hidden, ok: Tensor, state: State | None) -> State:
+        return self.after(x, x.ctx.where(ok[:, None]), state)[1]
+
+    def cost(self, n: int) -> Cost:
+        """`n` tokens."""
+        return super().cost(n) + self.mixer.cost(n)

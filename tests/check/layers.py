@@ -76,6 +76,16 @@ class MemoryReader(DecayMixer):
         return super().forward(x_BND + ctx.memory["early"], ctx, state)
 
 
+@register("mixer", "toy_parallel_reader")
+class ParallelReader(OnlyParallelMixer):
+    """As `toy_parallel`, over what the trunk lends; it carries that beside its inputs."""
+
+    reads = ("early",)
+
+    def mix(self, x_BND: Tensor, ctx: Context) -> Tensor:
+        return super().mix(x_BND + ctx.memory["early"], ctx)
+
+
 @register("trunk", "toy_lender")
 class LendingTrunk(Trunk):
     """One layer of the composition's mixer, whose output it lends to a second layer that reads it."""
@@ -161,8 +171,8 @@ class NoisyFFN(FFN):
             y = y + 0.1 * drawn * ctx.last.get(name, 1.0)
             size = (y.square().mean(-1) * ctx.ok).sum(1) / ctx.ok.sum(1)
             ctx.add_aux(name, size)
-            ctx.statistics[name] = size.detach()
-            ctx.metrics[name] = size.mean().detach()
+            ctx.add_statistic(name, size)
+            ctx.add_metric(name, size.mean())
         return torch.tanh(y), None
 
     def cost(self, n: int) -> Cost:

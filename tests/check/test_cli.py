@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
+from lllm.check.suite import Outcome
+from lllm.cli.check import _said
 from tests.cli.test_cli import lllm
 
 BROKEN = '''
@@ -47,3 +51,12 @@ def test_a_name_or_all(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "expected one of them" in done.stderr
     assert "did you mean 'schedule/cosine'?" in lllm("check", "schedule/cosin").stderr
+
+
+def test_what_was_not_tested_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    _said(Outcome("head/mine", [], 1.5, ["T-COND (not projective)"]))
+    _said(Outcome("head/yours", [], 0.5))
+    assert capsys.readouterr().out == (
+        "   1.5 s  passed  head/mine\n                  not tested: T-COND (not projective)\n"
+        "   0.5 s  passed  head/yours\n"
+    )

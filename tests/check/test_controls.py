@@ -9,7 +9,7 @@ import pytest
 
 from lllm.check.model import check_composition
 from lllm.registry import Registry
-from tests.check import controls, ends, heads, layers
+from tests.check import controls, ends, heads, layers, toys_more
 from tests.check.compositions import toy, toys
 
 LEAK = "T-PERT T-JAC T-NORM T-LEN T-GEN T-COND"
@@ -41,7 +41,7 @@ CONTROLS: dict[str, tuple[dict[str, Any], str]] = {
     "a pseudo-likelihood": ({"head": "bad_pseudo"}, "T-NORM"),
     "pads cached": ({"mixer": "bad_pads"}, "T-GEN"),
     "invalid positions update a recurrence": ({"mixer": "bad_updates"}, "T-GEN"),
-    "positions local to a call": ({"mixer": "bad_positions"}, "T-GEN FORM"),
+    "positions local to a call": ({"mixer": "bad_positions"}, "T-GEN FORM GATHER"),
     "state updated in place": ({"mixer": "bad_in_place"}, "T-FORK"),
     "a latent valid when any slot is": ({"downsampler": "bad_any_valid"}, "T-GEN"),
     "top-k in training, undeclared": ({"block": "bad_undeclared_top_k"}, "T-PERT in training"),
@@ -49,6 +49,7 @@ CONTROLS: dict[str, tuple[dict[str, Any], str]] = {
     "a token shift undeclared": ({"ffn": "bad_undeclared_shift"}, "FFN"),
     "FLOPs forgotten": ({"mixer": "bad_cost"}, "COST"),
     "noise from the global generator": ({"ffn": "bad_noise"}, "NOISE"),
+    "noise in evaluation": ({"ffn": "bad_random"}, "SAME"),
 }
 
 BLIND: dict[str, str] = {
@@ -63,7 +64,7 @@ BLIND: dict[str, str] = {
 
 @pytest.mark.parametrize("case", CONTROLS)
 def test_controls_fail(registry: Registry, case: str) -> None:
-    known = registry.with_parts(*toys(layers, ends, heads, controls))
+    known = registry.with_parts(*toys(layers, ends, heads, controls, toys_more))
     nodes, expected = CONTROLS[case]
     failures = {f.test: f.message for f in check_composition(known, toy(known, **nodes), case)}
     missed = set(expected.replace("T-PERT in training", "IN").split()) - {

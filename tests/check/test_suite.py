@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from lllm.check.compositions import cover
+from lllm.check import suite
+from lllm.check.compositions import WIDTH, cover
+from lllm.check.experiments import asked
 from lllm.check.model import SEEDS, describe
 from lllm.check.suite import Checker
 from lllm.model import Composition
@@ -13,6 +15,7 @@ from tests.helpers import composition
 
 LOADED = load_registry()
 COVER = cover(LOADED)
+ASKED = dict(asked(LOADED))
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +32,24 @@ def test_every_registered_part_conforms(checker: Checker, name: str) -> None:
 @pytest.mark.parametrize("choice", COVER, ids=describe)
 def test_every_two_parts_that_fit_conform_together(checker: Checker, choice: Composition) -> None:
     assert checker.composition(choice, SEEDS[:2]) == []
+
+
+@pytest.mark.parametrize("where", ASKED)
+def test_what_experiments_ask_about_conforms(checker: Checker, where: str) -> None:
+    assert checker.composition(ASKED[where], SEEDS[:2]) == []
+
+
+def test_every_variant_of_every_shipped_experiment_is_among_them() -> None:
+    """Small, and with the options that the files give."""
+    assert {"quickstart flat", "quickstart local_ar", "shakespeare local_ar"} <= set(ASKED)
+    flat = ASKED["quickstart flat"]
+    assert (flat.ratio, flat.width, flat.parts["head"].delta()["hidden"]) == (1, WIDTH, 0)
+
+
+def test_the_command_covers_them_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suite, "cover", lambda registry: [])
+    monkeypatch.setattr(Checker, "composition", lambda self, choice, seeds: [])
+    assert [outcome.where for outcome in Checker(LOADED).covering()] == list(ASKED)
 
 
 GROUPED = {"use": "attention", "heads": 2, "kv_heads": 1}

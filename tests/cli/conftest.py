@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,11 +79,12 @@ def inside(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def verb(capfd: pytest.CaptureFixture[str]) -> Verb:
+def verb(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Verb:
     """Run a verb in this process, in the directory that is current."""
 
     def run(*arguments: str | Path) -> Done:
         capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", ["lllm", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             main([str(argument) for argument in arguments])
         found = capfd.readouterr()

@@ -42,6 +42,11 @@ def test_a_row_trained_again_is_exactly_the_recorded_one(verb: Verb, committed: 
     again = json.loads(verb("reproduce", f"{committed}:tiny/four", "--json").out)
     assert again["exact"]
     assert again["differing"] == []
+    assert "trained before" not in done.out
+    cached = verb("reproduce", f"{committed}:tiny/four").out
+    assert "trained before in results/.reproduced/tiny/four" in cached
+    assert "--force trains it again" in cached
+    assert "trained before" not in verb("reproduce", f"{committed}:tiny/four", "--force").out
     assert all(field["difference"] == 0 for field in again["fields"] if field["now"] is not None)
 
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lllm.data.batches import TrainBatches, cut, valid_batches
+from lllm.data.batches import TrainBatches, cut, limited, valid_batches
 from lllm.data.shard import Shard, write_shard
 from lllm.errors import UserError
 
@@ -68,8 +68,43 @@ def test_slices_are_the_batch(shards: list[Shard]) -> None:
 def test_validation_reads_every_token_in_order(shards: list[Shard]) -> None:
     seen = torch.cat([b.tokens[b.ok] for b in valid_batches(shards, context=16, size=2, pad=PAD)])
     assert seen.tolist() == [*range(48), *range(100, 196)]
-    some = torch.cat([b.tokens[b.ok] for b in valid_batches(shards, context=16, size=2, pad=PAD, max_bytes=20)])
-    assert some.tolist() == list(range(32))
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [
+        (20, [*range(32)]),  # the first document is longer: cut at the row that reaches 20 bytes
+        (40, [*range(40)]),
+        (47, [*range(40)]),
+        (79, [*range(48)]),  # 96 more do not fit, and 48 are more than half
+        (100, [*range(48), *range(100, 164)]),  # 48 are less than half: the next is cut
+        (144, [*range(48), *range(100, 196)]),
+    ],
+)
+def test_a_limit_is_in_raw_bytes_of_whole_documents(shards: list[Shard], most: int, expected: list[int]) -> None:
+    some = torch.cat([b.tokens[b.ok] for b in valid_batches(shards, context=16, size=2, pad=PAD, max_bytes=most)])
+    assert some.tolist() == expected
+
+
+@given(
+    st.lists(st.integers(1, 90), min_size=1, max_size=12),
+    st.integers(1, 400),
+    st.sampled_from([1.0, 2.5, 4.0]),
+)
+def test_every_tokenizer_scores_the_same_documents(sizes: list[int], most: int, per_token: float) -> None:
+    """Which ones depends on raw bytes alone; a cut document is cut within a row of the same place."""
+    raw = np.array(sizes)
+    scored, reached = [], []
+    for each in (1.0, per_token):
+        lengths = np.ceil(raw / each).astype(np.int64)
+        pieces = cut(lengths, 8, 0)
+        kept = pieces[limited(pieces, lengths, raw, most)]
+        scored.append(sorted(set(kept[:, 0].tolist())))
+        reached.append(sum(float(raw[d] * n / lengths[d]) for d, _, n in kept))
+        assert len(kept)
+        assert reached[-1] <= most + 8 * each + 1e-9
+        assert reached[-1] >= min(most / 2, raw.sum()) - 1e-9
+    assert scored[0] == scored[1]
 
 
 def test_a_context_must_hold_whole_multiples(shards: list[Shard]) -> None:

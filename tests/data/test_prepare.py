@@ -69,6 +69,41 @@ def test_corruption_is_refused(tmp_path: Path, byte: Tokenizer) -> None:
         make(tmp_path, byte, b"hello world")
 
 
+@pytest.mark.parametrize("text", ["", "{}", "[]", "3", '{"shards": []}', '{"shards": {"train": 3, "valid": ["x"]}}'])
+def test_a_wrong_dataset_json_is_named_with_the_remedy(tmp_path: Path, byte: Tokenizer, text: str) -> None:
+    data = make(tmp_path, byte, b"hello world")
+    for digest in (True, False):  # data of before there was one are read as they are
+        if not digest:
+            (data.path / "dataset.digest").unlink()
+        (data.path / "dataset.json").write_text(text)
+        with pytest.raises(UserError, match=rf"^{data.path}/dataset\.json: .*; delete {data.path} to have it"):
+            make(tmp_path, byte, b"hello world")
+
+
+def test_an_edited_dataset_json_is_not_what_was_written(tmp_path: Path, byte: Tokenizer) -> None:
+    data = make(tmp_path, byte, b"hello world")
+    file = data.path / "dataset.json"
+    file.write_text(file.read_text().replace("toy", "joy"))
+    with pytest.raises(UserError, match=r"dataset\.json: not what was written"):
+        Dataset.open(data.path)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"tokens": 3}', '{"tokens": "a"}'])
+def test_a_wrong_digests_json_is_named_with_the_remedy(tmp_path: Path, byte: Tokenizer, text: str) -> None:
+    data = make(tmp_path, byte, b"hello world")
+    (data.path / "train-00000" / "digests.json").write_text(text)
+    with pytest.raises(UserError, match=r"train-00000: digests\.json is .*; delete .* to have it prepared anew$"):
+        make(tmp_path, byte, b"hello world")
+
+
+def test_a_remnant_is_moved_aside(tmp_path: Path, byte: Tokenizer) -> None:
+    data = make(tmp_path, byte, b"hello world")
+    for number in ("", "2"):
+        (data.path / "dataset.json").unlink()
+        assert make(tmp_path, byte, b"hello world").train[0].sizes.tolist() == [11]
+        assert (tmp_path / f".{data.path.name}.remnant{number}" / "train-00000" / "tokens.npy").is_file()
+
+
 def test_an_empty_split_is_refused_and_leaves_nothing(tmp_path: Path, byte: Tokenizer) -> None:
     with pytest.raises(UserError, match="no documents for valid"):
         prepare(Toy([Document(b"x")], []), byte, {}, multiple=8, root=tmp_path)

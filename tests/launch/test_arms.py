@@ -146,7 +146,9 @@ def test_sizes_match_a_baseline_that_overrides_do_not_fit(place: Place) -> None:
 def test_a_tolerance_that_cannot_be_met_names_the_nearest_size(place: Place) -> None:
     place.write(TINY + VARIANTS + "match: {params: 0.001%}\n")
     arms, _ = place.arms()
-    with pytest.raises(UserError, match=r"variant 'local', turning model.ffn.hidden: .*the nearest is [\d,]+ \(.*%\)"):
+    with pytest.raises(
+        UserError, match=r"variant 'local', turning model.ffn.hidden: .*the nearest is [\d,]+ \(.* of it\)"
+    ):
         arms.arm("local")
 
 

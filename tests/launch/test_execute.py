@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,10 +17,11 @@ import psutil
 import pytest
 
 from lllm.errors import UserError
-from lllm.launch.execute import execute, worker_command
+from lllm.launch.execute import execute, rehearse, worker_command
 from lllm.results.files import read_metrics
 from lllm.results.ownership import own
 from lllm.results.run import Run
+from lllm.train.worker import main as worker
 from tests.launch.helpers import TINY, Place, Watch, outcome, todo
 
 OFTEN = ["run.checkpoint_seconds=0.05", "run.log_every=10"]
@@ -223,3 +225,55 @@ def test_commands(place: Place) -> None:
     assert {"--nnodes=2", "--nproc-per-node=2", "--rdzv-endpoint=a:1"} <= set(worker_command(many))
     with pytest.raises(UserError, match=r"run\.nnodes = 2: .* starts one machine"):
         worker_command(place.plan("run.nnodes=2").runs[0])
+
+
+def test_two_torchruns_at_once_do_not_meet(place: Place) -> None:
+    plan = place.plan("run.launcher=torchrun", seeds=(0, 1))
+    ids = [word for run in plan.runs for word in worker_command(run) if word.startswith("--rdzv-id=")]
+    assert len(set(ids)) == 2
+    assert all("--rdzv-endpoint=localhost:0" in worker_command(run) for run in plan.runs)  # any free port
+    code, _, said = place.lllm("run", "tiny", "--seeds", "0,1", "--launcher", "torchrun", "--workers", "2")
+    assert code == 0, said
+    assert all(Run(run.path).finished for run in plan.runs)
+
+
+def test_several_machines_need_an_address(place: Place) -> None:
+    words = ("run.launcher=torchrun", "run.nnodes=2")
+    with pytest.raises(UserError, match=r"expected run\.launcher\.endpoint=HOST:PORT"):
+        worker_command(place.plan(*words).runs[0])
+    lines = list(rehearse(place.plan(*words)))
+    assert lines[0].startswith("# run.launcher.endpoint = 'localhost:0': 2 machines")
+    assert "--rdzv-endpoint=HOST:PORT" in lines[1]
+    assert "--rdzv-endpoint=a:1" in next(rehearse(place.plan(*words, "run.launcher.endpoint=a:1")))
+
+
+def test_the_command_of_a_dry_run_trains_the_run(place: Place) -> None:
+    run = place.plan().runs[0]
+    before = sorted(place.path.rglob("*"))
+    code, out, said = place.lllm("run", "tiny", "--nproc", "2", "--dry-run")
+    assert code == 0, said
+    assert sorted(place.path.rglob("*")) == before
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = shlex.split(out.strip().splitlines()[-1])
+    subprocess.run(command, cwd=place.path, env=environment, check=True, capture_output=True, timeout=120)
+    assert Run(run.path).finished
+    assert todo(place.plan()) == {"base/s0": ("finished", "")}
+
+
+def test_a_dry_run_moves_nothing_aside(place: Place) -> None:
+    place.train(place.plan())
+    before = sorted(place.path.rglob("*"))
+    (line,) = rehearse(place.plan(force=True))
+    assert line.startswith("# base/s0: --force; give the command without --dry-run")
+    assert sorted(place.path.rglob("*")) == before
+
+
+def test_a_command_that_was_cut_is_refused(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    (line,) = rehearse(place.plan())
+    word = shlex.split(line)[-1]
+    path = place.plan().runs[0].path
+    assert worker(str(path), word[:-9]) == 2
+    assert "damaged; expected the whole line that --dry-run printed" in capsys.readouterr().err
+    assert not path.exists()
+    assert worker(str(path), word) == 0
+    assert todo(place.plan()) == {"base/s0": ("finished", "")}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
 
 from lllm.errors import UserError
-from lllm.model import LatentModel, compose
+from lllm.model import LatentModel, ModelState, State, compose
+from lllm.model.contracts import Step, WindowDownsampler, WindowState
 from lllm.model.incremental import peek, prefill, push
+from lllm.model.state import map_tensors
 from lllm.registry import Registry
 from tests.helpers import batch, composition
 
@@ -52,13 +55,69 @@ def test_cached_steps_equal_the_parallel_form(registry: Registry, parts: dict[st
     torch.testing.assert_close(peek(model, prefilled), peek(model, state), rtol=0, atol=1e-12)
 
 
-def test_a_token_committed_too_early_is_seen(registry: Registry) -> None:
-    """Negative control: a state that counts one token more disagrees with the parallel form."""
-    model = build(registry)
-    tokens, lengths, _ = ragged()
+@torch.no_grad()
+def largest_gap(model: LatentModel, tokens: torch.Tensor, damage: Callable[[ModelState], ModelState]) -> float:
+    """Of a next token's nats between the parallel form and steps whose state is damaged after each token."""
+    batch_size, length = tokens.shape
+    (likelihood,) = model.likelihoods(batch(tokens)).values()
+    assert likelihood.slots is not None
+    want = likelihood.slots.flatten(1)[:, :length]
+    state = prefill(model, tokens[:, :0], torch.zeros(batch_size, dtype=torch.long))
+    largest = 0.0
+    for t in range(length):
+        nats = -peek(model, state).log_softmax(-1).gather(1, tokens[:, t : t + 1])[:, 0]
+        largest = max(largest, float((nats - want[:, t]).abs().max()))
+        state = damage(push(model, state, tokens[:, t], torch.ones(batch_size, dtype=torch.bool)))
+    return largest
+
+
+def scaled(x: torch.Tensor) -> torch.Tensor:
+    return x * 1.01 if x.is_floating_point() else x
+
+
+DAMAGES: dict[str, Callable[[ModelState], ModelState]] = {
+    "the trunk's cache": lambda s: replace(s, trunk=map_tensors(s.trunk, scaled)),
+    "the downsampler's tail": lambda s: replace(s, downsampler=map_tensors(s.downsampler, lambda x: x.roll(1, 0))),
+    "the rows' latents": lambda s: replace(s, opened=s.opened.roll(1, 0)),
+    "the open chunk": lambda s: replace(s, chunk=s.chunk.flip(1)),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGES)
+def test_a_damaged_state_is_seen(registry: Registry, what: str) -> None:
+    """Negative control of the comparison above: the same steps with one part of the state spoiled."""
+    model, (tokens, *_) = build(registry), ragged()
+    assert largest_gap(model, tokens, lambda state: state) < 1e-12
+    assert largest_gap(model, tokens, DAMAGES[what]) > 1e-6
+
+
+def test_a_latent_committed_too_early_is_seen(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Negative control: the trunk is given a chunk whose last token is missing."""
+    model, (tokens, *_) = build(registry), ragged()
+    down = model.downsampler
+    assert isinstance(down, WindowDownsampler)
+    step = down.step
+
+    def early(e_Bd: torch.Tensor, ok: torch.Tensor, state: State) -> Step:
+        made = step(e_Bd, ok, state)
+        assert isinstance(made.state, WindowState)
+        return replace(made, latent=down.encode(made.state.tail), done=made.state.count % 4 == 3)
+
+    monkeypatch.setattr(down, "step", early)
+    assert largest_gap(model, tokens, lambda state: state) > 1e-6
+
+
+def test_ratio_8_agrees_beyond_its_second_chunk(registry: Registry) -> None:
+    model = build(registry, ratio=8)
+    tokens = torch.randint(0, 5, (3, 43), generator=torch.Generator().manual_seed(0))
+    assert largest_gap(model, tokens, lambda state: state) < 1e-12
+    lengths = torch.tensor([0, 17, 43])
     state = prefill(model, tokens, lengths)
-    wrong = replace(state, count=state.count + 1)
-    assert not torch.allclose(peek(model, state), peek(model, wrong))
+    for row, length in enumerate(lengths.tolist()):
+        pushed = prefill(model, tokens[:1, :0], torch.zeros(1, dtype=torch.long))
+        for t in range(length):
+            pushed = push(model, pushed, tokens[row, t : t + 1], torch.ones(1, dtype=torch.bool))
+        torch.testing.assert_close(peek(model, state)[row], peek(model, pushed)[0], rtol=0, atol=1e-12)
 
 
 def test_every_token_is_predicted_once(registry: Registry) -> None:
@@ -108,3 +167,11 @@ def test_conv_of_the_chunk_alone_is_concat(registry: Registry) -> None:
     concat.load_state_dict({name.replace("conv.", "project."): v for name, v in conv.state_dict().items()})
     windows = torch.randn(3, 5, 4, 4, dtype=torch.float64)
     torch.testing.assert_close(conv.encode(windows), concat.encode(windows))  # type: ignore[operator]
+
+
+def test_the_local_head_reads_directions_of_the_latent(registry: Registry) -> None:
+    """The trunk's stream grows with its depth; what the slots are told must not grow with it."""
+    head = build(registry).head
+    hidden = torch.randn(3, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(head.open(hidden), head.open(50 * hidden), rtol=0, atol=1e-5)
+    assert not torch.allclose(head.open(hidden), head.open(hidden.flip(1)))

@@ -138,3 +138,16 @@ def test_parts_named_inside_a_config_are_written_the_shortest_way(registry: Regi
 def test_a_typo_is_told_before_what_it_leaves_missing(registry: Registry) -> None:
     with pytest.raises(UserError, match="unknown key 'mixer'; did you mean 'mixers'"):
         registry.config("trunk", {"use": "pattern", "mixer": ["attention"]}, "model.trunk")
+
+
+@pytest.mark.parametrize("end", ["raise SystemExit(3)", "import sys; sys.exit('bye')"])
+def test_a_file_that_exits_is_a_failure_and_not_the_end(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "registry" / "toys" / "leaves.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"{end}\n")
+    registry = load_registry(cwd=tmp_path)
+    assert registry.failures[path].startswith("SystemExit: ")
+    plugin = tmp_path / "plugin.py"
+    plugin.write_text(f"{end}\n")
+    with pytest.raises(UserError, match=r"--plugin .*plugin\.py: SystemExit: "):
+        load_registry([plugin], cwd=tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,15 @@ def test_a_damaged_line_is_named(root: Path, line: str) -> None:
     (root / "study" / "runs.jsonl").write_text(line + "\n")
     with pytest.raises(UserError, match=r"runs\.jsonl, line 1: not a"):
         load_records(root, "study")
+
+
+def test_git_sees_what_is_committed_and_nothing_else(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    shutil.copy(Path(__file__).parents[2] / ".gitignore", tmp_path)
+    kept = ["results/study/runs.jsonl", "results/study/table.md", "results/study/table.frozen.md"]
+    ignored = ["results/.index.json", "results/.reproduced/study/runs.jsonl", "results/study/flat/ab/s0/run.json"]
+    for name in [*kept, *ignored]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    command = ["git", "-C", str(tmp_path), "ls-files", "--others", "--exclude-standard", "results"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == sorted(kept)

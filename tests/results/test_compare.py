@@ -194,3 +194,15 @@ def test_nothing_at_all(root: Path) -> None:
         (None, "baseline"),
         (None, "no verdict: no finished run"),
     ]
+
+
+def test_what_went_stale_is_named_without_a_current_run_and_told_apart(make_run: MakeRun, root: Path) -> None:
+    make_run("flat", 0, 2.0)
+    make_run("flat", 1, 2.1, fingerprints={**FINGERPRINTS, "code": "9" * 32})
+    parts = {**PARTS, "head/first": {"digest": "aa", "version": 2}}
+    now = Expected("flat", arm("flat"), True, fingerprints={**FINGERPRINTS, "code": "f" * 32}, parts=parts)
+    fresh, *old = compare(root, "study", [now]).rows
+    assert fresh.bpb is None
+    notes = [r.note for r in old]
+    assert notes[0] == "stale: head/first changed"
+    assert notes[1].startswith("stale: head/first changed (code ")

@@ -138,3 +138,13 @@ def test_documents_of_an_unfinished_run(make_run: MakeRun) -> None:
     assert diff(a, b).sections
     with pytest.raises(UserError, match="not finished"):
         diff(a, b, docs=True)
+
+
+def test_a_document_that_was_cut_elsewhere_is_not_paired(make_run: MakeRun) -> None:
+    a, b = make_run("flat", 0), make_run("small", 0)
+    whole = documents(1.0)
+    write_documents(a.path / "documents.npz", whole)
+    write_documents(b.path / "documents.npz", Documents(whole.hash, whole.bytes - [0, 0, 3], whole.nats))
+    found = diff(a, b, docs=True).documents
+    assert found is not None
+    assert (found.shared, found.only_a, found.only_b, found.total) == (2, 1, 1, 0.0)

@@ -8,6 +8,7 @@ import pytest
 
 from lllm.errors import UserError
 from lllm.results.find import find_run
+from lllm.results.run import retire
 from tests.results.conftest import MakeRun, arm
 
 
@@ -34,3 +35,11 @@ def test_ambiguity_lists_the_candidates_and_ignorance_the_nearest(make_run: Make
             find_run(root, text)
     with pytest.raises(UserError, match="there are none"):
         find_run(root / "nowhere", "small")
+
+
+def test_what_was_moved_aside_is_meant_only_in_full(make_run: MakeRun, root: Path) -> None:
+    old = retire(make_run("small", 0).path, "stale")
+    run = make_run("small", 0)
+    for text in ("small", "small/s0", arm("small")[:6]):
+        assert find_run(root, text).path == run.path
+    assert find_run(root, "small/s0.stale").path == old

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from lllm.errors import UserError
+from lllm.results.committed import load_records, write_committed
 from lllm.results.files import write_json
-from lllm.results.run import Run, check_writable, create, retire, run_path, state
+from lllm.results.run import Run, check_writable, create, retire, retire_damaged, run_path, state
 from lllm.results.state import identity
 from tests.results.conftest import MakeRun, arm, documents, info
 
@@ -107,3 +108,20 @@ def test_check_writable_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         check_writable(tmp_path / "file")
+
+
+@pytest.mark.parametrize("content", ["{nonsense", "[]", '{"arm": "a"}'])
+def test_a_damaged_run_is_set_aside_and_listed_once(make_run: MakeRun, root: Path, content: str) -> None:
+    run = make_run("flat", 0)
+    assert retire_damaged(run.path) is None
+    write_committed(root, "study", load_records(root, "study"))
+    (run.path / "run.json").write_text(content)
+    (record,) = load_records(root)
+    assert record.path == run.path
+    moved = retire_damaged(run.path)
+    assert moved == run.path.with_name("s0.damaged")
+    assert (moved / "result.json").is_file()
+    assert not run.path.exists()
+    assert retire_damaged(run.path) is None
+    make_run("flat", 0, 2.0)
+    assert len([r for r in load_records(root) if r.path == run.path or r.path is None]) == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lllm.results.compare import Expected, compare, publish
-from lllm.results.table import aligned, duration, markdown, show, si, text
+from lllm.results.table import aligned, duration, footnotes, markdown, show, si, text
 from tests.results.conftest import MakeRun, arm
 
 ROWS = [Expected("flat", arm("flat"), True), Expected("small", arm("small"))]
@@ -51,10 +51,12 @@ def test_plain_text(make_run: MakeRun, root: Path) -> None:
     make_run("small", 0, 2.0, identity=arm("other"))
     lines = text(compare(root, "study", ROWS)).splitlines()
     assert lines[0] == "study"
-    assert lines[1].split()[:5] == ["variant", "seeds", "bpb", "sd", "kind"]
-    assert " ".join(lines[2].split()) == "flat 2 2.5050 0.0071 exact 1.31 M 12.3 M 38.2 s 45.1 k 812 baseline"
+    assert lines[1].split()[:6] == ["variant", "seeds", "bpb", "sd", "nats/byte", "kind"]
+    assert " ".join(lines[2].split()) == (
+        "flat 2 2.5050 0.0071 1.7362 exact 1.31 M 16.4 kB 200 G 12.3 M 38.2 s 45.1 k 812 baseline"
+    )
     assert " ".join(lines[3].split()) == (
-        "small 1 of 2 2.2500 - exact -0.2500 1.31 M 12.3 M 38.2 s* 45.1 k* - no verdict: one seed"
+        "small 1 of 2 2.2500 - 1.5595 exact -0.2500 1.31 M 16.4 kB 200 G 12.3 M 38.2 s* 45.1 k* - no verdict: one seed"
     )
     assert lines[2].index("38.2 s") == lines[3].index("38.2 s*")
     notes = "\n".join(lines[4:])
@@ -119,6 +121,43 @@ def test_a_narrow_terminal_loses_no_number(
     show(compare(root, "study", ROWS))
     lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
     small = " ".join(" ".join(line.split()) for line in lines if line.strip().startswith("small"))
-    assert small.startswith("small 1 2.2500 exact -0.2500 no verdict: one seed")
-    assert small.endswith("small 1.31 M 12.3 M 38.2 s 45.1 k 812")
+    assert small.startswith("small 1 2.2500 1.5595 exact -0.2500 no verdict: one seed")
+    assert small.endswith("small 1.31 M 16.4 kB 200 G 12.3 M 38.2 s 45.1 k small 812")
     assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_nats_and_training_bytes_are_whole_on_any_terminal(
+    make_run: MakeRun,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    columns: int,
+) -> None:
+    for seed in (0, 1):
+        make_run("flat", seed, results={"train_bytes": 1e6})
+        make_run("small", seed, 2.25, results={"train_bytes": 3.24e6})
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    show(compare(root, "study", ROWS))
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    for cell in ("nats/byte", "1.7328", "trained on", "1.00 MB", "3.24 MB", "FLOPs", "200 G"):
+        assert cell in shown
+    assert "\N{HORIZONTAL ELLIPSIS}" not in shown
+    assert max(map(len, shown.splitlines())) <= columns
+
+
+def test_nats_of_a_bound_are_not_shown(make_run: MakeRun, root: Path) -> None:
+    make_run("flat", 0, results={"kind": "bound"})
+    assert "nats/byte" not in text(compare(root, "study", ROWS))
+
+
+def test_notes_are_said_once(make_run: MakeRun, root: Path) -> None:
+    make_run("flat", 0)
+    make_run("flat", 0, identity=arm("b"))
+    twice = compare(
+        root, "study", [Expected("flat", arm("flat"), seeds=(0, 1)), Expected("flat", arm("b"), seeds=(0, 1))]
+    )
+    notes = footnotes(twice)
+    assert len(notes) == len(set(notes))
+    assert "flat: 1 of 2 missing (seed 1: not run)." in notes

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lllm.data import Shard
-from lllm.data.batches import Batch, cut, valid_batches
+from lllm.data.batches import Batch, valid_batches
 from lllm.errors import UserError
 from lllm.model import LatentModel
 from lllm.registry import Registry
@@ -133,14 +133,27 @@ def test_bytes_are_those_of_the_text(registry: Registry) -> None:
     assert found.tokens == sum(len(text) + 1 for text in texts(24))  # EOS is predicted, too
 
 
-def test_a_limit_ends_after_the_row_that_reaches_it(registry: Registry) -> None:
+def test_a_limit_keeps_the_documents_that_fit(registry: Registry) -> None:
     built, data = model(registry), shard(registry)
     found = scored(registry, built, data, most=200)
-    pieces = cut(np.diff(data.offsets), CONTEXT, 0)
-    before = np.cumsum(pieces[:, 2]) - pieces[:, 2]
-    kept = pieces[before < 200]
-    assert found.documents.tolist() == sorted(set(kept[:, 0].tolist()))
-    assert 200 - CONTEXT <= found.bytes.sum() <= 200 + CONTEXT
+    ends = np.cumsum([len(text) for text in texts(24)])
+    assert found.documents.tolist() == list(range(int((ends <= 200).sum())))
+    assert found.bytes.tolist() == [len(text) for text in texts(24)][: len(found.documents)]
+
+
+def test_statistics_of_the_last_step_reach_the_parts(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    built, data = model(registry), shard(registry, count=3)
+    given: list[Any] = []
+    score = LatentModel.score
+
+    def watched(self: LatentModel, batch: Any, **options: Any) -> Any:
+        given.append(options["last"])
+        return score(self, batch, **options)
+
+    monkeypatch.setattr(LatentModel, "score", watched)
+    scored(registry, built, data, last={"steered": 0.5})
+    assert given
+    assert all(last == {"steered": 0.5} for last in given)
 
 
 def test_the_model_is_in_evaluation_and_back(registry: Registry) -> None:

@@ -37,11 +37,24 @@ def case(registry: Registry, name: str) -> tuple[Registry, LatentModel, Batch, d
     return registry, built, batch, {"objective": what.get("objective", "cross_entropy"), "last": what.get("last", LAST)}
 
 
+def expected_weights(ok: Tensor, nats: Tensor, batch: Batch, objective: str, last: dict[str, float]) -> Tensor:
+    """What the objectives of CASES say, token by token; per chunk the mean over its real tokens."""
+    given = batch.columns.get("weight", torch.ones(batch.tokens.shape)).view(ok.shape).tolist()
+    mean = last["nats"] / last["tokens"] if objective == "toy_select" else -1.0
+    weights = torch.zeros(nats.shape, dtype=torch.float64)
+    for b, n, r in ok.nonzero().tolist():
+        if nats.dim() == 2:
+            weights[b, n] += given[b][n][r] / sum(ok[b, n].tolist())
+        elif float(nats[b, n, r]) > mean:
+            weights[b, n, r] = given[b][n][r]
+    return weights
+
+
 def naive(registry: Registry, built: LatentModel, batch: Batch, objective: Any, last: dict[str, float]) -> Any:
     """sum(w * nats) / sum(w) + means over rows of auxiliary losses, in one call of autograd."""
     out = scored(built(batch, progress=0.25, step=5, seed=3, last=last), batch)
-    weight = part(registry, "objective", objective).weights(out, batch, 0.25, last)
     nats = out.nats if out.slots is None else out.slots
+    weight = expected_weights(out.ok, nats.detach(), batch, objective, last)
     loss = (weight * nats).sum() / weight.sum() + sum((aux.mean() for aux in out.aux.values()), torch.zeros(()))
     named = dict(built.named_parameters())
     pieces = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
@@ -127,6 +140,46 @@ def test_numbers_that_are_not_one_per_row_are_refused(registry: Registry) -> Non
         run(batch, step=0, progress=0.0, last={})
 
 
+# --- auxiliary losses -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["auxiliary", "auxiliary, marked", "chunk, marked, auxiliary"])
+def test_one_micro_batch_is_one_backward_pass(registry: Registry, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many rows at once as there are, declared or not; cut in two it is two passes for each and the same numbers."""
+    registry, built, batch, rule = case(registry, name)
+    passes: list[str] = []
+    for function in ("grad", "backward"):
+        original = getattr(torch.autograd, function)
+
+        def counted(*arguments: Any, original: Any = original, function: str = function, **options: Any) -> Any:
+            passes.append(function)
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(torch.autograd, function, counted)
+    found = {micro: gradients_of(registry, built, batch, micro=micro, **rule) for micro in (None, 6, 3)}
+    assert passes == ["backward", "backward", *2 * ["grad", "backward"]]
+    for micro in (6, 3):
+        assert_close(found[micro][0], found[None][0], 1e-12)
+        assert found[micro][1].aux == pytest.approx(found[None][1].aux, rel=1e-12)
+
+
+@pytest.mark.parametrize("micro", [None, 2])
+def test_a_constant_auxiliary_loss_pulls_nothing(registry: Registry, micro: int | None) -> None:
+    registry, built, batch, _ = case(registry, "plain")
+    expected, _ = gradients_of(registry, built, batch)
+
+    def forward(rows: Batch, **options: Any) -> Any:
+        out = built(rows, **options)
+        out.aux["off"] = torch.full((len(rows),), 0.5)
+        return out
+
+    rule = part(registry, "objective", "cross_entropy")
+    run = Gradients(built, rule, World(), bytes_per_token(registry), seed=3, micro=micro, forward=forward)
+    totals = run(batch, step=5, progress=0.25, last=LAST)
+    assert_close({n: p.grad for n, p in built.named_parameters() if p.grad is not None}, expected, 1e-12)
+    assert totals.aux == {"off": 0.5}
+
+
 # --- labels drawn from the model ------------------------------------------------------------------------------------
 
 
@@ -176,3 +229,37 @@ def test_drawn_labels_are_the_models_own(registry: Registry, monkeypatch: pytest
     assert set(real.tolist()) <= {*range(256), 257}
     assert len(set(real.tolist())) > 60
     assert not torch.equal(real, batch.tokens[batch.ok])
+
+
+def test_drawn_labels_are_weighted_by_a_function_of_the_objectives_weights(registry: Registry) -> None:
+    """number * gradient^2 is unbiased for the curvature of a loss only if the labels' weights are roots of its own."""
+    registry, built, batch, _ = case(registry, "marked")
+    rule = part(registry, "objective", "cross_entropy")
+    run = Gradients(built, rule, World(), bytes_per_token(registry), seed=3, micro=2)
+    asked: dict[str, Any] = {"step": 5, "progress": 0.25, "last": LAST}
+    plain, tokens = run.on_sampled_labels(batch, **asked)
+    ones, count = run.on_sampled_labels(batch, weights=lambda w: (w > 0).to(w.dtype), **asked)
+    assert count == tokens
+    assert_close(ones, plain, 1e-12)
+    root, total = run.on_sampled_labels(batch, weights=torch.sqrt, **asked)
+    assert total == pytest.approx(float((batch.columns["weight"] * batch.columns["scored"] * batch.ok).sum()))
+    fourfold = Batch(**{**vars(batch), "columns": {**batch.columns, "weight": 4 * batch.columns["weight"]}})
+    scaled, larger = run.on_sampled_labels(fourfold, weights=torch.sqrt, **asked)
+    assert larger == pytest.approx(4 * total)
+    assert_close(scaled, {name: g / 2 for name, g in root.items()}, 1e-9)
+    with pytest.raises(AssertionError):
+        assert_close(root, plain, 1e-2)
+
+
+def test_drawn_labels_of_the_first_rows_only(registry: Registry) -> None:
+    registry, built, batch, _ = case(registry, "plain")
+    run = Gradients(built, part(registry, "objective", "cross_entropy"), World(), bytes_per_token(registry), seed=3)
+    asked: dict[str, Any] = {"step": 5, "progress": 0.25, "last": LAST}
+    start = int(batch.rows[0])
+    found, tokens = run.on_sampled_labels(batch, until=start + 2, **asked)
+    expected, few = run.on_sampled_labels(batch.slice(0, 2), **asked)
+    assert tokens == few == int(batch.ok[:2].sum())
+    assert_close(found, expected, 1e-12)
+    none, zero = run.on_sampled_labels(batch, until=start, **asked)  # a rank whose rows all come later
+    assert zero == 0
+    assert not any(bool(g.any()) for g in none.values())

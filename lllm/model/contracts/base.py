@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from lllm.model.build import Build
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from lllm.model.contracts.stage import Stage
     from lllm.train.hooks import Hook
 
-__all__ = ["Cost", "ModelPart"]
+__all__ = ["Cost", "ModelPart", "part_name"]
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,12 @@ class ModelPart(Part, nn.Module, ABC):
     """Root of the model contracts.
 
     noncausal_training: training lets a position depend on later ones (MoD by top-k); evaluation never may.
+    path: where it stands in the model ("trunk.layers.0.mixer"), once the model is built. Unique, so it begins the names
+    of whatever the part logs, adds or keeps.
     """
 
     noncausal_training: bool = False
+    path: str = ""
 
     def __init__(self, config: PartConfig, build: Build) -> None:
         nn.Module.__init__(self)
@@ -63,6 +67,10 @@ class ModelPart(Part, nn.Module, ABC):
         """What must be trained before the run."""
         return ()
 
+    def initialise_(self, stream: Callable[[str], torch.Generator]) -> None:
+        """Fill parameters otherwise than by their roles, which have filled them when it is called. stream(purpose): a
+        CPU generator of (seed, the part's path, purpose)."""
+
     def fill_buffers_(self) -> None:
         """Give buffers their starting values; they are zero when it is called (models are built without weights)."""
 
@@ -72,3 +80,9 @@ class ModelPart(Part, nn.Module, ABC):
     def extra(self) -> dict[str, Any]:
         """Facts worth showing beside the part in the composed tree."""
         return {}
+
+
+def part_name(part: nn.Module) -> str:
+    """The name under which a part is registered, or its class's."""
+    info = getattr(type(part), "__part__", None)
+    return info.name if info is not None else type(part).__name__

@@ -29,7 +29,8 @@ class Hidden:
 
     ok [B, N, R]: the real tokens that carry loss; while generating, the slots that are known.
     A head that wants token states is run at token rate: N is T, R is 1, hidden is the newest legal latent's output for
-    each target and tokens [B, T, d] the causal token state before it. ctx is of the rate at which the head runs.
+    each target and tokens [B, T, d] the causal token state before it. ctx is of the rate at which the head runs; its ok
+    [B, N] says which of its inputs are there: latents, or the tokens before each target.
     """
 
     hidden: Tensor
@@ -53,7 +54,8 @@ class Likelihood:
 class Head(ModelPart):
     """Distribution of the R tokens of a chunk.
 
-    prefix_conditional: whether drawing the rest of a chunk given its first tokens is exact, approximate or impossible.
+    prefix_conditional: whether drawing the rest of a chunk given its first tokens is exact, approximate or impossible
+    ("none": only prompts of whole chunks can be continued).
     projective: its joint over a longer row, marginalised, is its joint over the shorter one.
     wants_tokens: it runs at token rate over token states handed out by the downsampler.
     stateful: it reads earlier chunks itself, and carries a state between them.
@@ -114,7 +116,11 @@ class Head(ModelPart):
         return torch.stack([logits[item][row, 0] for row, item in enumerate(asked)])
 
     def draw(self, opened: Tensor, x: Hidden, sampling: Sampling, state: State | None = None) -> Tensor:
-        """The only chunk of x [B, R] with its known prefix kept and the other slots drawn, in the order of `plan`."""
+        """The only chunk of x [B, R] with its known prefix kept and the other slots drawn, in the order of `plan`.
+
+        Each slot is one call of `slot_logits`; a head whose slots build on one another overrides this to carry what it
+        knows of the chunk from slot to slot.
+        """
         chunk, known = x.chunk[:, 0], x.ok[:, 0]
         plans = [self.plan(count) for count in known.sum(-1).tolist()]
         for turn in range(max(map(len, plans), default=0)):

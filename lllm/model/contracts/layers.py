@@ -44,18 +44,22 @@ class Mixer(ModelPart):
         """What torch's counter sees of the parallel form; a mixer that knows its algorithm's own cost overrides it."""
 
         def call(mixer: nn.Module, x_BND: Tensor) -> object:
-            return mixer(x_BND, Context.of(torch.ones(1, n, dtype=torch.bool, device="meta"), Visibility()))
+            ctx = Context.of(torch.ones(1, n, dtype=torch.bool, device="meta"), Visibility())
+            lent = {name: torch.zeros_like(x_BND) for name in self.reads}  # of the stream's shape, unless it overrides
+            return mixer(x_BND, replace(ctx, memory=lent))
 
         return Cost.dense(counted(self, call, n, self.width))
 
 
 @dataclass(frozen=True)
 class InputsState(State):
-    """Everything a mixer without a state of its own has read: inputs [B, m, D], positions and validity [B, m]."""
+    """Everything a mixer without a state of its own has read: inputs [B, m, D], positions and validity [B, m], and what
+    it `reads` of ctx.memory, [B, m, ...] each."""
 
     x: Tensor
     pos: Tensor
     ok: Tensor
+    memory: dict[str, Tensor]
 
 
 class ParallelMixer(Mixer):
@@ -68,14 +72,18 @@ class ParallelMixer(Mixer):
         """Outputs [B, n, D] of whole rows. Positions where ctx.ok is False must be as if they were not there."""
 
     def forward(self, x_BND: Tensor, ctx: Context, state: State | None = None) -> tuple[Tensor, State]:
-        new = InputsState(x_BND, ctx.pos, ctx.ok)
+        new = InputsState(x_BND, ctx.pos, ctx.ok, {name: ctx.memory[name] for name in self.reads})
         if state is None:
             return self.mix(x_BND, ctx), new
         if not isinstance(state, InputsState):
             raise TypeError(f"{type(self).__name__} carries an InputsState, not {type(state).__name__}")
-        pairs = ((state.x, new.x), (state.pos, new.pos), (state.ok, new.ok))
-        new = InputsState(*(torch.cat(pair, 1) for pair in pairs))
-        whole = replace(ctx, pos=new.pos, ok=new.ok, tail_only=False)
+        new = InputsState(
+            torch.cat([state.x, new.x], 1),
+            torch.cat([state.pos, new.pos], 1),
+            torch.cat([state.ok, new.ok], 1),
+            {name: torch.cat([state.memory[name], lent], 1) for name, lent in new.memory.items()},
+        )
+        whole = replace(ctx, pos=new.pos, ok=new.ok, tail_only=False, memory={**ctx.memory, **new.memory})
         return self.mix(new.x, whole)[:, -x_BND.shape[1] :], new
 
 

@@ -1,0 +1,198 @@
+"""Suite of adapters: a short training, through the trainer itself, of a model that the adapter has changed."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lllm.check.compositions import chosen, fits, simplest
+from lllm.check.training import SYMBOLS, Symbols, Toy
+from lllm.data import Dataset, prepare
+from lllm.data.batches import Batch, TrainBatches, valid_batches
+from lllm.model import Composition, LatentModel, compose
+from lllm.model.contracts import TrainOut
+from lllm.model.roles import named_roles
+from lllm.registry import PartConfig, Registry
+from lllm.results.files import Metrics
+from lllm.train.contracts import Adapter, Named, Objective, Schedule, TorchOptimizer
+from lllm.train.parts import hooks_of
+from lllm.train.trainer import Interrupted, Settings, Trainer, weights
+from lllm.train.world import World
+
+__all__ = ["adapter"]
+
+_RATIO, _WIDTH, _CONTEXT, _ROWS, _STEPS, _CUT = 4, 16, 16, 4, 8, 5
+_CLOSE = 1e-9
+
+
+def adapter(registry: Registry, make: Callable[[], Any]) -> Iterator[tuple[str, str]]:
+    """Function, roles, and that training with it is interrupted, evaluated and saved without a trace."""
+    choice = _composition(registry)
+    if choice is None:
+        yield "attach", "there are no model parts beside it that fit together; nothing to adapt"
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        data = prepare(Toy("periodic", 4000), Symbols(PartConfig()), {}, multiple=8, root=Path(folder) / "data")
+        failed = False
+        for failure in _attached(registry, choice, make, data):
+            yield failure
+            failed = True
+        if not failed:
+            yield from _trained(lambda: _adapted(registry, choice, make), data, Path(folder))
+
+
+def _composition(registry: Registry) -> Composition | None:
+    """The simplest composition with a ratio that fits together."""
+    parts = {kind: specs for kind, specs in simplest(registry).items() if specs}
+    try:
+        every = chosen({kind: specs[0] for kind, specs in parts.items()}, _RATIO)
+        choices = [every] + [
+            replace(every, parts={**every.parts, kind: spec}) for kind, specs in parts.items() for spec in specs[1:]
+        ]
+        wide = (replace(c, width=_WIDTH, vocab=Symbols.vocab, illegal=Symbols.illegal) for c in choices)
+        return next((c for c in wide if fits(registry, c, uses=lambda model: True)), None)
+    except KeyError:
+        return None
+
+
+def _adapted(registry: Registry, choice: Composition, make: Callable[[], Any]) -> tuple[LatentModel, Adapter]:
+    model = compose(registry, choice, dtype=torch.float64)
+    part: Adapter = make()
+    part.attach(model, 0)
+    return model, part
+
+
+def _attached(
+    registry: Registry, choice: Composition, make: Callable[[], Any], data: Dataset
+) -> Iterator[tuple[str, str]]:
+    """The function is what it was, unless the adapter says otherwise; what is no matrix is left alone; whatever is new
+    has a role and a value; something can be trained."""
+    before = compose(registry, choice, dtype=torch.float64)
+    model, part = _adapted(registry, choice, make)
+    rows = _valid(data)[0]
+    gap = float((_nats(model, rows) - _nats(before, rows)).abs().max())
+    if part.preserves and not gap <= _CLOSE:
+        yield (
+            "function",
+            f"attach changes the model's nats by {gap:.1e}; expected the same function, or preserves = False",
+        )
+    try:
+        roles = {name: role for name, _, role in named_roles(model)}
+    except TypeError as error:
+        yield "roles", str(error)
+        return
+    if not all(bool(torch.isfinite(p).all()) for p in model.parameters()):
+        yield "attach", "a parameter is not filled with finite numbers"
+    now = dict(model.named_parameters())
+    for name, tensor, role in named_roles(before):
+        if role.kind != "matrix" and (name not in now or not torch.equal(now[name], tensor)):
+            yield "roles", f"attach changes {name}, of role {role.kind}; expected matrices only"
+    if not any(p.requires_grad for name, p in now.items() if roles[name].kind == "matrix"):
+        yield "attach", "no parameter of role matrix can be trained any more"
+
+
+def _trained(
+    build: Callable[[], tuple[LatentModel, Adapter]], data: Dataset, folder: Path
+) -> Iterator[tuple[str, str]]:
+    whole, _ = _trainer(build, data, folder / "whole")
+    whole.run()
+    cut, _ = _trainer(build, data, folder / "cut", stop_after=_CUT)
+    with contextlib.suppress(Interrupted):
+        cut.run()
+    before = _copied(cut.model)
+    cut.evaluate()
+    if not _same(before, _copied(cut.model)):
+        yield (
+            "hooks",
+            "an evaluation leaves other weights behind than it found; undo in after_evaluation what was swapped in",
+        )
+    before = _copied(cut.model)
+    cut._saved = -1  # it has just saved this step, and is to do so again
+    cut.save(_CUT)
+    if not _same(before, _copied(cut.model)):
+        yield (
+            "hooks",
+            "saving leaves other weights behind than it found; undo in after_save what before_save swapped in",
+        )
+    resumed, _ = _trainer(build, data, folder / "cut")
+    try:
+        resumed.run()
+    except (KeyError, RuntimeError) as error:
+        yield (
+            "state",
+            f"a checkpoint cannot be resumed: {type(error).__name__}: {error}; hooks restore structure in load_state",
+        )
+        return
+    if not _same(_copied(resumed.model), _copied(whole.model)):
+        yield "state", "a run that was interrupted and resumed ends with other weights than one that was not"
+
+
+def _trainer(
+    build: Callable[[], tuple[LatentModel, Adapter]], data: Dataset, folder: Path, stop_after: int | None = None
+) -> tuple[Trainer, Adapter]:
+    folder.mkdir(parents=True, exist_ok=True)
+    model, part = build()
+    optimizer, left = _Momentum(PartConfig()), iter(range(1, 10**6))
+    trainer = Trainer(
+        model,
+        batches=TrainBatches(data.train, context=_CONTEXT, size=_ROWS, multiple=8, pad=Symbols.pad, seed=0),
+        valid=lambda: _valid(data),
+        documents=sum(len(shard.sizes) for shard in data.valid),
+        bytes_per_token=torch.from_numpy(np.asarray(Symbols(PartConfig()).bytes_per_token, dtype=np.int64)),
+        objective=_Sum(PartConfig()),
+        optimizer=optimizer,
+        schedule=_Constant(PartConfig()),
+        hooks=hooks_of(model, {"adapter": part}),
+        settings=Settings(_STEPS, 0, _Momentum.default_lr, None, 1.0, checkpoint_seconds=1e9),
+        world=World(),
+        folder=folder / "checkpoint",
+        identity="adapter",
+        metrics=Metrics(folder / "metrics.jsonl"),
+        stop=lambda: next(left) == stop_after,
+    )
+    return trainer, part
+
+
+def _valid(data: Dataset) -> list[Batch]:
+    return list(valid_batches(data.valid, context=_CONTEXT, size=_ROWS, pad=Symbols.pad, max_bytes=4 * SYMBOLS))
+
+
+@torch.no_grad()
+def _nats(model: LatentModel, rows: Batch) -> Tensor:
+    return next(value.nats for value in model.likelihoods(rows).values() if value.primary)
+
+
+def _copied(model: LatentModel) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in weights(model).items()}
+
+
+def _same(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> bool:
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+class _Sum(Objective):
+    """Every token counts the same; plain, so that no registered part is needed to check another."""
+
+    def weights(self, out: TrainOut, batch: Batch, progress: float, last: Mapping[str, float]) -> Tensor:
+        ok = out.ok if out.slots is not None else out.ok.any(-1)
+        return ok.to(out.nats.dtype)
+
+
+class _Constant(Schedule):
+    def factor(self, progress: float) -> float:
+        return 1.0
+
+
+class _Momentum(TorchOptimizer):
+    default_lr = 1e-2
+
+    def make(self, parameters: Sequence[Named]) -> Iterable[torch.optim.Optimizer]:
+        yield torch.optim.SGD(self.groups(parameters, 0.0), lr=self.default_lr, momentum=0.9)

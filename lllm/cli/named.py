@@ -1,0 +1,57 @@
+"""Runs that `--as` named, on the command line: found for a table, and given their name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lllm.config import Experiment
+    from lllm.launch.plan import Plan
+    from lllm.registry import Registry
+    from lllm.results.named import Code, Named
+    from lllm.results.records import Record
+
+__all__ = ["named_runs", "named_to", "plugin_words"]
+
+
+def named_runs(experiment: Experiment, label: str, registry: Registry, records: Sequence[Record]) -> Named:
+    """The runs of the experiment that are called `label`; errors as in `named`."""
+    from lllm.results.named import named
+
+    def code(record: Record) -> Code:
+        return _code_now(record, registry)
+
+    return named(records, label, list(experiment.variants), experiment.baseline, experiment.decide, code)
+
+
+def named_to(plan: Plan, words: Sequence[str], records: Sequence[Record]) -> list[Record]:
+    """The records, those of the plan under its name: what was finished before had none, or another one."""
+    from lllm.results.named import rename
+
+    label = plan.label or ""
+    asked = {(run.arm.variant, run.arm.identity, run.seed) for run in plan.runs}
+    found = []
+    for record in records:
+        if (record.variant, record.arm, record.seed) in asked and record.state == "finished" and record.label != label:
+            if record.label:
+                print(f"{record.name}: was called '{record.label}', is called '{label}' now", file=sys.stderr)
+            record = rename(record, label, words)
+        found.append(record)
+    return found
+
+
+def _code_now(record: Record, registry: Registry) -> Code:
+    """The code that the parts of a record are now; unknown when one of them is gone."""
+    from lllm.identity import code_fingerprint
+
+    found = [registry.entries.get((kind, name)) for kind, _, name in (part.partition("/") for part in record.parts)]
+    entries = [entry for entry in found if entry is not None]
+    return code_fingerprint(entries) if entries and len(entries) == len(found) else ("", {})
+
+
+def plugin_words(plugins: Sequence[Path]) -> list[str]:
+    """The options that load them, as typed."""
+    return [word for path in plugins for word in ("--plugin", str(path))]

@@ -1,0 +1,163 @@
+"""Runs that `--as` named: which they are, what their command line changed, and the command that makes them again."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lllm.errors import UserError, nearest
+from lllm.results.files import write_json
+from lllm.results.grouping import Expected
+from lllm.results.records import Record
+from lllm.results.run import Run
+
+__all__ = [
+    "WORDS",
+    "Code",
+    "Named",
+    "check_name",
+    "facts",
+    "named",
+    "newest_arms",
+    "rename",
+    "semantic_words",
+    "words_of",
+]
+
+WORDS = "overrides"  # in run.json and runs.jsonl: words of the command line that say what was run
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_FLAGS = ("--dry-run", "--force", "--keep-stale")  # options of `run` without a value
+_PLUGIN = "--plugin"
+
+Code = tuple[str, Mapping[str, Mapping[str, Any]]]  # a code fingerprint and the parts that it is made of
+
+
+@dataclass(frozen=True)
+class Named:
+    """The rows of a name, the records they are made from, the settings that differ from the file, and the command."""
+
+    label: str
+    rows: tuple[Expected, ...]
+    records: tuple[Record, ...]
+    settings: tuple[str, ...]
+    command: str
+
+
+def check_name(label: str) -> str:
+    """`label`, refused unless it can be part of a file's name."""
+    if not _NAME.fullmatch(label):
+        raise UserError(f"--as {label!r}: expected letters, digits, '.', '_' and '-', as in 'frozen'")
+    return label
+
+
+def named(
+    records: Sequence[Record],
+    label: str,
+    variants: Sequence[str],
+    baseline: str,
+    decide: str,
+    code: Callable[[Record], Code] = lambda record: ("", {}),
+) -> Named:
+    """What the records called `label` make a table of. A variant's newest arm is its row; others keep a row of theirs.
+
+    variants: those of the experiment, in its order; code: the code fingerprint that a record's parts have now, '' when
+    unknown, and those parts.
+
+    Raises:
+        UserError: no run has that name.
+    """
+    mine = [record for record in records if record.label == label]
+    if not mine:
+        known = {record.label for record in records if record.label}
+        raise UserError(f"--as {label}: no run has that name{nearest(label, known)}")
+    newest = newest_arms(mine)
+    found: dict[str, Record] = {}
+    seeds: dict[str, set[int]] = defaultdict(set)
+    for record in mine:
+        if newest[record.variant, label] == record.arm:
+            found.setdefault(record.variant, record)
+            seeds[record.variant].add(record.seed)
+    order = [v for v in variants if v in found] + sorted(found.keys() - set(variants))
+    asked = tuple(sorted(set().union(*seeds.values())))
+    rows = tuple(_row(found[variant], variant == baseline, decide, asked, *code(found[variant])) for variant in order)
+    words = words_of(found[order[0]])
+    chosen = [] if set(order) == set(variants) else order
+    command = ["lllm", "run", mine[0].experiment, *chosen, *words]
+    command += ["--seeds", ",".join(map(str, asked)), "--as", label]
+    return Named(label, rows, tuple(mine), tuple(semantic_words(words)), shlex.join(command))
+
+
+def _row(
+    record: Record, baseline: bool, decide: str, seeds: tuple[int, ...], code: str, parts: Mapping[str, Any]
+) -> Expected:
+    return Expected(
+        variant=record.variant,
+        arm=record.arm,
+        baseline=baseline,
+        decide=decide,
+        seeds=seeds,
+        fingerprints={"code": code},
+        config=record.config,
+        parts=parts,
+    )
+
+
+def newest_arms(records: Sequence[Record]) -> dict[tuple[str, str], str]:
+    """(variant, name) -> the arm that carries the name now: that of the newest run."""
+    ordered = sorted((r for r in records if r.label), key=lambda r: (r.state == "finished", r.finished_at))
+    return {(record.variant, record.label): record.arm for record in ordered}
+
+
+def words_of(record: Record) -> list[str]:
+    """The words of the command line that say what a run is, without those that only say how it is executed."""
+    if record.path is None:
+        return [str(word) for word in record.info.get(WORDS) or ()]
+    info = Run(record.path).info
+    words = info.get(WORDS)
+    return [str(word) for word in words] if words is not None else _words(info.get("argv") or ())
+
+
+def semantic_words(words: Sequence[str]) -> list[str]:
+    """Those of the form KEY=VALUE that define a run."""
+    pairs = zip(["", *words], words, strict=False)
+    return [word for before, word in pairs if before != _PLUGIN and "=" in word and not _only_executes(word)]
+
+
+def rename(record: Record, label: str, words: Sequence[str]) -> Record:
+    """The record under a name that it got later, in its run.json as well where that is here."""
+    change = {"name": label, WORDS: _words(["run", "", *words])}
+    if record.path is not None:
+        write_json(record.path / "run.json", {**Run(record.path).info, **change})
+    return replace(record, info={**record.info, **change})
+
+
+def _words(argv: Sequence[str]) -> list[str]:
+    """From `run EXPERIMENT ...`: plugins, and settings other than those below run."""
+    words, rest = [], list(argv[1:])
+    while rest:
+        word = rest.pop(0)
+        if word.startswith("--"):
+            option, equals, value = word.partition("=")
+            if not equals and option not in _FLAGS and rest:
+                value = rest.pop(0)
+            if option == _PLUGIN:
+                words += [option, value]
+        elif "=" in word and not _only_executes(word):
+            words.append(word)
+    return words
+
+
+def _only_executes(word: str) -> bool:
+    from lllm.config.schema import Run as Execution
+
+    top = word.partition("=")[0].strip().split(".")[0]
+    return top == "run" or top in Execution.model_fields
+
+
+def facts(named: Named) -> Mapping[str, Any]:
+    """The fields of a `Comparison` that say under which name it stands."""
+    return {"label": named.label, "settings": named.settings, "command": named.command}

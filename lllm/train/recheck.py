@@ -1,0 +1,49 @@
+"""Whether a run trains what was planned: the code that is loaded and the data that are prepared, against run.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lllm.config import Resolved
+from lllm.errors import UserError
+from lllm.identity import code_fingerprint
+from lllm.model import LatentModel
+from lllm.registry import Entry
+
+__all__ = ["changes", "refuse_changes", "used_parts"]
+
+_TRAINING = ("objective", "optimizer", "schedule", "adapter")
+
+
+def used_parts(model: LatentModel, resolved: Resolved) -> tuple[Entry, ...]:
+    """The parts whose source makes the code fingerprint of a run."""
+    others = [spec.entry for spec in resolved.parts.values() if spec.kind in _TRAINING]
+    every = [*model.used.values(), *others, resolved.tokenizer.entry, resolved.corpus.entry]
+    used = {(entry.kind, entry.name): entry for entry in every}
+    return tuple(used[key] for key in sorted(used))
+
+
+def changes(info: Mapping[str, Any], used: Sequence[Entry], data: str) -> list[str]:
+    """What of the code or data of a recorded run is not as it is now. data: today's fingerprint."""
+    recorded, parts_then = info.get("fingerprints") or {}, info.get("parts") or {}
+    code, parts = code_fingerprint(used)
+    found = []
+    if recorded.get("code") != code:
+        names = [name for name, part in parts.items() if _source(parts_then.get(name)) != _source(part)]
+        found += [f"{parts[name]['path']} changed" for name in names]
+        found += [f"{name} is no longer used" for name in parts_then if name not in parts]
+    if recorded.get("data") != data:
+        found.append("the data changed")
+    return found
+
+
+def refuse_changes(info: Mapping[str, Any], used: Sequence[Entry], data: str) -> None:
+    """Raises UserError when a file was edited between the plan, or the run's beginning, and now."""
+    found = changes(info, used, data)
+    if found:
+        raise UserError(f"{', '.join(found)} since the plan was made; give the command again")
+
+
+def _source(part: Mapping[str, Any] | None) -> tuple[Any, Any] | None:
+    return None if part is None else (part.get("digest"), part.get("version"))
