@@ -8,6 +8,7 @@ Exit codes: 0 finished, 1 failed (its reason is in status.json), 2 bad input, 13
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -63,4 +64,9 @@ if __name__ == "__main__":
     parser.add_argument("path")
     parser.add_argument(INFO)
     given = parser.parse_args()
-    sys.exit(main(given.path, given.info))
+    code = main(given.path, given.info)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Everything is written. Gloo's threads now and then abort an interpreter that is taken down around them ("terminate
+    # called without an active exception"), which torchrun would take for a failed run.
+    os._exit(code)

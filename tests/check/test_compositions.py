@@ -81,7 +81,8 @@ def test_the_covering_set_is_legal_and_far_smaller_than_the_product(registry: Re
     assert len({describe(choice) for choice in chosen}) == len(chosen) < 150
     assert {choice.ratio for choice in chosen} == set(range(1, 9))
     used = {(spec.kind, spec.name) for choice in chosen for spec in choice.parts.values()}
-    assert used == {(kind, name) for kind, name in known.entries if any(kind == k for k, _ in used)}
+    missing = {(kind, name) for kind, name in known.entries if any(kind == k for k, _ in used)} - used
+    assert missing == {("head", "toy_token_stateful")}  # the mixer inside it is among the layers, not loaded here
     assert len(list(everything(registry))) > len(cover(registry))
 
 

@@ -32,6 +32,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two finished tiny runs of the quickstart and their table."""
     folder = tmp_path_factory.mktemp("readme")
     words = ["quickstart", "flat", "local_ar", "corpus={use: text, path: tinyshakespeare, document: 16KB}", *TINY]
+    words += ["--as", "frozen"]
     done = lllm(["run", *words], folder)
     assert done.returncode == 0, done.stderr
     return folder
