@@ -26,7 +26,7 @@ PERIOD = 8
 _WIDTH, _CONTEXT, _ROWS = 32, 48, 16
 _LEARNED = 0.05  # nats per token
 
-Data = Literal["uniform", "periodic"]
+Data = Literal["iid", "periodic"]
 
 
 class Symbols(Tokenizer):
@@ -59,7 +59,7 @@ class Toy(Corpus):
         while left > 0:
             length = int(random.integers(9, 200))
             drawn = random.integers(0, SYMBOLS, length, dtype=np.uint8)
-            yield Document((drawn if self.data == "uniform" else np.resize(word, length)).tobytes())
+            yield Document((drawn if self.data == "iid" else np.resize(word, length)).tobytes())
             left -= length
 
     def digest(self) -> str:
@@ -71,7 +71,7 @@ class Toy(Corpus):
 
 def guesses(registry: Registry, choice: Composition, *, steps: int = 300) -> str | None:
     """T-IID: of uniform symbols, held-out nats per token are not below ln 16 by more than 3 standard errors."""
-    nats, error, kind = trained(registry, choice, "uniform", steps)
+    nats, error, kind = trained(registry, choice, "iid", steps)
     floor = math.log(SYMBOLS) - 3 * error
     if kind == "none" or nats >= floor:
         return None

@@ -23,7 +23,7 @@ def test_a_leak_predicts_what_cannot_be_predicted(registry: Registry, control: s
 def test_an_untrained_model_learned_nothing(registry: Registry) -> None:
     """Negative control of the mirror, and the uniform text costs about ln 16 without any training."""
     assert "still costs" in str(learns(registry, toy(registry), steps=0))
-    nats, error, kind = trained(registry, toy(registry), "uniform", 0)
+    nats, error, kind = trained(registry, toy(registry), "iid", 0)
     assert kind == "exact"
     assert nats > math.log(SYMBOLS) - 3 * error
 
@@ -35,7 +35,7 @@ def test_a_part_with_an_auxiliary_loss_and_noise_learns(registry: Registry) -> N
 
 def test_the_two_splits_differ() -> None:
     """Equal splits would let the model remember, and pass for a leak."""
-    made = Toy("uniform")
+    made = Toy("iid")
     train, valid = ({d.raw for d in made.documents(split)} for split in ("train", "valid"))
     assert len(train) > 300
     assert not train & valid
