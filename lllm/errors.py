@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["UserError", "nearest"]
+__all__ = ["BuildError", "UserError", "nearest"]
 
 EXIT_CODE = 2
 _LISTED = 12  # more names than this are a wall, not a hint
@@ -13,6 +13,10 @@ _LISTED = 12  # more names than this are a wall, not a hint
 
 class UserError(Exception):
     """Input that cannot be honoured. The command line prints the message without a traceback and exits with code 2."""
+
+
+class BuildError(Exception):
+    """A part's constructor raised what is no UserError: its own mistake. The message says which, where and what."""
 
 
 def nearest(name: str, options: Iterable[str]) -> str:

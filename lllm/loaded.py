@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from lllm.config import Resolved, Tree, restore
-from lllm.data import Dataset, Document, Tokenizer
+from lllm.data import Corpus, Dataset, Document, Tokenizer
 from lllm.data.batches import Batch, TrainBatches, valid_batches
 from lllm.data.prepare import shard_of
 from lllm.errors import UserError
@@ -26,8 +26,9 @@ from lllm.results.find import find_run
 from lllm.results.run import Run
 from lllm.train.checkpoint import load_newest
 from lllm.train.evaluate import Evaluation, evaluate
+from lllm.train.measures import refuse_unmeasurable
 from lllm.train.parts import hooks_of, training_parts
-from lllm.train.setup import Setup, made
+from lllm.train.setup import Setup
 from lllm.train.trainer import load_weights, weights
 from lllm.train.world import World
 
@@ -38,7 +39,7 @@ _COLDEST = 1e-6  # temperatures below it overflow what they divide
 
 @dataclass(frozen=True)
 class TextNats:
-    """What one text costs, its EOS included. kind: exact, bound or none, of the likelihood called `likelihood`."""
+    """What one text costs, its EOS included. kind: exact or bound, of the likelihood called `likelihood`."""
 
     nats: float
     bytes: int
@@ -52,12 +53,13 @@ class TextNats:
 
 
 class Loaded:
-    """A model and what belongs to it. step: after how many training steps the weights are; run.info: its run.json."""
+    """A model and what belongs to it. step: after how many training steps the weights are; last: the batch statistics
+    of the last of them, for parts that they steer; info: its run.json."""
 
     def __init__(self, run: Run, registry: Registry, resolved: Resolved, device: torch.device) -> None:
         self.run, self.registry, self.resolved, self.device = run, registry, resolved, device
-        self.tokenizer: Tokenizer = made(resolved.tokenizer)
-        self.model, self.step = self._built()
+        self.tokenizer: Tokenizer = resolved.build_data().part("tokenizer")
+        self.model, self.step, self.last = self._built()
 
     def __repr__(self) -> str:
         return f"Loaded({self.run.name}, step {self.step}, {self.device})"
@@ -79,11 +81,17 @@ class Loaded:
     def evaluate(self, setup: Setup | None = None, progress: Callable[[int], None] = lambda rows: None) -> Evaluation:
         """Score the validation documents of the run, or of another `setup` with the same tokenizer."""
         setup = setup or self.setup
-        return self._score(setup.valid(), setup.documents, progress)
+        corpus: Corpus = setup.resolved.build_data().part("corpus")
+        refuse_unmeasurable(corpus, self.model.head)
+        return self._score(setup.valid(), setup.documents, progress, corpus)
 
     def loglikelihood(self, texts: Sequence[bytes | str]) -> list[TextNats]:
         """The primary likelihood of each text as one document, cut into rows of data.context tokens as in
-        evaluation."""
+        evaluation.
+
+        Raises:
+            UserError: the model's head has no likelihood.
+        """
         if not texts:
             return []
         data, size = self.resolved.data, self.resolved.train.batch
@@ -91,6 +99,8 @@ class Loaded:
         rows = valid_batches([shard], context=data.context, size=size, pad=self.tokenizer.pad)
         scored = self._score(rows, len(texts))
         name, score = scored.primary
+        if score.kind == "none":
+            raise UserError(f"run '{self.run.name}': '{name}' is no likelihood; expected a head that has one")
         return [
             TextNats(nats, size, score.kind, name)
             for nats, size in zip(score.nats.tolist(), scored.bytes.tolist(), strict=True)
@@ -113,7 +123,7 @@ class Loaded:
         if not any(left):
             return
         ids = [self.tokenizer.encode(_raw(prompt)).tolist() for prompt in prompts]
-        for new in generate(self.model, ids, size, stop=self.tokenizer.eos, **options):
+        for new in generate(self.model, ids, size, stop=self.tokenizer.eos, last=self.last, **options):
             pieces = [self.tokenizer.decode(row)[:most] for row, most in zip(new, left, strict=True)]
             left = [most - len(piece) for most, piece in zip(left, pieces, strict=True)]
             yield pieces
@@ -141,9 +151,9 @@ class Loaded:
             texts = [text + piece for text, piece in zip(texts, pieces, strict=True)]
         return texts
 
-    def _built(self) -> tuple[LatentModel, int]:
-        """The model with the weights that the run's result was measured with, or those of its newest checkpoint; and
-        after how many steps they are."""
+    def _built(self) -> tuple[LatentModel, int, dict[str, float]]:
+        """The model with the weights that the run's result was measured with, or those of its newest checkpoint; after
+        how many steps they are, and the batch statistics that steered the last of them."""
         place = self.run.path / "checkpoint"
         found = load_newest(place, f"{self.run.arm}-s{self.run.seed}", self.device)
         if found is None:
@@ -160,15 +170,20 @@ class Loaded:
             if strange:
                 raise KeyError(strange[0])
             load_weights(model, state["model"])
+            last = {str(name): float(value) for name, value in state["last"].items()}
         except (KeyError, RuntimeError) as error:
             raise UserError(
                 f"run '{self.run.name}': its checkpoint does not fit the model as its parts are written now ({error}); "
                 "expected the parts that it was trained with"
             ) from None
-        return model.eval(), step
+        return model.eval(), step, last
 
     def _score(
-        self, batches: Iterable[Batch], documents: int, progress: Callable[[int], None] = lambda rows: None
+        self,
+        batches: Iterable[Batch],
+        documents: int,
+        progress: Callable[[int], None] = lambda rows: None,
+        corpus: Corpus | None = None,
     ) -> Evaluation:
         sizes = torch.from_numpy(np.asarray(self.tokenizer.bytes_per_token, dtype=np.int64))
         return evaluate(
@@ -176,8 +191,10 @@ class Loaded:
             batches,
             documents=documents,
             bytes_per_token=sizes.to(self.device),
+            corpus=corpus,
             world=World(device=self.device),
             autocast=self._autocast,
+            last=self.last,
             progress=progress,
         )
 

@@ -43,7 +43,12 @@ class PlainRows:
     tokens: torch.Tensor
     ok: torch.Tensor
     rows: torch.Tensor
-    prefix: torch.Tensor
+    prompt: torch.Tensor
+
+    @property
+    def segment(self) -> torch.Tensor:
+        """One document per row."""
+        return torch.arange(len(self.rows))[:, None].expand_as(self.ok)
 
 
 def batch(tokens: torch.Tensor, ok: torch.Tensor | None = None) -> PlainRows:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lllm.check.compositions import chosen, fits, simplest
-from lllm.check.training import SYMBOLS, Symbols, Toy
+from lllm.check.training import ALONE, SYMBOLS, Symbols, Toy
 from lllm.data import Dataset, prepare
 from lllm.data.batches import Batch, TrainBatches, valid_batches
 from lllm.model import Composition, LatentModel, compose
@@ -40,7 +40,7 @@ def adapter(registry: Registry, make: Callable[[], Any]) -> Iterator[tuple[str, 
         yield "attach", "there are no model parts beside it that fit together; nothing to adapt"
         return
     with tempfile.TemporaryDirectory() as folder:
-        data = prepare(Toy("periodic", 4000), Symbols(PartConfig()), {}, multiple=8, root=Path(folder) / "data")
+        data = prepare(Toy("periodic", 4000), Symbols(PartConfig(), ALONE), {}, multiple=8, root=Path(folder) / "data")
         failed = False
         for failure in _attached(registry, choice, make, data):
             yield failure
@@ -140,16 +140,16 @@ def _trainer(
 ) -> tuple[Trainer, Adapter]:
     folder.mkdir(parents=True, exist_ok=True)
     model, part = build()
-    optimizer, left = _Momentum(PartConfig()), iter(range(1, 10**6))
+    optimizer, left = _Momentum(PartConfig(), ALONE), iter(range(1, 10**6))
     trainer = Trainer(
         model,
         batches=TrainBatches(data.train, context=_CONTEXT, size=_ROWS, multiple=8, pad=Symbols.pad, seed=0),
         valid=lambda: _valid(data),
         documents=sum(len(shard.sizes) for shard in data.valid),
-        bytes_per_token=torch.from_numpy(np.asarray(Symbols(PartConfig()).bytes_per_token, dtype=np.int64)),
-        objective=_Sum(PartConfig()),
+        bytes_per_token=torch.from_numpy(np.asarray(Symbols(PartConfig(), ALONE).bytes_per_token, dtype=np.int64)),
+        objective=_Sum(PartConfig(), ALONE),
         optimizer=optimizer,
-        schedule=_Constant(PartConfig()),
+        schedule=_Constant(PartConfig(), ALONE),
         hooks=hooks_of(model, {"adapter": part}),
         settings=Settings(_STEPS, 0, _Momentum.default_lr, None, 1.0, checkpoint_seconds=1e9),
         world=World(),

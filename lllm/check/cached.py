@@ -19,26 +19,27 @@ from lllm.model.state import map_tensors
 __all__ = ["forking", "generation"]
 
 _TOLERANCE = 1e-10
-_LONGEST = 13
+_LONGEST = 13  # or two chunks and a token
 _ASKED = 24
 
 
 @torch.no_grad()
 def generation(subject: Subject) -> str | None:
-    """T-GEN: prompts of 0 to 13 tokens as one ragged batch, prefilled, pushed token by token, and both in turn, against
-    the parallel form. One prompt at a time would hide pads that are cached and invalid updates."""
+    """T-GEN: prompts of 0 to 13 tokens or more as one ragged batch, prefilled, pushed token by token, and both in turn,
+    against the parallel form. One prompt at a time would hide pads that are cached and invalid updates."""
     model = subject.model
-    lengths = torch.arange(_LONGEST + 1)
-    tokens = subject.tokens(len(lengths), 2 * _LONGEST + model.ratio, "row")
+    longest = max(_LONGEST, 2 * model.ratio + 1)
+    lengths = torch.arange(longest + 1)
+    tokens = subject.tokens(len(lengths), 2 * longest + model.ratio, "row")
     which = asked(subject, _ASKED)
     empty = prefill(model, tokens[:, :0], torch.zeros_like(lengths))
-    prompts = torch.where(torch.arange(_LONGEST) < lengths[:, None], tokens[:, :_LONGEST], ILLEGAL)
+    prompts = torch.where(torch.arange(longest) < lengths[:, None], tokens[:, :longest], ILLEGAL)
     ways = (
         ("pushed from nothing", empty, torch.zeros_like(lengths), lengths),
         ("prefilled, then pushed", prefill(model, prompts, lengths), lengths, lengths.flip(0)),
     )
     for how, state, before, more in ways:
-        for turn in range(_LONGEST + 1):
+        for turn in range(longest + 1):
             why = _disagree(subject, state, tokens, before + more.clamp(max=turn), which)
             if why:
                 return f"{why}, when {how}"

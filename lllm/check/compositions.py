@@ -12,9 +12,9 @@ from lllm.check.pairs import covering, nearest
 from lllm.errors import UserError
 from lllm.model import Composition, LatentModel, compose
 from lllm.model.contracts import ModelPart
-from lllm.registry import Entry, PartSpec, Registry, Search
+from lllm.registry import Build, Entry, PartSpec, Registry, Search
 
-__all__ = ["RATIOS", "WIDTH", "chosen", "cover", "everything", "minimal", "options", "simplest"]
+__all__ = ["RATIOS", "WIDTH", "alone", "chosen", "cover", "everything", "minimal", "options", "simplest"]
 
 RATIOS = range(1, 9)
 WIDTH = 8
@@ -27,9 +27,18 @@ Parts = Mapping[str, PartSpec]
 def simplest(registry: Registry) -> dict[str, list[PartSpec]]:
     """For each kind of model part its parts, as their first example, simplest first: shipped ones, then by number of
     options and by name. A part whose example is refused is left out; its own check says so."""
+    return _simplest(registry, model=True)
+
+
+def alone(registry: Registry) -> Build:
+    """A new context for parts outside the model, in which the settings name the simplest part of every other kind."""
+    return Build(registry, {kind: specs[0] for kind, specs in _simplest(registry, model=False).items()})
+
+
+def _simplest(registry: Registry, *, model: bool) -> dict[str, list[PartSpec]]:
     found: dict[str, list[PartSpec]] = {}
     for entry in registry.of(registry.kinds()):
-        if issubclass(entry.cls, ModelPart) and (entry.kind, entry.name) not in registry.conflicts:
+        if issubclass(entry.cls, ModelPart) is model and (entry.kind, entry.name) not in registry.conflicts:
             try:
                 found.setdefault(entry.kind, []).append(example(registry, entry))
             except UserError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,22 +11,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lllm.check.reading import asked, name, read
 from lllm.check.subject import Subject, calibrate_, randomise_
+from lllm.data.batches import Batch
 from lllm.model import LatentModel
-from lllm.model.accounting import forward_cost, parameters, positions
+from lllm.model.accounting import forward_cost, parameters, positions, spent
 from lllm.model.contracts import FFN, Cost, TrainOut
 
 __all__ = ["cost", "determinism", "noise"]
 
 _WIDE, _VOCAB, _CHUNKS = 64, 264, 40
 _FLOPS = 0.01
-
-
-@dataclass(frozen=True)
-class _Rows:
-    tokens: Tensor
-    ok: Tensor
-    rows: Tensor
-    prefix: Tensor
 
 
 def cost(subject: Subject) -> str | None:
@@ -42,20 +35,22 @@ def cost(subject: Subject) -> str | None:
     randomise_(model, 0)
     calibrate_(model, tokens)
     for length in (choice.ratio, _CHUNKS * choice.ratio):
-        why = _counts(model, tokens[:, :length]) or _discounts(model, length)
+        why = _discounts(model, length) or _counts(model, tokens[:, :length])
         if why:
             return f"{why} (a row of {length} tokens)"
     return None
 
 
 def _counts(model: LatentModel, tokens: Tensor) -> str | None:
-    """What is declared as executed is what torch counts."""
+    """What is declared as executed, with what data-dependent parts spent beyond it, is what torch counts."""
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
-        _train(model, tokens, torch.zeros(1, dtype=torch.long))
-    counted, declared = counter.get_total_flops(), forward_cost(model, tokens.shape[1]).executed
-    if abs(declared - counted) > _FLOPS * counted:
-        return f"{declared:,} FLOPs are declared as executed and torch counts {counted:,}"
-    return None
+        out = _train(model, tokens, torch.zeros(1, dtype=torch.long))
+    beyond = spent(model, {name: float(value) for name, value in out.counts.items()})
+    cost = forward_cost(model, tokens.shape[1]) + beyond
+    counted = counter.get_total_flops()
+    if abs(cost.executed - counted) > _FLOPS * counted:
+        return f"{cost.executed:,.0f} FLOPs are declared as executed and torch counts {counted:,}"
+    return _discounted("model, with what its parts spent,", cost, tokens.shape[1]) if beyond != Cost() else None
 
 
 def _discounts(model: LatentModel, length: int) -> str | None:
@@ -76,13 +71,13 @@ def _discounts(model: LatentModel, length: int) -> str | None:
 
 
 def _discounted(where: str, cost: Cost, meet: int) -> str | None:
-    least = cost.executed * (meet + 1) // (2 * meet)
+    least = int(cost.executed * (meet + 1) // (2 * meet))
     if least <= cost.flops <= cost.executed:
         return None
-    expected = f"{least:,} to {cost.executed:,}" if least < cost.executed else f"{cost.executed:,}"
+    expected = f"{least:,} to {cost.executed:,.0f}" if least < cost.executed else f"{cost.executed:,.0f}"
     return (
-        f"{where} declares {cost.flops:,} FLOPs of its own where its reference executes {cost.executed:,}; expected "
-        f"{expected}, because only pairs of positions that do not see one another may be left out"
+        f"{where} declares {cost.flops:,.0f} FLOPs of its own where its reference executes {cost.executed:,.0f}; "
+        f"expected {expected}, because only pairs of positions that do not see one another may be left out"
     )
 
 
@@ -101,7 +96,8 @@ def determinism(subject: Subject) -> str | None:
 
 @torch.no_grad()
 def noise(subject: Subject) -> str | None:
-    """Training nats, auxiliary losses and statistics of a row are its own: no split into micro-batches changes them."""
+    """Training nats, auxiliary losses, statistics and counts of a row are its own: no split into micro-batches changes
+    them."""
     model = subject.model
     tokens = subject.tokens(6, 4 * model.ratio, "row")
     model.train()
@@ -111,7 +107,7 @@ def noise(subject: Subject) -> str | None:
         for part in (slice(0, 1), slice(1, 4), slice(4, 6)):
             alone = _train(model, tokens[part], rows[part])
             pairs = [("nats", alone.nats, whole.nats)]
-            for kind in ("aux", "statistics"):
+            for kind in ("aux", "statistics", "counts"):
                 mine, all_rows = getattr(alone, kind), getattr(whole, kind)
                 if mine.keys() != all_rows.keys():
                     return f"{kind} come and go with the batch: {sorted(mine)} and {sorted(all_rows)}"
@@ -125,6 +121,7 @@ def noise(subject: Subject) -> str | None:
 
 
 def _train(model: LatentModel, tokens: Tensor, rows: Tensor) -> TrainOut:
-    batch = _Rows(tokens, torch.ones_like(tokens, dtype=torch.bool), rows, torch.zeros_like(rows))
+    zero = torch.zeros_like(rows)
+    batch = Batch(tokens, torch.ones_like(tokens, dtype=torch.bool), rows, zero, rows, zero)
     out: TrainOut = model(batch, progress=0.5, step=3, seed=1)
     return out

@@ -13,9 +13,10 @@ from torch import Tensor
 from lllm.check.reading import prefixes
 from lllm.check.subject import Subject
 from lllm.model import Context, LatentModel, State
-from lllm.model.contracts import FFN
+from lllm.model.contracts import FFN, Mixer
+from lllm.model.contracts.visibility import CAUSAL
 
-__all__ = ["forms", "gathering", "positions"]
+__all__ = ["forms", "gathering", "leaving", "positions"]
 
 _TOLERANCE = 1e-10
 _LENGTHS = (1, 7, 13)
@@ -70,20 +71,44 @@ def gathering(subject: Subject) -> str | None:
 
 @torch.no_grad()
 def positions(subject: Subject) -> str | None:
-    """An ffn that declares no token shift is position-wise."""
+    """An ffn that declares no token shift is position-wise; so is a mixer that says so."""
     model = subject.model
     inputs = _inputs(subject, 5)
     for path, module in model.trunk.named_modules():
-        if not isinstance(module, FFN) or module.token_shift:
+        if not isinstance(module, FFN | Mixer) or not module.position_wise:
             continue
+        if isinstance(module, Mixer) and module.reads:
+            continue  # what it reads only the trunk has, see `leaving`
         ctx = _context(model, torch.ones(_ROWS, 5, dtype=torch.bool), 0)
         other = inputs.clone()
-        other[:, 2] = -other[:, 2]
+        other[:, 2] = 1 - other[:, 2]  # no sign that a product would swallow
         moved = (module(inputs, ctx)[0] - module(other, ctx)[0]).abs().amax((0, 2)) > _TOLERANCE
         moved[2] = False
         if bool(moved.any()):
             place = int(moved.nonzero()[0])
-            return f"trunk.{path} reads position 2 at position {place} and declares no token_shift"
+            declares = "no token_shift" if isinstance(module, FFN) else "position_wise"
+            return f"trunk.{path} reads position 2 at position {place} and declares {declares}"
+    return None
+
+
+@torch.no_grad()
+def leaving(subject: Subject) -> str | None:
+    """A trunk told which positions are wanted says there, and in what follows, what it says without being told."""
+    model, length, split = subject.model, 9, 6
+    inputs, ok = _inputs(subject, length), _ragged(subject, length)
+    wanted = torch.rand(_ROWS, split, generator=subject.random("wanted")) < 0.4
+    wanted[0], wanted[1] = False, torch.arange(split) == split - 1
+    for prefix in prefixes(model, split - 1):
+        ctx = _context(model, ok, prefix)
+        first, rest = (ctx.gather(torch.arange(*span).expand(_ROWS, -1)) for span in ((0, split), (split, length)))
+        every, state = model.trunk(inputs[:, :split], first, None)
+        some, told = model.trunk(inputs[:, :split], replace(first, wanted=wanted), None)
+        gaps = {"a wanted position": ((every - some).abs().amax(-1) * (ok[:, :split] & wanted)).max()}
+        after, after_told = (model.trunk(inputs[:, split:], rest, s)[0] for s in (state, told))
+        gaps["what follows"] = ((after - after_told).abs().amax(-1) * ok[:, split:]).max()
+        for where, gap in gaps.items():
+            if not bool(gap <= _TOLERANCE):
+                return f"told which positions are wanted, the trunk differs at {where} by {float(gap):.1e}"
     return None
 
 
@@ -95,7 +120,7 @@ def _chunked(what: str, run: Run, inputs: Tensor, ctx: Context) -> str | None:
     for cuts in ([p for p in allowed if p in (1, 6)], [p for p in allowed if p in (3, 4, 11)], allowed):
         outputs, state = [], None
         for start, stop in pairwise([0, *cuts, length]):
-            part = replace(ctx, pos=ctx.pos[:, start:stop], ok=ctx.ok[:, start:stop], memory={})
+            part = ctx.gather(torch.arange(start, stop).expand(len(inputs), -1))
             y, state = run(inputs[:, start:stop], part, state)
             outputs.append(y)
         gap = ((torch.cat(outputs, 1) - whole).abs().amax(-1) * ctx.ok).amax(0)
@@ -120,18 +145,19 @@ def _steps(subject: Subject) -> str | None:
     length = 3 * model.ratio
     lengths = torch.tensor([length, length - 1, model.ratio, 1])
     ok = torch.arange(length) < lengths[:, None]
-    ctx = Context.of(ok, model.visibility)
+    ctx = Context.of(ok, CAUSAL)
     e_BTd, _ = model.embedding(subject.tokens(_ROWS, length, "tokens"), ctx)
     encoded = model.downsampler(e_BTd, ctx)
     nothing = torch.zeros(_ROWS, dtype=torch.long)
     for begin, state in (
         (nothing, model.downsampler.start(_ROWS, e_BTd[:, 0])),
-        (lengths // 2, model.downsampler.resume(e_BTd, lengths // 2)),
+        (lengths // 2, model.downsampler.resume(e_BTd, lengths // 2, ctx)),
     ):
         owner = encoded.owner if encoded.owner is not None else ctx.pos // model.ratio
         for t in range(length):
             live = ok[:, t] & (t >= begin)
-            step = model.downsampler.step(e_BTd[:, t], live, state)
+            now = ctx.gather(torch.full((_ROWS, 1), t))
+            step = model.downsampler.step(e_BTd[:, t], now.where(live[:, None]), state)
             state = step.state
             if bool((step.done & ~live).any()):
                 return f"the downsampler completes a chunk at token {t} in a row that was given none"
@@ -146,6 +172,11 @@ def _steps(subject: Subject) -> str | None:
                         return f"the downsampler's state of token {t} differs between its parallel form and its steps"
                 elif model.head.wants_tokens:
                     return "the downsampler hands out token states in one form only"
+                for name in {*model.downsampler.lends, *encoded.lent, *step.lent}:
+                    if not all(name in lent for lent in (model.downsampler.lends, encoded.lent, step.lent)):
+                        return f"the downsampler lends '{name}' in one form only, or does not declare it"
+                    if not _near(step.lent[name][row], encoded.lent[name][row, t]):
+                        return f"what the downsampler lends as '{name}' at token {t} differs between its forms"
                 ends = encoded.ok[row, chunk] if t == length - 1 else owner[row, t + 1] != chunk
                 if bool(step.done[row]) != bool(ends):
                     return f"token {t} completes chunk {chunk} in one form only"

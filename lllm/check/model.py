@@ -38,6 +38,7 @@ TESTS: Mapping[str, Test] = {
     "T-FORK": cached.forking,
     "FORM": forms.forms,
     "GATHER": forms.gathering,
+    "WANTED": forms.leaving,
     "FFN": forms.positions,
     "COST": costs.cost,
     "SAME": costs.determinism,

@@ -12,7 +12,7 @@ from torch import Tensor
 from lllm.check.reading import prefixes, scored
 from lllm.check.result import NotTested, Verdict
 from lllm.check.subject import CHUNKS, Subject
-from lllm.model.contracts import Conditional, Head, Likelihood
+from lllm.model.contracts import Likelihood
 
 __all__ = ["perturbation", "slots"]
 
@@ -30,7 +30,7 @@ def slots(subject: Subject) -> Verdict:
     if not head.categorical:
         return NotTested("no categorical conditionals")
     tokens = subject.tokens(3, 3 * model.ratio, "row")
-    which = _drawn(head)
+    which = head.drawn()
     tested = False
     for prefix in prefixes(model, 3):
         x = model.hidden(tokens, torch.ones_like(tokens, dtype=torch.bool), torch.full((3,), prefix))
@@ -73,15 +73,6 @@ def perturbation(subject: Subject) -> str | None:
                     if moved is not None:
                         return f"{what}'{name}' of chunk {moved} change with the tokens after it"
     return None
-
-
-def _drawn(head: Head) -> list[Conditional]:
-    """The conditionals by which a chunk is drawn from nothing, in order."""
-    have, which = frozenset[int](), []
-    for slot in head.plan(0):
-        which.append((slot, head.observed(slot, have)))
-        have |= {slot}
-    return which
 
 
 def _nats(subject: Subject, tokens: Tensor, prefix: int) -> dict[str, Likelihood]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
 from lllm.check.result import NotTested, Verdict
 from lllm.check.subject import Subject
+from lllm.model import Context
 from lllm.model.contracts import Head, Hidden, Likelihood
 from lllm.model.noise import Noise
 
@@ -49,10 +50,19 @@ class _Mean:
         return bool((below <= _CHUNK * self.error + _ROUND_OFF * other.abs().clamp(min=1)).all())
 
 
+class _Unregularised(Context):
+    """A context in which the layers inside a head are as in evaluation: noise in them (as dropout) trains on purpose
+    another model than the one that is scored; the head's own is that of its estimator."""
+
+    def local(self, ok: Tensor, start: int = 0) -> Context:
+        return replace(super().local(ok, start), train=False)
+
+
 @torch.no_grad()
 def objective(subject: Subject) -> Verdict:
-    """The mean of train_loss over the head's own noise agrees with a declared likelihood within Monte-Carlo error, or,
-    where it declares itself a bound, is not below the exact one (the primary, where there is no exact one)."""
+    """The mean of train_loss over the head's own noise, not that of layers in it, agrees with a declared likelihood
+    within Monte-Carlo error, or, where it declares itself a bound, is not below the exact one (the primary, where there
+    is no exact one)."""
     model, head = subject.model, subject.model.head
     tokens = subject.tokens(_ROWS, 2 * model.ratio, "row")
     ok = torch.arange(tokens.shape[1]) < torch.arange(tokens.shape[1], 0, -1)[:_ROWS, None].clamp(min=1)
@@ -84,8 +94,9 @@ def _primary(declared: dict[str, Likelihood]) -> Likelihood:
 
 def _loss(head: Head, x: Hidden, seed: int, step: int) -> Likelihood:
     """One draw: the same latents, the noise of another step."""
-    ctx = replace(x.ctx, train=True, noise=Noise(seed, step), aux={}, metrics={}, statistics={}, calls={})
-    return head.train_loss(replace(x, ctx=ctx))
+    fresh = {f.name: getattr(x.ctx, f.name) for f in fields(x.ctx) if f.init}
+    fresh |= {"train": True, "noise": Noise(seed, step), "aux": {}, "metrics": {}, "statistics": {}, "calls": {}}
+    return head.train_loss(replace(x, ctx=_Unregularised(**fresh)))
 
 
 def _mean(head: Head, x: Hidden, seed: int, count: int) -> _Mean:

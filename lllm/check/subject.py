@@ -66,7 +66,7 @@ class Subject:
 def randomise_(model: nn.Module, seed: int) -> None:
     """Matrices N(0, 1 / fan_in), everything else N(0, 0.7^2): wider spreads saturate, narrower ones hide leaks."""
     for name, tensor, role in named_roles(model):
-        std = tensor.shape[-1] ** -0.5 if role.fan_in_last else _SPREAD
+        std = role.fan_in**-0.5 if role.fan_in else _SPREAD
         drawn = torch.randn(tensor.shape, generator=stream(seed, "check", name), dtype=torch.float64)
         tensor.copy_(drawn * std)
     for buffer in model.buffers():

@@ -14,7 +14,7 @@ from typing import Any
 
 from lllm.check import data, train, training
 from lllm.check.adapters import adapter
-from lllm.check.compositions import RATIOS, cover, everything, example, minimal, options
+from lllm.check.compositions import RATIOS, alone, cover, everything, example, minimal, options
 from lllm.check.experiments import asked
 from lllm.check.launchers import launcher
 from lllm.check.model import SEEDS, check_composition, describe
@@ -22,7 +22,7 @@ from lllm.check.result import Failure
 from lllm.errors import UserError
 from lllm.model import Composition
 from lllm.model.contracts import ModelPart
-from lllm.registry import Entry, Registry
+from lllm.registry import Entry, PartSpec, Registry
 
 __all__ = ["Checker", "Outcome", "Suite", "suite_of"]
 
@@ -143,19 +143,19 @@ def _nothing(registry: Registry, entry: Entry) -> Iterable[Failure]:
 
 def _adapter(registry: Registry, entry: Entry) -> Iterator[Failure]:
     """An adapter needs a model to change."""
-    for test, why in adapter(registry, lambda: entry.cls(example(registry, entry).config)):  # type: ignore[call-arg]
+    for test, why in adapter(registry, lambda: alone(registry).of(example(registry, entry))):
         yield Failure(f"{entry.kind}/{entry.name}", test, why)
 
 
 def _plain(run: Callable[[Any], Iterator[tuple[str, str]]], *, each: bool = False) -> Suite:
-    """A suite for parts that are built from their config alone; `each`: it builds as many as it needs."""
+    """A suite for parts that are examined by themselves; `each`: it builds as many as it needs."""
 
     def suite(registry: Registry, entry: Entry) -> Iterator[Failure]:
         for index in range(len(entry.cls.examples())):
             spec = example(registry, entry, index)
 
-            def make(config: Any = spec.config) -> Any:
-                return entry.cls(config)  # type: ignore[call-arg]
+            def make(spec: PartSpec = spec) -> Any:
+                return alone(registry).of(spec)
 
             for test, why in run(make if each else make()):
                 yield Failure(f"{entry.kind}/{entry.name}", test, why)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,9 +18,11 @@ from lllm.data import Corpus, Dataset, Document, Tokenizer, prepare
 from lllm.data.batches import Batch, TrainBatches, valid_batches
 from lllm.data.contracts import Ids, Split
 from lllm.model import Composition, LatentModel, compose
-from lllm.registry import PartConfig, Registry
+from lllm.registry import Build, PartConfig, Registry
 
-__all__ = ["Toy", "guesses", "learns", "trained"]
+__all__ = ["ALONE", "Toy", "guesses", "learns", "trained"]
+
+ALONE = Build(Registry(), {})  # for parts that build no other
 
 SYMBOLS = 16
 PERIOD = 8
@@ -49,7 +52,7 @@ class Toy(Corpus):
     """Documents of odd lengths, of independent uniform symbols or of one word of 8 symbols again and again."""
 
     def __init__(self, data: Data, tokens: int = 40_000) -> None:
-        super().__init__(PartConfig())
+        super().__init__(PartConfig(), ALONE)
         self.data, self.tokens = data, tokens
 
     def documents(self, split: Split) -> Iterator[Document]:
@@ -91,7 +94,7 @@ def trained(registry: Registry, choice: Composition, data: Data, steps: int) -> 
     sized = Composition(choice.parts, _WIDTH, choice.ratio, Symbols.vocab, Symbols.illegal)
     multiple = math.lcm(PERIOD, choice.ratio)
     with tempfile.TemporaryDirectory() as folder:
-        made = prepare(Toy(data), Symbols(PartConfig()), {}, multiple=multiple, root=Path(folder))
+        made = prepare(Toy(data), Symbols(PartConfig(), ALONE), {}, multiple=multiple, root=Path(folder))
         model = compose(registry, sized, seed=0)
         _train(model, made, steps, multiple)
         return _evaluate(model, made, multiple)
@@ -135,12 +138,4 @@ def _evaluate(model: LatentModel, data: Dataset, multiple: int) -> tuple[float, 
 
 def _without_eos(batch: Batch) -> Batch:
     """EOS is left out of what is scored: where documents end can be learned. It ends its row, so padding stays last."""
-    return Batch(
-        batch.tokens,
-        batch.ok & (batch.tokens != Symbols.eos),
-        batch.rows,
-        batch.prefix,
-        batch.documents,
-        batch.starts,
-        batch.columns,
-    )
+    return replace(batch, ok=batch.ok & (batch.tokens != Symbols.eos))

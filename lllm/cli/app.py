@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import typer
 
 from lllm.cli import bench, catalogue, check, compare, data, diff, doctor, eval, generate, new, reproduce, run, show
-from lllm.errors import EXIT_CODE, UserError
+from lllm.errors import EXIT_CODE, BuildError, UserError
 
 __all__ = ["app", "main"]
 
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             stream.reconfigure(errors="replace")  # a terminal that cannot show a character shows another
     try:
         app(list(arguments) if arguments is not None else None)
-    except UserError as error:
+    except (UserError, BuildError) as error:
         _say(f"error: {error}")
         sys.exit(EXIT_CODE)
     except KeyboardInterrupt:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lllm.cli.output import print_table
+from lllm.cli.options import Json, Plugins
+from lllm.cli.output import json_alone, print_table
 from lllm.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -19,15 +21,28 @@ __all__ = ["check"]
 def check(
     name: Annotated[
         str | None,
-        typer.Argument(help="A part, as 'attention' or 'mixer/attention'; all, and a covering set, when left out."),
+        typer.Argument(help="A part, as NAME or KIND/NAME; all, and a covering set, when left out."),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All parts, and every composition of them.")] = False,
-    plugin: Annotated[list[Path] | None, typer.Option("--plugin", help="Load a Python file with parts, too.")] = None,
+    plugin: Plugins = None,
+    as_json: Json = False,
 ) -> None:
-    """Prove that parts keep their contracts: no leak, exact likelihoods, cached = parallel, declared costs true."""
+    """Prove that parts keep their contracts: no leak, exact likelihoods, cached = parallel, declared costs true.
+
+    Exit code 1 when one does not. With --json stdout has one JSON document, at the end, and progress goes to stderr.
+    """
+    with json_alone(as_json) as found:
+        outcomes = _outcomes(name, every, plugin or [])
+        found |= _facts(outcomes)
+        _conclude(outcomes)
+    raise typer.Exit(0 if found["passed"] == found["checked"] else 1)
+
+
+def _outcomes(name: str | None, every: bool, plugins: list[Path]) -> list[Outcome]:
+    """Of everything that was asked for, each told as soon as it is known."""
     from lllm.registry import load_registry
 
-    registry = load_registry(plugin or [])
+    registry = load_registry(plugins)
     entries = registry.find(name) if name else registry.of(registry.kinds())
     if not entries:
         known = [f"{e.kind}/{e.name}" if "/" in str(name) else e.name for e in registry.entries.values()]
@@ -40,6 +55,29 @@ def check(
     outcomes = [_said(checker.part(entry)) for entry in entries]
     if not name:
         outcomes += [_said(outcome) for outcome in checker.covering(full=every)]
+    return outcomes
+
+
+def _facts(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Outcomes as plain values: where, failures (where, test, why, seed), seconds, notes of what was not tested."""
+    told = [
+        {
+            "where": outcome.where,
+            "passed": not outcome.failures,
+            "failures": [
+                {"where": f.where, "test": f.test, "why": f.message, "seed": f.seed} for f in outcome.failures
+            ],
+            "seconds": outcome.seconds,
+            "notes": outcome.notes,
+        }
+        for outcome in outcomes
+    ]
+    passed = sum(not outcome.failures for outcome in outcomes)
+    return {"checked": len(outcomes), "passed": passed, "seconds": sum(o.seconds for o in outcomes), "outcomes": told}
+
+
+def _conclude(outcomes: Sequence[Outcome]) -> None:
+    """Every failure, and how many there are."""
     failed = [failure for outcome in outcomes for failure in outcome.failures]
     if failed:
         print()
@@ -47,9 +85,8 @@ def check(
             ["where", "test", "seed", "why"],
             [[f.where, f.test, "" if f.seed is None else str(f.seed), f.message] for f in failed],
         )
-    bad = sum(bool(outcome.failures) for outcome in outcomes)
-    print(f"{len(outcomes) - bad} of {len(outcomes)} passed in {sum(o.seconds for o in outcomes):.0f} s")
-    raise typer.Exit(1 if bad else 0)
+    passed = sum(not outcome.failures for outcome in outcomes)
+    print(f"{passed} of {len(outcomes)} passed in {sum(outcome.seconds for outcome in outcomes):.0f} s")
 
 
 def _said(outcome: Outcome) -> Outcome:

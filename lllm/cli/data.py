@@ -86,11 +86,11 @@ def _prepared(registry: Registry, resolved: Resolved) -> Dataset:
 
     from lllm.cli.progress import preparing, progress
     from lllm.data.contracts import Split
-    from lllm.train.setup import Setup, made
+    from lllm.train.setup import Setup
 
     if not sys.stderr.isatty():
         return Setup.prepare(registry, resolved, preparing()).dataset
-    corpus = made(resolved.corpus)
+    corpus = resolved.build_data().part("corpus")
     sizes = {split: sum(len(doc.raw) for doc in corpus.documents(split)) for split in get_args(Split)}
     before = dict(zip(sizes, [0, *sizes.values()], strict=False))
     with progress("preparing", sum(sizes.values()), "MB", 1e6) as done:

@@ -91,32 +91,44 @@ def _evaluated(loaded: Loaded, setup: Setup) -> Evaluation:
 
 
 def _compared(loaded: Loaded, setup: Setup, evaluation: Evaluation) -> dict[str, Any] | None:
-    """How it compares with what the run recorded; None when it is not finished."""
+    """How it compares with what the run recorded, by bpb, or by the metrics where there is no likelihood; None when it
+    is not finished."""
     result = loaded.run.result
     if result is None:
         return None
-    difference = evaluation.bpb() - result["bpb"]
+    bpb, recorded = evaluation.bpb(), result.get("bpb")
+    difference = None if bpb is None or recorded is None else bpb - recorded
+    found = result.get("metrics") or {}
+    metrics = {
+        name: value - found[name]
+        for name, value in evaluation.metrics.items()
+        if value is not None and found.get(name) is not None
+    }
+    compared: list[tuple[float, float]] = [(gap, found[name]) for name, gap in metrics.items()]
+    if difference is not None:
+        compared = [(difference, result["bpb"])]
     data = (loaded.info.get("fingerprints") or {}).get("data")
     return {
-        "bpb": result["bpb"],
+        "bpb": recorded,
         "difference": difference,
-        "agrees": abs(difference) <= _ROUNDING * abs(result["bpb"]),
+        **({"metrics": metrics} if metrics else {}),
+        "agrees": all(abs(gap) <= _ROUNDING * abs(value) for gap, value in compared) if compared else None,
         "same_data": data == setup.dataset.fingerprint,
     }
 
 
 def _print(found: Mapping[str, Any]) -> None:
     print(f"{found['run']}, after {found['step']} steps, on {found['data']}")
-    text = found["bpb_text"]
     rows = [
-        [f"bpb ({found['kind']}, {found['likelihood']})", f"{found['bpb']:.6f}"],
-        ["bpb without EOS", "-" if text is None else f"{text:.6f}"],
-        ["nats/byte", f"{found['nats_per_byte']:.6f}"],
+        [f"bpb ({found['kind']}, {found['likelihood']})", _number(found["bpb"])],
+        ["bpb without EOS", _number(found["bpb_text"])],
+        ["nats/byte", _number(found["nats_per_byte"])],
+        *([name, _number(value)] for name, value in found["metrics"].items()),
         ["documents", str(found["documents"])],
         ["bytes", str(found["evaluated_bytes"])],
     ]
     rows += [
-        [f"bpb ({other['kind']}, {name})", f"{other['bpb']:.6f}"]
+        [f"bpb ({other['kind']}, {name})", _number(other["bpb"])]
         for name, other in found["likelihoods"].items()
         if not other["primary"]
     ]
@@ -131,6 +143,10 @@ def _print(found: Mapping[str, Any]) -> None:
     _print_agreement(found["recorded"])
 
 
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.6f}"
+
+
 def _bucket(first: int) -> str:
     """The places first, ..., 2 first of a bucket that is named after its first."""
     return f"{first} to {2 * first}" if first else "0"
@@ -142,9 +158,15 @@ def _print_agreement(recorded: Mapping[str, Any] | None) -> None:
     print()
     if not recorded["same_data"]:
         print("the data are not those that the run was scored on")
-    difference = recorded["difference"]
-    if difference == 0:
+    difference, metrics = recorded["difference"], recorded.get("metrics") or {}
+    apart = {name: gap for name, gap in metrics.items() if gap}
+    if recorded["agrees"] is None:
+        print("nothing in result.json to compare with: no likelihood, and no metrics")
+    elif not difference and not apart:
         print("agrees with result.json exactly")
+    elif difference is None:
+        how = "agrees with result.json within rounding" if recorded["agrees"] else "differs from result.json"
+        print(f"{how}: {', '.join(f'{name} {gap:+.2e}' for name, gap in apart.items())}")
     elif recorded["agrees"]:
         print(f"agrees with result.json within rounding: {difference:+.2e} bpb (threads or device differ)")
     else:

@@ -69,10 +69,8 @@ def new(
 def _model(registry: Registry, kind: str, like: str | None) -> Entry:
     """The part to begin from: `like`, or the usual one of its kind."""
     from lllm.config.experiment import defaults
-    from lllm.config.sections import PLACES
 
-    places = {kind: place for place, kind in PLACES.items()}
-    usual = defaults().get(places.get(kind, f"model.{kind}"))
+    usual = defaults().get(registry.place(kind))
     known = registry.names(kind)
     model = registry.get(kind, like or (usual if usual in known else known[0]), "new --like")
     if sum(entry.path == model.path for entry in registry.entries.values()) > 1:

@@ -7,13 +7,13 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["lasting_stdout", "print_json", "print_table"]
+__all__ = ["json_alone", "lasting_stdout", "print_json", "print_table"]
 
 _WIDE = 1000  # columns of a terminal in which any table fits
 _FOLDED = 20  # characters of a text that a narrow table shows in one line; the rest goes on below
@@ -22,6 +22,17 @@ _FOLDED = 20  # characters of a text that a narrow table shows in one line; the 
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
     print(json.dumps(value, indent=2, default=str))
+
+
+@contextmanager
+def json_alone(as_json: bool) -> Iterator[dict[str, Any]]:
+    """Yield what a script is to have, printed at the end of what went well when `as_json`: stdout then has that JSON
+    document and nothing else, and what is printed for people meanwhile goes to stderr."""
+    found: dict[str, Any] = {}
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        yield found
+    if as_json:
+        print_json(found)
 
 
 @contextmanager

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lllm.cli.output import print_table
 from lllm.errors import UserError
@@ -16,26 +16,40 @@ from lllm.results.table import duration, si
 if TYPE_CHECKING:
     from lllm.launch.plan import Plan, Planned
 
-__all__ = ["print_next", "print_plan", "print_samples"]
+__all__ = ["plan_facts", "print_next", "print_plan", "print_samples"]
 
 _COLUMNS = ("run", "arm", "to do", "ratio", "parameters", "steps", "bytes", "FLOPs", "FLOPs/byte", "about", "note")
 _LEFT_OUT = ("arm", "FLOPs/byte", "ratio", "bytes", "FLOPs", "parameters")  # first to last, where it is too narrow
 _SAMPLE = 100  # characters of a sample that are shown
 
 
-def print_plan(plan: Plan) -> None:
-    """Variants, sizes after matching, budget, what is cached, estimated time."""
+def plan_facts(plan: Plan) -> dict[str, Any]:
+    """The plan as plain values; `plan` has a mapping per run: its arm and size, what is to be done, what it will cost.
+
+    state is one of cached, stale, to run, failed, running; todo and why say more. estimated_seconds is None where
+    nothing is to be trained; steps, bytes and flops are None where a budget of seconds has not been measured yet.
+    """
+    experiment, rate = plan.experiment, _rate(plan)
+    return {
+        "experiment": experiment.name,
+        "hypothesis": experiment.hypothesis,
+        "baseline": experiment.baseline,
+        "name": plan.label,
+        "data": _made(plan),
+        "results": str(plan.results),
+        "plan": [_planned(run, rate) for run in plan.runs],
+    }
+
+
+def print_plan(plan: Plan, planned: Sequence[Mapping[str, Any]]) -> None:
+    """Variants, sizes after matching, budget, what is cached, estimated time. planned: of `plan_facts`."""
     experiment = plan.experiment
     first = plan.runs[0].arm.resolved
     print(f"{experiment.name}: {experiment.hypothesis}")
-    print(
-        f"data: {plan.runs[0].arm.setup.dataset.info['made']}; {first.data.context} tokens x {first.train.batch} rows"
-    )
-    rate = _rate(plan)
-    rows = [_row(run, rate) for run in plan.runs]
+    print(f"data: {_made(plan)}; {first.data.context} tokens x {first.train.batch} rows")
     print_table(
         _COLUMNS,
-        rows,
+        [_row(run) for run in planned],
         right=range(3, 10),
         drop=[_COLUMNS.index(header) for header in _LEFT_OUT],
     )
@@ -44,12 +58,17 @@ def print_plan(plan: Plan) -> None:
         print(f"matched to {experiment.baseline} within {experiment.match.params:.1%}: {', '.join(matched)}")
     pending = plan.pending
     cached = len([run for run in plan.runs if run.todo == "finished"])
-    total = sum(_seconds(run, rate) or 0.0 for run in pending)
+    total = sum(run["estimated_seconds"] or 0.0 for run in planned)
     execution = first.run
     print(
         f"{len(pending)} to train, {cached} finished; about {duration(total / execution.workers)} in all, "
         f"{execution.workers} at once, {execution.nproc * execution.nnodes} process(es) each"
     )
+
+
+def _made(plan: Plan) -> str:
+    """What the first run's data were made from."""
+    return str(plan.runs[0].arm.setup.dataset.info["made"])
 
 
 def _rate(plan: Plan) -> float:
@@ -67,20 +86,49 @@ def _seconds(run: Planned, rate: float) -> float | None:
     return run.arm.steps * run.arm.flops_per_step / rate
 
 
-def _row(run: Planned, rate: float) -> list[str]:
+def _planned(run: Planned, rate: float) -> dict[str, Any]:
     arm, steps = run.arm, run.arm.steps
+    return {
+        "run": run.name,
+        "variant": arm.variant,
+        "arm": arm.identity,
+        "seed": run.seed,
+        "path": str(run.path),
+        "state": _state(run),
+        "todo": run.todo,
+        "why": run.why,
+        "ratio": arm.resolved.model.ratio,
+        "parameters": arm.parameters,
+        "matched": arm.matched,
+        "steps": steps,
+        "bytes": steps * arm.bytes_per_step if steps is not None else None,
+        "flops": steps * arm.flops_per_step if steps is not None else None,
+        "flops_per_byte": arm.flops_per_step / arm.bytes_per_step,
+        "estimated_seconds": _seconds(run, rate),
+    }
+
+
+def _state(run: Planned) -> str:
+    """The one word that a script asks for."""
+    if run.todo == "train anew" and run.why.startswith("stale"):
+        return "stale"
+    return "to run" if run.pending else {"finished": "cached"}.get(run.todo, run.todo)
+
+
+def _row(run: Mapping[str, Any]) -> list[str]:
+    steps = run["steps"]
     return [
-        run.name,
-        arm.identity[:8],
-        run.todo,
-        f"{arm.resolved.model.ratio}:1",
-        si(arm.parameters),
+        run["run"],
+        run["arm"][:8],
+        run["todo"],
+        f"{run['ratio']}:1",
+        si(run["parameters"]),
         str(steps) if steps is not None else "measured",
-        si(steps * arm.bytes_per_step) if steps is not None else "-",
-        si(steps * arm.flops_per_step) if steps is not None else "-",
-        si(arm.flops_per_step / arm.bytes_per_step),
-        duration(_seconds(run, rate)),
-        run.why,
+        si(run["bytes"]),
+        si(run["flops"]),
+        si(run["flops_per_byte"]),
+        duration(run["estimated_seconds"]),
+        run["why"],
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,7 +30,7 @@ _FIELDS = (
     "evaluated_bytes",
     "documents",
 )
-_FILE = "runs.jsonl"
+_FILE, _METRIC = "runs.jsonl", "metrics."
 
 
 def reproduce(
@@ -128,36 +129,51 @@ def _conclude(record: Record, run: Planned, differing: list[str], tolerance: flo
     """Field by field, then in one sentence."""
     from lllm.results.run import Run
 
-    then, now = record.result or {}, Run(run.path).result
-    if now is None or not isinstance(then.get("bpb"), float):
-        raise UserError(f"{run.path}: there is no bpb on both sides to compare")
+    then, now = _measured(record.result or {}), _measured(Run(run.path).result or {})
+    what = _judged_by(then, now)
+    if not what:
+        raise UserError(f"{run.path}: there is no bpb and no metric on both sides to compare")
     fields = [
         {"field": name, "now": now.get(name), "recorded": then.get(name), "difference": _minus(now, then, name)}
-        for name in _FIELDS
-        if now.get(name) is not None or then.get(name) is not None
+        for name in dict.fromkeys([*_FIELDS, *then, *now])
+        if (name in _FIELDS or name.startswith(_METRIC)) and (now.get(name) is not None or then.get(name) is not None)
     ]
-    relative = abs(now["bpb"] - then["bpb"]) / abs(then["bpb"])
-    agrees = relative <= tolerance
+    relative = max(abs(now[name] - then[name]) / (abs(then[name]) or 1.0) for name in what)
+    exact, agrees = all(now[name] == then[name] for name in what), relative <= tolerance
     if as_json:
-        verdict = {"exact": now["bpb"] == then["bpb"], "agrees": agrees, "relative": relative, "tolerance": tolerance}
+        verdict = {"exact": exact, "agrees": agrees, "relative": relative, "tolerance": tolerance}
         print_json({"run": record.name, "path": str(run.path), "differing": differing, "fields": fields, **verdict})
     else:
         shown = ("now", "recorded", "difference")
         rows = [[str(row["field"]), *(_shown(row[key]) for key in shown)] for row in fields]
         print_table(["", "now", "recorded", "difference"], rows, right=(1, 2, 3))
-        print(_sentence(now["bpb"] == then["bpb"], agrees, relative, tolerance, differing))
+        print(_sentence(", ".join(what), exact, agrees, relative, tolerance, differing))
     raise typer.Exit(0 if agrees else 1)
 
 
-def _sentence(exact: bool, agrees: bool, relative: float, tolerance: float, differing: list[str]) -> str:
+def _measured(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A result with its metrics as fields of their own."""
+    return {**result, **{f"{_METRIC}{name}": value for name, value in (result.get("metrics") or {}).items()}}
+
+
+def _judged_by(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """bpb where both have it; the metrics that both have where there is no likelihood."""
+
+    def shared(name: str) -> bool:
+        return isinstance(then.get(name), int | float) and isinstance(now.get(name), int | float)
+
+    return ["bpb"] if shared("bpb") else [name for name in then if name.startswith(_METRIC) and shared(name)]
+
+
+def _sentence(what: str, exact: bool, agrees: bool, relative: float, tolerance: float, differing: list[str]) -> str:
     if exact:
-        return "reproduced: bpb is exactly the recorded one"
+        return f"reproduced: {what} is exactly the recorded one"
     why = (
         "what is not as it was is named above" if differing else "same code and data: another machine rounds otherwise"
     )
     if agrees:
         return f"reproduced within {relative:.1e} (tolerance {tolerance:g}); {why}"
-    return f"NOT reproduced: bpb differs by {relative:.1e}, the tolerance is {tolerance:g}; {why}"
+    return f"NOT reproduced: {what} differs by {relative:.1e}, the tolerance is {tolerance:g}; {why}"
 
 
 def _minus(now: dict[str, Any], then: dict[str, Any] | Any, name: str) -> float | None:

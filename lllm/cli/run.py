@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lllm.cli.options import Experiment as ExperimentName
-from lllm.cli.options import Plugins, Words
+from lllm.cli.options import Json, Plugins, Words
 from lllm.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,47 +34,48 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Train finished and failed runs anew.")] = False,
     keep_stale: Annotated[bool, typer.Option("--keep-stale", help="Reuse finished runs of edited parts.")] = False,
     plugin: Plugins = None,
+    as_json: Json = False,
 ) -> None:
     """Train an experiment's variants, or what is left of them, and compare.
 
-    Prints the plan first. Finished runs are not run again; interrupted ones continue.
+    Prints the plan first. Finished runs are not run again; interrupted ones continue. With --json stdout has one JSON
+    document, at the end (the plan, what came of each run, the rows of the table), and all else goes to stderr.
     """
     from lllm.cli.conclude import conclude
     from lllm.cli.named import plugin_words
-    from lllm.cli.output import lasting_stdout
-    from lllm.cli.plan import print_plan
+    from lllm.cli.output import json_alone, lasting_stdout
+    from lllm.cli.plan import plan_facts, print_plan
     from lllm.cli.progress import preparing
     from lllm.config import load_experiment, split_words
     from lllm.launch.arms import Arms
-    from lllm.launch.execute import rehearse, worker_command
+    from lllm.launch.execute import worker_command
     from lllm.launch.plan import make_plan
     from lllm.registry import load_registry
     from lllm.results.named import check_name
     from lllm.results.run import check_writable
 
-    registry = load_registry(plugin or [])
-    asked = load_experiment(experiment)
-    variants, overrides = split_words(words or [], asked)
-    options = {"workers": workers, "nproc": nproc, "nnodes": nnodes, "launcher": launcher}
-    _add_options(overrides, options)
-    arms = Arms(asked, overrides, registry, preparing())
-    if name is not None:
-        check_name(name)
-    plan = make_plan(
-        arms,
-        variants,
-        _seeds(seeds, asked),
-        plugins=[str(path.resolve()) for path in plugin or []],
-        label=name,
-        force=force,
-        keep_stale=keep_stale,
-    )
-    with lasting_stdout():
-        print_plan(plan)
+    fine, plugins = True, plugin or []
+    with lasting_stdout(), json_alone(as_json) as found:
+        registry = load_registry(plugins)
+        asked = load_experiment(experiment)
+        variants, overrides = split_words(words or [], asked)
+        _add_options(overrides, {"workers": workers, "nproc": nproc, "nnodes": nnodes, "launcher": launcher})
+        arms = Arms(asked, overrides, registry, preparing())
+        if name is not None:
+            check_name(name)
+        plan = make_plan(
+            arms,
+            variants,
+            _seeds(seeds, asked),
+            plugins=[str(path.resolve()) for path in plugins],
+            label=name,
+            force=force,
+            keep_stale=keep_stale,
+        )
+        found |= plan_facts(plan)
+        print_plan(plan, found["plan"])
         if dry_run:
-            print("nothing is trained or written; each command works in this directory, on every machine of the run:")
-            for line in rehearse(plan):
-                print(line)
+            found["commands"] = _rehearsed(plan)
             return
         check_writable(plan.results)
         for pending in plan.pending[:1]:
@@ -82,8 +83,20 @@ def run(
         _set_aside(plan)
         sys.stdout.flush()  # whoever reads a pipe sees the plan before the training
         fine = _train(plan)
-        conclude(plan, arms, variants, [*(words or []), *plugin_words(plugin or [])])
+        found |= conclude(plan, arms, variants, [*(words or []), *plugin_words(plugins)])
     raise typer.Exit(0 if fine else 1)
+
+
+def _rehearsed(plan: Plan) -> list[str]:
+    """The commands of a dry run, each printed as soon as it is known."""
+    from lllm.launch.execute import rehearse
+
+    print("nothing is trained or written; each command works in this directory, on every machine of the run:")
+    lines = []
+    for line in rehearse(plan):
+        print(line)
+        lines.append(line)
+    return lines
 
 
 def _train(plan: Plan) -> bool:

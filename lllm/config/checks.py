@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from lllm.config.experiment import Experiment
 from lllm.config.schema import Budget, Data, Model, Run, Train
 from lllm.config.sections import section_of
@@ -10,9 +13,16 @@ from lllm.errors import UserError, nearest
 
 __all__ = ["check_budget", "check_fields"]
 
+_MOST = 1 << 53  # larger whole numbers are not exact as float64, in JSON for one; no size is as large
+
 
 def check_fields(tree: Tree, data: Data, model: Model, train: Train, run: Run) -> None:
-    """Refuse sections that cannot be had together. tree: where the values came from."""
+    """Refuse sections that cannot be had together, and numbers that no option of any part can mean. tree: where the
+    values came from."""
+    for path, value in tree.leaves():
+        for number in _whole_numbers(value):
+            if abs(number) > _MOST:
+                raise UserError(f"{tree.origin(path)}: {path} = {value}: expected no whole number beyond 2^53")
     if data.multiple % model.ratio:
         fit = [r for r in range(1, 9) if data.multiple % r == 0]
         raise UserError(
@@ -59,6 +69,15 @@ def check_budget(experiment: Experiment, variant: str, overrides: Tree) -> None:
             loop = " -> ".join([*asked, name])
             raise UserError(f"{where}: a budget that leads back to itself ({loop}); expected another variant")
         asked.append(name)
+
+
+def _whole_numbers(value: Any) -> Iterator[int]:
+    """Those in a setting, at any depth."""
+    if isinstance(value, int):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _whole_numbers(inner)
 
 
 def _from(tree: Tree, *paths: str) -> str:

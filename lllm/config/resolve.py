@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from lllm.config.checks import check_budget, check_fields
 from lllm.config.experiment import Experiment, defaults
 from lllm.config.schema import Budget, Data, Eval, Model, Run, Train
-from lllm.config.sections import EXECUTION, PLACES, SECTIONS, Parsed, parse, part_of
+from lllm.config.sections import EXECUTION, SECTIONS, Parsed, parse, part_of
 from lllm.config.tree import Tree, merge
 from lllm.errors import UserError
-from lllm.registry import PartSpec, Registry
+from lllm.registry import Build, PartSpec, Registry
 
 if TYPE_CHECKING:
     from lllm.model import Composition
@@ -49,9 +49,15 @@ class Resolved:
 
     def nodes(self) -> dict[str, PartSpec]:
         """Place ('model.head') -> part."""
-        places = {kind: place for place, kind in PLACES.items()}
-        every = {**self.parts, "tokenizer": self.tokenizer, "corpus": self.corpus, "launcher": self.launcher}
-        return {places.get(kind, f"model.{kind}"): spec for kind, spec in every.items()}
+        return {self.registry.place(kind): spec for kind, spec in self._every().items()}
+
+    def build(self) -> Build:
+        """A new context for parts outside the model, in which `part(kind)` is the one that these settings name."""
+        return Build(self.registry, self._every())
+
+    def build_data(self) -> Build:
+        """The context of tokenizer and corpus, which know of each other and of nothing else: data are shared."""
+        return Build(self.registry, {"tokenizer": self.tokenizer, "corpus": self.corpus})
 
     def semantic(self) -> dict[str, Any]:
         """Every setting that defines the run, written out in full."""
@@ -90,10 +96,12 @@ class Resolved:
         """The model's shape, for a tokenizer of `vocab` ids of which `illegal` are never predicted."""
         from lllm.model import Composition
 
-        placed = set(PLACES.values())
-        parts = {kind: spec for kind, spec in self.parts.items() if kind not in placed}
+        parts = {kind: spec for kind, spec in self.parts.items() if spec.entry.cls.section == "model"}
         model = self.model
         return Composition(parts, model.width, model.ratio, vocab, illegal, model.token_width)
+
+    def _every(self) -> dict[str, PartSpec]:
+        return {**self.parts, "tokenizer": self.tokenizer, "corpus": self.corpus, "launcher": self.launcher}
 
     def _sections(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in SECTIONS}

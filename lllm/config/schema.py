@@ -145,7 +145,8 @@ class Run(Section):
 
 
 class Match(Section):
-    """What is made equal to the baseline, within what share, and the setting that is turned to do so."""
+    """What is made equal to the baseline, within what share, and the setting that is turned to do so (None: the size
+    of the variant's own ffn)."""
 
     params: Annotated[float, PlainValidator(_share)]
-    knob: Annotated[str, Field(pattern=r"^[a-z_]+(\.[A-Za-z_][A-Za-z0-9_]*)+$")] = "model.ffn.hidden"
+    knob: Annotated[str, Field(pattern=r"^[a-z_]+(\.[A-Za-z_][A-Za-z0-9_]*)+$")] | None = None

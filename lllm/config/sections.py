@@ -13,10 +13,10 @@ from lllm.config.tree import USE, Tree
 from lllm.errors import UserError, nearest
 from lllm.registry import Entry, PartSpec, Registry
 from lllm.registry.config import first_error, first_place
+from lllm.registry.part import HOMES
 
 __all__ = [
     "EXECUTION",
-    "PLACES",
     "SECTIONS",
     "TOP",
     "Parsed",
@@ -37,16 +37,7 @@ SECTIONS: dict[str, type[Section]] = {
     "budget": Budget,
     EXECUTION: Run,
 }
-PLACES: dict[str, str] = {  # where parts of these kinds are named; every other kind's place is in `model`
-    "tokenizer": "tokenizer",
-    "corpus": "corpus",
-    "train.objective": "objective",
-    "train.optimizer": "optimizer",
-    "train.schedule": "schedule",
-    "train.adapter": "adapter",
-    f"{EXECUTION}.launcher": "launcher",
-}
-TOP = [*(place for place in PLACES if "." not in place), *SECTIONS]
+TOP = [*(kind for kind, section in HOMES.items() if not section), *SECTIONS]
 
 C = TypeVar("C", bound=BaseModel)
 
@@ -80,10 +71,9 @@ def hint(name: str, others: Collection[str] = ()) -> str:
 
 
 def places(registry: Registry, required: Collection[str]) -> dict[str, str]:
-    """Where a part may be named -> its kind. Kinds are open: one that has no other place belongs to the model."""
-    named = {place.removeprefix("model.") for place in required if place.startswith("model.")}
-    kinds = {*registry.kinds(), *named}.difference(PLACES.values())
-    return PLACES | {f"model.{kind}": kind for kind in sorted(kinds)}
+    """Where a part may be named -> its kind. Kinds are open: their contracts say in which section they stand."""
+    kinds = [*registry.sections(), *sorted(place.rpartition(".")[2] for place in required)]
+    return {registry.place(kind): kind for kind in kinds}
 
 
 def parse(tree: Tree, registry: Registry, required: Collection[str]) -> Parsed:

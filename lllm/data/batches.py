@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -23,20 +23,25 @@ __all__ = ["Batch", "Rows", "TrainBatches", "cut", "limited", "valid_batches"]
 
 @dataclass(frozen=True)
 class Batch:
-    """tokens [B, T] ids; ok [B, T] real tokens; rows [B] global row ids; prefix [B] complete chunks of a non-causal
-    prefix; documents [B]; starts [B] first token's place in its document; columns: name -> [B, T], aligned with
-    targets."""
+    """tokens [B, T] ids; ok [B, T] real tokens; rows [B] global row ids; prompt [B] tokens at the row's beginning that
+    are read and never scored; documents [B]; starts [B] first token's place in its document; columns: name -> [B, T],
+    aligned with targets."""
 
     tokens: Tensor
     ok: Tensor
     rows: Tensor
-    prefix: Tensor
+    prompt: Tensor
     documents: Tensor
     starts: Tensor
     columns: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def segment(self) -> Tensor:
+        """The document of each token [B, T]: a row is a piece of one."""
+        return self.documents[:, None].expand_as(self.tokens)
 
     def slice(self, start: int, stop: int) -> Self:
         """Rows start..stop-1."""
@@ -80,11 +85,17 @@ class Rows:
             tokens=ids,
             ok=ids != self.pad,
             rows=torch.tensor(rows, dtype=torch.long),
-            prefix=torch.zeros(size, dtype=torch.long),
+            prompt=_leading(columns["scored"] if "scored" in columns else np.ones_like(tokens), tokens != self.pad),
             documents=torch.from_numpy(pieces[:, 0].copy()),
             starts=torch.from_numpy(pieces[:, 1].copy()),
             columns={name: torch.from_numpy(column) for name, column in columns.items()},
         )
+
+
+def _leading(scored: NDArray[Any], real: NDArray[np.bool_]) -> Tensor:
+    """How many real tokens of each row [B, T] come before its first scored one."""
+    before = np.cumsum((scored > 0) & real, 1) == 0
+    return torch.from_numpy((before & real).sum(1))
 
 
 def cut(lengths: NDArray[np.int64], context: int, offset: int) -> NDArray[np.int64]:

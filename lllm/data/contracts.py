@@ -5,14 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lllm.registry import Part, PartConfig
+from lllm.registry import Part
 
-__all__ = ["Corpus", "Document", "Ids", "Split", "Tokenizer"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Corpus", "Document", "Ids", "Scored", "Split", "Tokenizer"]
 
 Ids = NDArray[np.int64]
 Split = Literal["train", "valid"]
@@ -31,6 +34,26 @@ class Document:
     columns: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Scored:
+    """Rows of validation documents as a model scored them. B rows, N chunks, R tokens of a chunk.
+
+    chunk [B, N, R]: ids. ok [B, N, R]: the tokens that count: real, with loss, and not in an unscored span.
+    bytes [B, N, R]: raw bytes that each id stands for; 0 for EOS and padding.
+    columns: name -> [B, N, R], the documents' own, aligned with the ids; 1 for EOS, 0 for padding.
+    nats [B, N, R]: of the primary likelihood, 0 where not ok; None where it has none per token.
+    greedy [B, N, R]: ids predicted one token at a time, each the likeliest given the true tokens that the head draws
+    before it; None unless the corpus asks for them.
+    """
+
+    chunk: Tensor
+    ok: Tensor
+    bytes: Tensor
+    columns: Mapping[str, Tensor]
+    nats: Tensor | None = None
+    greedy: Tensor | None = None
+
+
 class Tokenizer(Part, ABC):
     """Bytes to ids and back, exactly: decode(encode(b)) == b for any byte string.
 
@@ -39,13 +62,11 @@ class Tokenizer(Part, ABC):
     """
 
     kind: ClassVar[str] = "tokenizer"
+    section: ClassVar[str] = ""
     vocab: int
     eos: int
     pad: int
     illegal: tuple[int, ...]
-
-    def __init__(self, config: PartConfig) -> None:
-        self.config = config
 
     @abstractmethod
     def encode(self, raw: bytes) -> Ids:
@@ -62,12 +83,14 @@ class Tokenizer(Part, ABC):
 
 
 class Corpus(Part, ABC):
-    """Documents for training and validation, in a fixed order."""
+    """Documents for training and validation, in a fixed order.
+
+    greedy: whether its metrics read the head's greedy predictions, which evaluation then computes.
+    """
 
     kind: ClassVar[str] = "corpus"
-
-    def __init__(self, config: PartConfig) -> None:
-        self.config = config
+    section: ClassVar[str] = ""
+    greedy: ClassVar[bool] = False
 
     @abstractmethod
     def documents(self, split: Split) -> Iterator[Document]:
@@ -84,3 +107,13 @@ class Corpus(Part, ABC):
     def extra(self) -> dict[str, Any]:
         """Facts worth recording beside a run."""
         return {}
+
+    def metrics(self, scored: Scored) -> Mapping[str, tuple[Tensor, Tensor]]:
+        """What it measures beside bits per byte: name -> (sum [B], weight [B]) per row, the same names for any rows.
+        Each row is measured by itself. The metric is sum / weight over all evaluated documents, and says nothing
+        where the weight is 0."""
+        return {}
+
+    def conclude_metrics(self, means: Mapping[str, float]) -> Mapping[str, float]:
+        """The numbers that are reported, from the means over all evaluated documents (NaN where the weight is 0)."""
+        return means

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 
 from lllm.config import Experiment, Resolved, Tree, resolve
 from lllm.config.tree import merge
-from lllm.errors import UserError
+from lllm.errors import BuildError, UserError
 from lllm.identity import arm as arm_of
 from lllm.identity import code_fingerprint, evaluator_fingerprint
 from lllm.model import LatentModel
 from lllm.model.accounting import parameters, train_flops_per_token
-from lllm.model.build import BuildError
 from lllm.model.contracts import ModelPart
 from lllm.model.match import solve
 from lllm.registry import Entry, Registry
@@ -101,14 +100,15 @@ class Arms:
         self._made[arm.variant] = arm
 
     def _decide(self, variant: str, resolved: Resolved) -> Arm:
-        match, matched, note = self.experiment.match, "", ""
+        matched, note = "", ""
         try:
             setup = self._setup(resolved)
-            if match is not None and variant != self.experiment.baseline:
-                if self._given(resolved, match.knob):
-                    note = f"not matched: {match.knob} was given"
+            if self.experiment.match is not None and variant != self.experiment.baseline:
+                knob = self.experiment.match.knob or _size_of_ffn(resolved)
+                if self._given(resolved, knob):
+                    note = f"not matched: {knob} was given"
                 else:
-                    setup, matched = self._matched(variant, setup)
+                    setup, matched = self._matched(variant, setup, knob)
             return self._budgeted(replace(arm_of_setup(variant, setup, matched), note=note))
         except BuildError as error:  # a part's own mistake: where and what, without a traceback
             raise UserError(str(error)) from error
@@ -143,17 +143,16 @@ class Arms:
 
     def _setup(self, resolved: Resolved) -> Setup:
         """Data of one tokenizer, corpus and padding are prepared once and shared by variants."""
-        data = [resolved.tokenizer.to_node(), resolved.corpus.to_node(), resolved.data.multiple]
-        key = repr([data, resolved.parts["objective"].to_node()])
-        if key not in self._setups:
-            self._setups[key] = Setup.prepare(self.registry, resolved, self.progress)
-        return replace(self._setups[key], resolved=resolved)
+        key = repr([resolved.tokenizer.to_node(), resolved.corpus.to_node(), resolved.data.multiple])
+        if key in self._setups:
+            return self._setups[key].under(resolved)
+        self._setups[key] = Setup.prepare(self.registry, resolved, self.progress)
+        return self._setups[key]
 
-    def _matched(self, variant: str, setup: Setup) -> tuple[Setup, str]:
+    def _matched(self, variant: str, setup: Setup, knob: str) -> tuple[Setup, str]:
         """The setup with the size knob turned until its parameters are the baseline's."""
         match = self.experiment.match
         assert match is not None
-        knob = match.knob
 
         def at(value: int) -> Setup:
             return replace(setup, resolved=setup.resolved.with_value(knob, value))
@@ -215,6 +214,18 @@ def arm_of_setup(variant: str, setup: Setup, matched: str = "") -> Arm:
         matched=matched,
         stage_flops=_stage_flops_per_token(model) * data.context * train.batch,
     )
+
+
+def _size_of_ffn(resolved: Resolved) -> str:
+    """The setting that sizes the variant's ffn."""
+    ffn = resolved.parts["ffn"].entry
+    size: str | None = getattr(ffn.cls, "sized_by", None)
+    if size not in ffn.cls.Config.model_fields:
+        raise UserError(
+            f"match.knob: {resolved.registry.place(ffn.kind)} '{ffn.name}' of variant '{resolved.variant}' declares no "
+            "size; expected match.knob: the setting to turn, as in model.width"
+        )
+    return f"{resolved.registry.place(ffn.kind)}.{size}"
 
 
 def _stage_flops_per_token(model: LatentModel) -> float:

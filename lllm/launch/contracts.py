@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
-from lllm.registry import Part, PartConfig
+from lllm.registry import Part
 
 __all__ = ["Launcher"]
 
@@ -15,9 +15,7 @@ class Launcher(Part, ABC):
     """Builds commands; the platform runs them."""
 
     kind: ClassVar[str] = "launcher"
-
-    def __init__(self, config: PartConfig) -> None:
-        self.config = config
+    section: ClassVar[str] = "run"
 
     @abstractmethod
     def command(

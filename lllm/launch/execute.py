@@ -18,7 +18,6 @@ from lllm.results.ownership import Owned
 from lllm.train.carried import INFO, packed
 from lllm.train.interrupt import stop_on_signal
 from lllm.train.mirror import check_mirror
-from lllm.train.setup import made
 
 __all__ = ["Watcher", "execute", "rehearse", "worker_command"]
 
@@ -92,7 +91,7 @@ def rehearse(plan: Plan) -> Iterator[str]:
 def _command(run: Planned, carried: Sequence[str] = ()) -> tuple[list[str], str]:
     """The worker's command, and what it lacks."""
     execution = run.arm.resolved.run
-    launcher: Launcher = made(run.arm.resolved.launcher)
+    launcher: Launcher = run.arm.resolved.build().part("launcher")
     nproc, nnodes = execution.nproc, execution.nnodes
     name = f"{run.arm.identity}-s{run.seed}"
     arguments = [WORKER, str(run.path), *carried]

@@ -12,12 +12,11 @@ import torch
 from lllm.errors import UserError
 from lllm.launch.arms import Arm
 from lllm.launch.memory import peak_bytes
-from lllm.model.build import place_of
 from lllm.model.generate import generate
 from lllm.model.roles import named_roles
+from lllm.registry.build import place_of
 from lllm.train.contracts import Named
 from lllm.train.gradients import Gradients
-from lllm.train.setup import made
 from lllm.train.world import World, device_of
 
 __all__ = ["Bench", "matmul_rate", "measured_steps", "step_seconds"]
@@ -36,9 +35,10 @@ class Stepper:
         setup, self.device = arm.setup, device_of(arm.resolved.run.device)
         self.model = setup.model(seed, str(self.device))
         self.batches = setup.batches(seed)
-        self.optimizer = made(setup.resolved.parts["optimizer"])
+        build = setup.resolved.build()
+        self.optimizer = build.part("optimizer")
         self.optimizer.attach([Named(name, p, role) for name, p, role in named_roles(self.model)])
-        objective = made(setup.resolved.parts["objective"])
+        objective = build.part("objective")
         self.bfloat16 = setup.resolved.train.precision == "bfloat16"
         self.gradients = Gradients(
             self.model,

@@ -29,7 +29,7 @@ Todo = Literal["train", "continue", "train anew", "finished", "failed", "running
 
 @dataclass(frozen=True)
 class Planned:
-    """One run. todo: what will be done; why: what a user must know about it ('mixer/attention changed').
+    """One run. todo: what will be done; why: what a user must know about it ('KIND/NAME changed').
     elsewhere: it is finished, but only its committed numbers are here."""
 
     arm: Arm

@@ -5,7 +5,7 @@ FLOPs are contractions only, multiply-add = 2, of the stated algorithm; training
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import nn
@@ -14,7 +14,7 @@ from lllm.model.contracts import Block, Cost, ModelPart
 from lllm.model.contracts.base import part_name
 from lllm.model.latent import LatentModel
 
-__all__ = ["TRAIN_FACTOR", "Node", "forward_cost", "parameters", "train_flops_per_token", "tree"]
+__all__ = ["TRAIN_FACTOR", "Node", "forward_cost", "parameters", "spent", "train_flops_per_token", "tree"]
 
 TRAIN_FACTOR = 3  # forward, and twice that for the backward pass
 
@@ -40,6 +40,11 @@ def forward_cost(model: LatentModel, tokens: int) -> Cost:
     """Forward cost of one row of `tokens` tokens (a multiple of the ratio)."""
     counts = positions(model, tokens)
     return sum((getattr(model, name).cost(count) for name, count in counts.items()), Cost())
+
+
+def spent(model: LatentModel, counts: Mapping[str, float]) -> Cost:
+    """What data-dependent parts cost one row beyond `forward_cost`, as a function of what they counted in training."""
+    return sum((part.spent(counts) for part in model.modules() if isinstance(part, ModelPart)), Cost())
 
 
 def positions(model: LatentModel, tokens: int) -> dict[str, int]:

@@ -64,7 +64,7 @@ def compose(
 
 def _allocate(model: LatentModel, device: str, dtype: torch.dtype | None) -> None:
     """Weights in place of the meta device's. Conversion makes a new parameter for every mention of one, without role:
-    those that were one are one again."""
+    those that were one are one again. Those whose role says float32 keep at least that precision."""
     mentions = [
         (module, name, tensor)
         for module in model.modules()
@@ -74,6 +74,8 @@ def _allocate(model: LatentModel, device: str, dtype: torch.dtype | None) -> Non
     made: dict[int, nn.Parameter] = {}
     for module, name, tensor in mentions:
         new = made.setdefault(id(tensor), getattr(module, name))
+        if role_of(tensor).float32 and new.dtype.itemsize < 4:
+            new = made[id(tensor)] = nn.Parameter(new.to(torch.float32))
         new.lllm_role = role_of(tensor)  # type: ignore[attr-defined]
         setattr(module, name, new)
 
@@ -96,6 +98,11 @@ def _refuse_misfits(model: LatentModel, choice: Composition) -> None:
             f"model.downsampler '{names['downsampler']}' learns the number of latents and model.head '{names['head']}' "
             "emits whole chunks; expected a head that reads token states"
         )
+    missing = sorted(set(head.reads) - set(down.lends))
+    if missing or (head.reads and not head.wants_tokens):
+        lender = f"model.downsampler '{names['downsampler']}'"
+        why = f"which {lender} does not lend" if missing else "and does not run at token rate"
+        raise UserError(f"model.head '{names['head']}' reads '{[*missing, *head.reads][0]}' of each token, {why}")
     for path, module in model.trunk.named_modules():
         if not isinstance(module, Mixer):
             continue

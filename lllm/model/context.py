@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lllm.model.noise import Noise
+from lllm.model.state import State
 
 if TYPE_CHECKING:
     from lllm.model.contracts.visibility import Visibility
@@ -26,12 +27,17 @@ class Context:
     tail_only: every False in `ok` comes after every True of its row, so causal attention may ignore the mask.
     prefix [B]: M, the number of complete chunks in the row's non-causal prefix; 0 is causal.
     rows: what keys in-model noise, [B] global row ids or, of a local context, [B, 2] pairs (row, chunk).
+    segment [B, n]: the document of each position, a number; a row may hold several.
+    wanted [B, n]: the positions whose output anybody reads; None is all. See `lllm.model.stack.run_wanted`.
     progress: training progress in [0, 1].
-    memory: what a trunk lends to layers that declare they read it.
+    memory: what a trunk lends to layers that declare they read it: tensors [B, n, ...] of the positions of this call,
+    and states, which are of the whole row so far.
     aux: auxiliary losses by name, [B] each: averaged over the global batch, never part of the nats.
     metrics: numbers to log by name.
     last: global value of each batch statistic at the previous step; `statistics` collects this call's, [B] each.
-    A part adds to these three by `add_aux`, `add_statistic` and `add_metric`, under names that begin with its `path`.
+    counts: how much data-dependent work was done, [B] each; see `ModelPart.spent`.
+    A part adds to these by `add_aux`, `add_statistic`, `add_metric` and `add_count`, under names that begin with its
+    `path`.
     memo: what layers compute from the positions alone and need only once (never copied to a derived context).
     """
 
@@ -40,15 +46,18 @@ class Context:
     prefix: Tensor
     rows: Tensor
     visibility: Visibility
+    segment: Tensor
+    wanted: Tensor | None = None
     tail_only: bool = True
     train: bool = False
     progress: float = 0.0
     noise: Noise = field(default_factory=Noise)
-    memory: dict[str, Tensor] = field(default_factory=dict)
+    memory: dict[str, Tensor | State] = field(default_factory=dict)
     aux: dict[str, Tensor] = field(default_factory=dict)
     metrics: dict[str, Tensor] = field(default_factory=dict)
     last: dict[str, float] = field(default_factory=dict)
     statistics: dict[str, Tensor] = field(default_factory=dict)
+    counts: dict[str, Tensor] = field(default_factory=dict)
     memo: dict[Hashable, Any] = field(default_factory=dict, init=False)
     calls: dict[tuple[str, str], int] = field(default_factory=dict, repr=False)
     weight: Tensor | None = field(default=None, repr=False)  # [rows of the data, chunks]: see `local`
@@ -59,7 +68,19 @@ class Context:
 
     def gather(self, index: Tensor) -> Context:
         """The call restricted to positions `index` [B, m] of this one, with their original positions."""
-        return replace(self, pos=self.pos.gather(1, index), ok=self.ok.gather(1, index), tail_only=False)
+
+        def at(value: Tensor) -> Tensor:
+            return value.gather(1, index.view(*index.shape, *[1] * (value.dim() - 2)).expand(-1, -1, *value.shape[2:]))
+
+        return replace(
+            self,
+            pos=at(self.pos),
+            ok=at(self.ok),
+            segment=at(self.segment),
+            wanted=None if self.wanted is None else at(self.wanted),
+            tail_only=False,
+            memory={name: at(lent) if isinstance(lent, Tensor) else lent for name, lent in self.memory.items()},
+        )
 
     def local(self, ok: Tensor, start: int = 0) -> Context:
         """The context of layers over the slots of each chunk: ok [B, N, n] -> N B rows of positions start..start+n-1.
@@ -78,6 +99,8 @@ class Context:
             ok=inside.flatten(0, 1),
             prefix=prefix,
             rows=rows.flatten(0, 1),
+            segment=self.segment[:, :, None].expand(batch, n, slots).flatten(0, 1),
+            wanted=None,
             tail_only=True,
             memory={},
             weight=ok.any(-1),
@@ -95,6 +118,13 @@ class Context:
     def add_metric(self, name: str, value: Tensor) -> None:
         """A number to log, [B] per row or one for the call: the mean of what is added under one name."""
         self._average("metrics", self.metrics, name, value)
+
+    def add_count(self, name: str, per_row: Tensor) -> None:
+        """How much of something was done for each row, [B]; what is added under one name is summed."""
+        value = per_row.detach()
+        if self.weight is not None:  # of a row's chunks together
+            value = (value.view(self.weight.shape) * self.weight).sum(1)
+        self.counts[name] = self.counts[name] + value if name in self.counts else value
 
     def _average(self, kind: str, into: dict[str, Tensor], name: str, value: Tensor) -> None:
         value = self._per_row(value).detach()
@@ -115,6 +145,7 @@ class Context:
         *,
         prefix: Tensor | None = None,
         rows: Tensor | None = None,
+        segment: Tensor | None = None,
         start: int = 0,
         train: bool = False,
         progress: float = 0.0,
@@ -131,6 +162,7 @@ class Context:
             prefix=zero if prefix is None else prefix,
             rows=torch.arange(batch, device=ok.device) if rows is None else rows,
             visibility=visibility,
+            segment=zero[:, None].expand(batch, n) if segment is None else segment,
             train=train,
             progress=progress,
             noise=noise or Noise(),

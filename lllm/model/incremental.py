@@ -16,6 +16,7 @@ from lllm.errors import UserError
 from lllm.model.context import Context
 from lllm.model.contracts import Conditional, Hidden
 from lllm.model.contracts.base import part_name
+from lllm.model.contracts.visibility import CAUSAL
 from lllm.model.latent import LatentModel
 from lllm.model.sampling import Sampling
 from lllm.model.state import State
@@ -27,8 +28,9 @@ __all__ = ["ModelState", "conditionals", "draw", "peek", "prefill", "push"]
 class ModelState(State):
     """Everything generation carries. count [B]: tokens so far; index [B]: complete chunks; prefix [B];
     chunk [B, R]: tokens of the head's open chunk, of which the first count % R are known; hidden [B, D]: the trunk
-    output that predicts it; opened [B, ...]: what the head made of it, once; token [B, d]: the newest token state, for
-    heads that want it; last: the batch statistics by which parts were steered at the end of training."""
+    output that predicts it; opened [B, ...]: what the head made of it, once; token [B, d]: the newest token state, and
+    lent [B, ...] what else the downsampler says of it, for heads that want them; last: the batch statistics by which
+    parts were steered at the end of training."""
 
     count: Tensor
     index: Tensor
@@ -37,6 +39,7 @@ class ModelState(State):
     hidden: Tensor
     opened: Tensor
     token: Tensor | None
+    lent: dict[str, Tensor]
     embedding: State | None
     downsampler: State
     trunk: State
@@ -55,13 +58,15 @@ def prefill(
     padded = torch.zeros(batch, width, dtype=torch.long, device=lengths.device)
     padded[:, : min(width, tokens.shape[1])] = tokens[:, :width]
     ok = torch.arange(width, device=lengths.device) < lengths[:, None]
-    ctx = Context.of(ok, model.visibility, prefix=model.visibility.prefix_chunks(lengths, ratio), last=last)
+    ctx = Context.of(ok, CAUSAL, prefix=model.visibility.prefix_chunks(lengths, ratio), last=last)
     e_BTd, embedding = model.embedding(padded, ctx)
     encoded = model.downsampler(e_BTd, ctx)
     x_BND, latent_ctx = model.trunk_input(encoded, ctx)
-    h_BND, trunk = model.trunk(x_BND, latent_ctx)
     rows = torch.arange(batch, device=ok.device)
     index = lengths // ratio if encoded.owner is None else encoded.owner[rows, lengths]
+    if not model.head.stateful:  # only the newest output predicts what is not known yet
+        latent_ctx = replace(latent_ctx, wanted=latent_ctx.pos == index[:, None])
+    h_BND, trunk = model.trunk(x_BND, latent_ctx)
     x = model.head_input(padded, h_BND, encoded, ctx, latent_ctx)
     complete = lengths // model.head.ratio
     hidden = h_BND[rows, index]
@@ -73,8 +78,9 @@ def prefill(
         hidden=hidden,
         opened=model.head.open(hidden),
         token=None if x.tokens is None else x.tokens[rows, lengths],
+        lent={name: value[rows, lengths] for name, value in x.lent.items()},
         embedding=embedding,
-        downsampler=model.downsampler.resume(e_BTd, lengths),
+        downsampler=model.downsampler.resume(e_BTd, lengths, ctx),
         trunk=trunk,
         head=model.head.resume(x, complete),
         last=ctx.last,
@@ -111,10 +117,10 @@ def draw(model: LatentModel, state: ModelState, sampling: Sampling) -> tuple[Ten
 def push(model: LatentModel, state: ModelState, token: Tensor, ok: Tensor) -> ModelState:
     """The state after one more token [B] in the rows where ok [B]; other rows are left exactly as they were."""
     slots = model.head.ratio
-    ctx = Context.of(ok[:, None], model.visibility, prefix=state.prefix, last=state.last)
+    ctx = Context.of(ok[:, None], CAUSAL, prefix=state.prefix, last=state.last)
     ctx = replace(ctx, pos=state.count[:, None], tail_only=False)
     e_B1d, embedding = model.embedding(token[:, None], ctx, state.embedding)
-    step = model.downsampler.step(e_B1d[:, 0], ok, state.downsampler)
+    step = model.downsampler.step(e_B1d[:, 0], ctx, state.downsampler)
     slot = (state.count % slots)[:, None]
     chunk = torch.where(ok[:, None], state.chunk.scatter(1, slot, token[:, None]), state.chunk)
     count, index = state.count + ok, state.index + step.done
@@ -125,7 +131,7 @@ def push(model: LatentModel, state: ModelState, token: Tensor, ok: Tensor) -> Mo
         head = model.head.commit(_open_chunk(model, replace(state, chunk=chunk), known), whole, head)
     hidden, opened, trunk = state.hidden, state.opened, state.trunk
     if bool(step.done.any()):
-        latent_ctx = replace(ctx, pos=index[:, None], ok=step.done[:, None])
+        latent_ctx = replace(ctx, pos=index[:, None], ok=step.done[:, None], visibility=model.visibility)
         h_B1D, trunk = model.trunk(step.latent[:, None].to(model.first.dtype), latent_ctx, state.trunk)
         hidden = torch.where(step.done[:, None], h_B1D[:, 0], hidden)
         fresh = model.head.open(hidden)
@@ -133,6 +139,9 @@ def push(model: LatentModel, state: ModelState, token: Tensor, ok: Tensor) -> Mo
     newest = state.token
     if step.token is not None and newest is not None:
         newest = torch.where(ok[:, None], step.token.to(newest.dtype), newest)
+    lent = {
+        name: torch.where(ok.view(-1, *[1] * (now.dim() - 1)), now, state.lent[name]) for name, now in step.lent.items()
+    }
     return replace(
         state,
         count=count,
@@ -141,6 +150,7 @@ def push(model: LatentModel, state: ModelState, token: Tensor, ok: Tensor) -> Mo
         hidden=hidden,
         opened=opened,
         token=newest,
+        lent=lent,
         embedding=embedding,
         downsampler=step.state,
         trunk=trunk,
@@ -166,10 +176,11 @@ def _open_chunk(model: LatentModel, state: ModelState, known: Tensor | None = No
     if known is None:
         known = torch.arange(slots, device=state.count.device) < (state.count % slots)[:, None]
     every = torch.ones_like(state.count, dtype=torch.bool)[:, None]
-    position, prefix = state.index, state.prefix
+    position, prefix, visibility = state.index, state.prefix, model.visibility
     if model.head.wants_tokens:  # causal at its own rate, see `LatentModel.head_input`
-        position, prefix = state.count, torch.zeros_like(prefix)
-    ctx = Context.of(every, model.visibility, prefix=prefix, last=state.last)
+        position, prefix, visibility = state.count, torch.zeros_like(prefix), CAUSAL
+    ctx = Context.of(every, visibility, prefix=prefix, last=state.last)
     ctx = replace(ctx, pos=position[:, None])
     token = None if state.token is None else state.token[:, None]
-    return Hidden(state.hidden[:, None], state.chunk[:, None], known[:, None], ctx, token)
+    lent = {name: value[:, None] for name, value in state.lent.items()}
+    return Hidden(state.hidden[:, None], state.chunk[:, None], known[:, None], ctx, token, lent)

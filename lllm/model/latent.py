@@ -28,7 +28,7 @@ from lllm.model.contracts import (
     Trunk,
 )
 from lllm.model.contracts.output import TrainOut
-from lllm.model.contracts.visibility import Visibility
+from lllm.model.contracts.visibility import CAUSAL, Visibility
 from lllm.model.noise import Noise
 from lllm.model.roles import Role, parameter
 
@@ -67,8 +67,10 @@ class LatentModel(nn.Module):
         tokens, ctx = self._closed(tokens, ok, replace(ctx, prefix=prefix))
         e_BTd, _ = self.embedding(tokens, ctx)
         encoded = self.downsampler(e_BTd, ctx)
-        shifted = Encoded(encoded.latents[:, :-1], encoded.ok[:, :-1], encoded.tokens, encoded.owner)
+        shifted = replace(encoded, latents=encoded.latents[:, :-1], ok=encoded.ok[:, :-1])
         x_BND, latent_ctx = self.trunk_input(shifted, ctx)
+        if not self.head.stateful and self.visibility.leaves_out:
+            latent_ctx = replace(latent_ctx, wanted=self.visibility.loss(latent_ctx.pos, ctx.prefix[:, None]))
         h_BND, _ = self.trunk(x_BND, latent_ctx)
         return self.head_input(tokens, h_BND, encoded, ctx, latent_ctx)
 
@@ -78,7 +80,16 @@ class LatentModel(nn.Module):
         latents = encoded.latents.to(self.first.dtype)  # the residual stream is as precise as the parameters
         x_BND = torch.cat([self.first.expand(batch, 1, -1), latents], 1)
         ok = torch.cat([encoded.ok.new_ones(batch, 1), encoded.ok], 1)
-        return x_BND, replace(ctx, pos=torch.arange(n + 1, device=ok.device).expand(batch, n + 1), ok=ok)
+        pos = torch.arange(n + 1, device=ok.device).expand(batch, n + 1)
+        segment = torch.cat([ctx.segment[:, :1], self._documents(encoded, ctx, n)], 1)
+        return x_BND, replace(ctx, pos=pos, ok=ok, segment=segment, visibility=self.visibility)
+
+    def _documents(self, encoded: Encoded, ctx: Context, n: int) -> Tensor:
+        """The document of each of the first n latents [B, n]: that of the last token of its chunk."""
+        if encoded.owner is None:
+            return ctx.segment[:, self.ratio - 1 :: self.ratio][:, :n]
+        room = ctx.segment.new_zeros(len(ctx.segment), int(encoded.latents.shape[1]) + 1)
+        return room.scatter_reduce(1, encoded.owner, ctx.segment, "amax", include_self=False)[:, :n]
 
     def head_input(self, tokens: Tensor, h_BND: Tensor, encoded: Encoded, ctx: Context, latent_ctx: Context) -> Hidden:
         """Trunk outputs beside the chunks that they predict; at token rate, one chunk per token, for heads that want
@@ -97,8 +108,10 @@ class LatentModel(nn.Module):
         before = torch.cat([self.first_token.expand(batch, 1, -1), states], 1)
         ok = ctx.ok & self.visibility.loss(owner, ctx.prefix[:, None])
         read = torch.cat([torch.ones_like(ctx.ok[:, :1]), ctx.ok[:, :-1]], 1)
-        head_ctx = replace(ctx, ok=read, prefix=torch.zeros_like(ctx.prefix))
-        return Hidden(h_BTD, tokens.unsqueeze(2), ok.unsqueeze(2), head_ctx, before)
+        segment = torch.cat([ctx.segment[:, :1], ctx.segment[:, :-1]], 1)
+        head_ctx = replace(ctx, ok=read, segment=segment, prefix=torch.zeros_like(ctx.prefix))
+        lent = {name: torch.cat([torch.zeros_like(v[:, :1]), v[:, :-1]], 1) for name, v in encoded.lent.items()}
+        return Hidden(h_BTD, tokens.unsqueeze(2), ok.unsqueeze(2), head_ctx, before, lent)
 
     def conditionals(
         self, tokens: Tensor, ok: Tensor, prefix: Tensor, which: Sequence[Conditional] | None = None
@@ -112,12 +125,12 @@ class LatentModel(nn.Module):
 
     def score(
         self, batch: Rows, *, seed: int = 0, last: Mapping[str, float] | None = None
-    ) -> tuple[Tensor, Mapping[str, Likelihood]]:
-        """Which tokens carry loss [B, N, R], and every likelihood of the head; `last` are the global batch statistics
-        of the latest training step."""
+    ) -> tuple[Hidden, Mapping[str, Likelihood]]:
+        """What the head reads (its ok [B, N, R]: which tokens carry loss), and every likelihood of it; `last` are the
+        global batch statistics of the latest training step."""
         ctx = self._context(batch, Noise(seed, -1), 1.0, train=False, last=last)
         x = self.hidden(batch.tokens, batch.ok, ctx.prefix, ctx)
-        return x.ok, self.head.likelihoods(x)
+        return x, self.head.likelihoods(x)
 
     def forward(
         self, batch: Rows, *, progress: float, step: int, seed: int, last: Mapping[str, float] | None = None
@@ -126,26 +139,29 @@ class LatentModel(nn.Module):
         ctx = self._context(batch, Noise(seed, step), progress, train=True, last=last)
         x = self.hidden(batch.tokens, batch.ok, ctx.prefix, ctx)
         loss = self.head.train_loss(x)
-        return TrainOut(loss.nats, loss.slots, x.ok, ctx.aux, ctx.metrics, ctx.statistics)
+        return TrainOut(loss.nats, loss.slots, x.ok, ctx.aux, ctx.metrics, ctx.statistics, ctx.counts)
 
     def _closed(self, tokens: Tensor, ok: Tensor, ctx: Context) -> tuple[Tensor, Context]:
-        """The row padded to whole chunks."""
-        short = -tokens.shape[1] % self.ratio
+        """The row padded to whole chunks, and its context, which is causal: a prefix is of latents."""
+        short, segment = -tokens.shape[1] % self.ratio, ctx.segment
         if short:
             tokens = torch.cat([tokens, torch.zeros_like(tokens[:, :1]).expand(-1, short, *tokens.shape[2:])], 1)
             ok = torch.cat([ok, torch.zeros_like(ok[:, :1]).expand(-1, short)], 1)
-        return tokens, replace(ctx, ok=ok, pos=torch.arange(ok.shape[1], device=ok.device).expand_as(ok))
+            segment = torch.cat([segment, segment[:, -1:].expand(-1, short)], 1)
+        pos = torch.arange(ok.shape[1], device=ok.device).expand_as(ok)
+        return tokens, replace(ctx, ok=ok, pos=pos, segment=segment, visibility=CAUSAL)
 
     def _context(
         self, batch: Rows, noise: Noise, progress: float, *, train: bool, last: Mapping[str, float] | None
     ) -> Context:
         complete = batch.ok.sum(1) // self.ratio
-        prefix = self.visibility.assign(batch.prefix, complete, batch.rows, noise)
+        prefix = self.visibility.assign(batch.prompt // self.ratio, complete, batch.rows, noise)
         return Context.of(
             batch.ok,
             self.visibility,
             prefix=prefix,
             rows=batch.rows,
+            segment=batch.segment,
             train=train,
             progress=progress,
             noise=noise,

@@ -12,12 +12,13 @@ __all__ = ["Linear", "RMSNorm", "TokenTable"]
 
 
 class Linear(nn.Module):
-    """y = x W^T (+ b). `gain` scales the standard deviation 1/sqrt(fan_in) of W; gain 0 starts at zero."""
+    """y = x W^T (+ b). `gain` scales the standard deviation 1/sqrt(fan_in) of W; gain 0 starts at zero. `blocks`: W is
+    so many matrices of one size in one product, see `Role`."""
 
-    def __init__(self, fan_in: int, fan_out: int, *, bias: bool = False, gain: float = 1.0) -> None:
+    def __init__(self, fan_in: int, fan_out: int, *, bias: bool = False, gain: float = 1.0, blocks: int = 1) -> None:
         super().__init__()
         self.fan_in, self.fan_out = fan_in, fan_out
-        self.weight = parameter(fan_out, fan_in, role=Role("matrix", std=gain * fan_in**-0.5))
+        self.weight = parameter(fan_out, fan_in, role=Role("matrix", std=gain * fan_in**-0.5, blocks=blocks))
         self.bias = parameter(fan_out, role=Role("vector", decay=False)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:

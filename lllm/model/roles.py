@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -26,6 +26,9 @@ class Role:
     blocks: independent matrices of one size that stand one after the other along the first dimension, for optimizers
     that treat a matrix as a whole: tensor.view(blocks, -1, last dimension). A bank of 8 experts [8, m, n] has 8; fused
     queries, keys and values [3 D, D] have 3.
+    float32: too delicate for half precision: it is kept in float32 at least where the rest of a model is not.
+    fan_in: how many inputs meet in one output; None, resolved at once, is the last dimension of matrices and
+    unembeddings, and unknown of others. With it, weights of standard deviation fan_in^-1/2 keep a unit scale.
     """
 
     kind: RoleKind
@@ -35,20 +38,18 @@ class Role:
     decay: bool | None = None
     float32: bool = False
     blocks: int = 1
+    fan_in: int | None = None
 
     def __post_init__(self) -> None:
         if self.decay is None:
             object.__setattr__(self, "decay", self.kind in _DECAYING)
 
-    @property
-    def fan_in_last(self) -> bool:
-        """Whether re-initialisation scales with the last dimension."""
-        return self.kind in ("matrix", "unembedding")
-
 
 def parameter(*shape: int, role: Role) -> nn.Parameter:
     """An uninitialised parameter carrying its role; `initialise` fills it from the stream of its path."""
     tensor = nn.Parameter(torch.empty(*shape))
+    if role.fan_in is None and role.kind in _DECAYING:
+        role = replace(role, fan_in=shape[-1])
     tensor.lllm_role = role  # type: ignore[attr-defined]
     return tensor
 

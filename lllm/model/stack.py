@@ -11,7 +11,7 @@ from lllm.model.contracts.base import Cost, ModelPart
 from lllm.model.contracts.trunk import TrunkState
 from lllm.model.state import State
 
-__all__ = ["run_layers", "total_cost"]
+__all__ = ["position_wise", "run_layers", "run_wanted", "total_cost"]
 
 
 def total_cost(layers: nn.ModuleList, n: int) -> Cost:
@@ -38,3 +38,25 @@ def run_layers(
         x_BND, new = layer(x_BND, ctx, before)
         after.append(new)
     return x_BND, TrunkState(tuple(after))
+
+
+def position_wise(layers: Iterable[nn.Module]) -> bool:
+    """Whether every part of these layers is: then leaving out positions whose output nobody reads is exact."""
+    parts = [part for layer in layers for part in layer.modules() if isinstance(part, ModelPart)]
+    return all(part.position_wise for part in parts)
+
+
+def run_wanted(
+    layers: Iterable[nn.Module], x_BND: Tensor, ctx: Context, state: State | None
+) -> tuple[Tensor, TrunkState]:
+    """As `run_layers`, but of position-wise layers only the positions run that are wanted; the others keep x. A prompt
+    then pays for one position of the layers above a cache that the trunk lends (arXiv:2405.05254, section 2.3)."""
+    layers = list(layers)
+    if ctx.wanted is None or not position_wise(layers):
+        return run_layers(layers, x_BND, ctx, state)
+    most = max(1, int(ctx.wanted.sum(1).max()))
+    index_BM = ctx.wanted.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+    kept = ctx.wanted.gather(1, index_BM)
+    index_BMD = index_BM.unsqueeze(-1).expand(-1, -1, x_BND.shape[-1])
+    y_BMD, after = run_layers(layers, x_BND.gather(1, index_BMD), ctx.gather(index_BM).where(kept), state)
+    return x_BND.scatter(1, index_BMD, y_BMD), after

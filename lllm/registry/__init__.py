@@ -2,20 +2,22 @@
 
 A part is one file with one decorated class::
 
-    @register("mixer", "attention", version=1, refs=["arXiv:1706.03762"])
-    class Attention(Mixer):
+    @register("mixer", "my_idea", version=1, refs=["arXiv:2312.06635"])
+    class MyIdea(Mixer):
         class Config(PartConfig):
             heads: int = 4
 
 Nothing here imports torch: kinds are open, and the contract class of a kind carries its name in `kind`.
 """
 
+from lllm.registry.build import Build
 from lllm.registry.catalogue import Entry, PartSpec, Registry
 from lllm.registry.config import Names, Node, PartConfig, Search, search_space
 from lllm.registry.discovery import load_registry
 from lllm.registry.part import Part, register
 
 __all__ = [
+    "Build",
     "Entry",
     "Names",
     "Node",

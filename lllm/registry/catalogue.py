@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lllm.errors import UserError, nearest
-from lllm.registry.config import PartConfig, nested_kinds, validate
-from lllm.registry.part import Part, part_info
+from lllm.registry.config import PartConfig, named_nodes, validate, with_nodes
+from lllm.registry.part import HOMES, Part, part_info
 
 __all__ = ["Entry", "PartSpec", "Registry"]
 
@@ -71,8 +71,15 @@ class Registry:
     replaced: dict[Path, Path] = field(default_factory=dict)
 
     def add(self, entry: Entry) -> None:
-        """Add a part; the same digest twice is one part."""
+        """Add a part; the same digest twice is one part. A kind stands in one section, the first that is told."""
         key = (entry.kind, entry.name)
+        home = next((e for e in self.entries.values() if e.kind == entry.kind), entry)
+        if home.cls.section != entry.cls.section:
+            self.failures[entry.path] = (
+                f"TypeError: its contract says that a {entry.kind} stands in '{entry.cls.section}', and that of "
+                f"{home.path} in '{home.cls.section}'"
+            )
+            return
         known = self.entries.get(key)
         if known is None:
             self.entries[key] = entry
@@ -140,16 +147,24 @@ class Registry:
         """
 
         def shortest(kind: str, node: Any, place: str) -> Any:
-            if isinstance(node, list):
-                return [shortest(kind, item, f"{place}.{i}") for i, item in enumerate(node)]
-            if not isinstance(node, str | Mapping):
-                return node
             fields = self.config(kind, node, place).delta()
             return fields["use"] if set(fields) == {"use"} else fields
 
-        named = nested_kinds(type(config))
-        nodes = {name: shortest(kind, getattr(config, name), f"{where}.{name}") for name, kind in named.items()}
-        return PartSpec(entry, config.model_copy(update=nodes))
+        return PartSpec(entry, with_nodes(config, where, shortest))
+
+    def named(self, spec: PartSpec) -> Iterator[PartSpec]:
+        """`spec`, the parts that its config names, those that theirs name, and so on."""
+        yield spec
+        for kind, node in named_nodes(spec.config):
+            yield from self.named(self.config(kind, node, f"{spec.kind} '{spec.name}'"))
+
+    def sections(self) -> dict[str, str]:
+        """Kind -> the section of a file in which it stands, '' for the top: what the contracts of its parts say."""
+        return dict(HOMES) | {kind: entry.cls.section for (kind, _), entry in sorted(self.entries.items())}
+
+    def place(self, kind: str) -> str:
+        """The dotted path at which a file names a part of `kind`."""
+        return f"{self.sections().get(kind, Part.section)}.{kind}".removeprefix(".")
 
     def of(self, kinds: Iterable[str]) -> list[Entry]:
         """Entries of `kinds`, sorted by kind and name."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_args
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -17,19 +18,21 @@ __all__ = [
     "Search",
     "first_error",
     "first_place",
-    "nested_kinds",
+    "named_nodes",
     "search_space",
     "validate",
+    "with_nodes",
 ]
 
 
 @dataclass(frozen=True)
 class Names:
-    """Annotation of a `Config` field whose value names another part, or of the items of a list that do: a name, or a
-    mapping with `use`, for `build.part` and `build.using`. `mixer: Annotated[Node, Names("mixer")] = "attention"`.
+    """Annotation of a `Config` field whose value names another part, or of the items of a list, the values of a mapping
+    or a field of an inner model that do: a name, or a mapping with `use`, for `build.part` and `build.using`.
+    `teacher: Annotated[Node, Names("teacher")]`, `of: dict[str, Annotated[Node, Names("corpus")]]`.
 
     The registry validates it with the config that holds it, and drops what is at its default there, so that two
-    spellings of one choice are one identity.
+    spellings of one choice are one identity. An edit of the named part's file makes runs stale.
     """
 
     kind: str
@@ -64,18 +67,66 @@ def search_space(config: type[BaseModel]) -> dict[str, Search]:
     }
 
 
-def nested_kinds(config: type[BaseModel]) -> dict[str, str]:
-    """Field name -> kind, for the fields of `config` that name other parts."""
-    found: dict[str, str] = {}
-    for name, field in config.model_fields.items():
-        inner = [mark for item in get_args(field.annotation) for mark in getattr(item, "__metadata__", ())]
-        for mark in [*field.metadata, *inner]:
-            if isinstance(mark, Names):
-                found[name] = mark.kind
+C = TypeVar("C", bound=BaseModel)
+Visit = Callable[[str, Any, str], Any]  # kind, node, dotted place -> the node that stands there from now on
+
+
+def with_nodes(config: C, where: str, visit: Visit) -> C:
+    """`config` with what `visit` makes of every node in it that names a part, however deep in lists, mappings and inner
+    models. where: dotted place of the config."""
+    changed = {}
+    for name, field in type(config).model_fields.items():
+        marks = [mark.kind for mark in field.metadata if isinstance(mark, Names)]
+        value = getattr(config, name)
+        new = _visited(field.annotation, value, f"{where}.{name}", visit, *marks[:1])
+        if new != value:
+            changed[name] = new
+    return config.model_copy(update=changed) if changed else config
+
+
+def named_nodes(config: BaseModel) -> list[tuple[str, Any]]:
+    """(kind, node) of every part that `config` names, however deep, in the order of its fields."""
+    found: list[tuple[str, Any]] = []
+
+    def keep(kind: str, node: Any, place: str) -> Any:
+        found.append((kind, node))
+        return node
+
+    with_nodes(config, "", keep)
     return found
 
 
-C = TypeVar("C", bound=BaseModel)
+def _visited(annotation: Any, value: Any, place: str, visit: Visit, kind: str | None = None) -> Any:
+    """`value`, of the type `annotation`, with its nodes visited. kind: of the parts that a mark around it says."""
+    for mark in getattr(annotation, "__metadata__", ()):
+        kind = mark.kind if isinstance(mark, Names) else kind
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if isinstance(value, BaseModel):
+        return with_nodes(value, place, visit)
+    if kind is not None and isinstance(value, str | Mapping):
+        return visit(kind, value, place)
+    if origin is Annotated:
+        return _visited(inner[0], value, place, visit, kind)
+    if origin in (Union, UnionType):
+        arm = next((arm for arm in inner if _fits(arm, value)), Any)
+        return _visited(arm, value, place, visit, kind)
+    if isinstance(value, list | tuple):
+        item = inner[0] if inner else Any
+        return type(value)(_visited(item, one, f"{place}.{i}", visit, kind) for i, one in enumerate(value))
+    if origin is dict and isinstance(value, dict):
+        return {key: _visited(inner[1], one, f"{place}.{key}", visit, kind) for key, one in value.items()}
+    return value
+
+
+def _fits(annotation: Any, value: Any) -> bool:
+    """Whether `value` is of one branch of a union."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _fits(inner[0], value)
+    if origin in (Union, UnionType):
+        return any(_fits(arm, value) for arm in inner)
+    plain = origin or annotation
+    return isinstance(plain, type) and isinstance(value, plain)
 
 
 def validate(config: type[C], fields: Mapping[str, Any], where: str) -> C:

@@ -4,22 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from lllm.registry.config import PartConfig
 
-__all__ = ["Part", "PartInfo", "part_info", "register"]
+if TYPE_CHECKING:
+    from lllm.registry.build import Build
+
+__all__ = ["HOMES", "Part", "PartInfo", "part_info", "register"]
+
+# The section in which each of the platform's own kinds stands; '' is the top of a file. All others are in `model`.
+HOMES: Mapping[str, str] = {
+    "tokenizer": "",
+    "corpus": "",
+    "objective": "train",
+    "optimizer": "train",
+    "schedule": "train",
+    "adapter": "train",
+    "launcher": "run",
+}
+_OPEN = ("model", "train", "run")  # sections that take kinds of which the platform knows nothing
 
 
 class Part:
     """Root of the contract classes. A contract sets `kind`; a part adds `Config` and what the contract asks for.
 
+    section: of a file, in which the kind stands: `model`, `train`, or `run` for what only says how a run is executed
+    and never enters an identity.
     conformance: a new kind's own suite, (registry, entry) -> failures; see `lllm.check.suite`.
     """
 
     kind: ClassVar[str]
+    section: ClassVar[str] = "model"
     conformance: ClassVar[Callable[..., Any] | None] = None
     Config: ClassVar[type[PartConfig]] = PartConfig
+
+    def __init__(self, config: PartConfig, build: Build) -> None:
+        """build: how to build another part by name, and what else there is beyond the part's own config."""
+        self.config = config
 
     @classmethod
     def examples(cls) -> Sequence[Mapping[str, Any]]:
@@ -47,7 +69,8 @@ def register(kind: str, name: str, *, version: int = 1, refs: Sequence[str] = ()
     The class is only marked: the loader that executes the file collects it, so that importing one has no global effect.
 
     Raises:
-        TypeError: the class does not implement the contract of `kind`, or its Config is not a PartConfig.
+        TypeError: the class does not implement the contract of `kind`, its Config is not a PartConfig, or the kind
+            cannot stand in its section.
     """
 
     def mark(cls: T) -> T:
@@ -56,6 +79,12 @@ def register(kind: str, name: str, *, version: int = 1, refs: Sequence[str] = ()
         declared = getattr(cls, "kind", None)
         if declared != kind:
             raise TypeError(f"@register({kind!r}, {name!r}): {cls.__name__} implements the contract of {declared!r}")
+        homes = [HOMES[kind]] if kind in HOMES else _OPEN
+        if cls.section not in homes:
+            raise TypeError(
+                f"@register({kind!r}, {name!r}): {cls.__name__}.section is {cls.section!r}; expected "
+                + " or ".join(map(repr, homes))
+            )
         if not issubclass(cls.Config, PartConfig):
             raise TypeError(f"@register({kind!r}, {name!r}): {cls.__name__}.Config must derive from PartConfig")
         if not name.isidentifier():

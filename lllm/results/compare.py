@@ -17,6 +17,7 @@ from lllm.results.verdict import NOT_JUDGED, Verdict, apart, judge
 
 __all__ = ["Comparison", "Expected", "Row", "compare", "publish", "publish_named", "tabulate", "tabulate_named"]
 
+_OF_LIKELIHOOD = ("bpb", "bpb_text", "nats_per_byte")  # what a likelihood of kind none does not have
 NUMBERS = (
     "bpb_text",
     "nats_per_byte",
@@ -37,6 +38,7 @@ class Row:
     note: what sets the row apart from its variant as defined now, '' for that variant itself;
     unfinished: seed -> state ('not run', 'running', 'failed: loss is NaN') of those without a finished run;
     sd: standard deviation of bpb over seeds (n - 1 in the denominator); values: seed -> what the experiment decides by;
+    metrics: those of the corpus and the head by name;
     delta: mean of the differences of `values` from the baseline's, over the seeds that both have;
     shared_timing: the machine was shared with other runs while one of these was timed.
     """
@@ -53,6 +55,7 @@ class Row:
     sd: float | None = None
     values: Mapping[int, float] = field(default_factory=dict)
     numbers: Mapping[str, float | None] = field(default_factory=dict)
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
     delta: float | None = None
     verdict: Verdict = NOT_JUDGED
     untuned: bool = True
@@ -224,6 +227,7 @@ def _row(group: Sequence[Record], variant: str, arm: str, decide: str) -> Row:
         sd=statistics.stdev(bpb) if len(bpb) > 1 else None,
         values=values,
         numbers={name: _mean(_numbers(results, name)) for name in NUMBERS},
+        metrics=_metrics([record.metrics for record in group]),
         untuned=any(result.get("untuned", True) for result in results),
         shared_timing=any(result.get("shared_timing") for result in results),
         fingerprints={name: group[0].fingerprint(name) for name in FINGERPRINTS},
@@ -245,8 +249,19 @@ def _judged(table: Sequence[Row]) -> tuple[Row, ...]:
 
 def _numbers(results: Iterable[Mapping[str, Any]], name: str) -> list[float]:
     """The numbers called `name`, of the results that have one."""
-    found = (result.get(name) for result in results)
-    return [float(value) for value in found if isinstance(value, int | float) and not isinstance(value, bool)]
+    if name in _OF_LIKELIHOOD:
+        results = (result for result in results if result.get("kind") != "none")
+    return _real(result.get(name) for result in results)
+
+
+def _real(values: Iterable[Any]) -> list[float]:
+    return [float(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+
+
+def _metrics(every: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """name -> mean over the runs that have it, in the order of names: files say nothing of another."""
+    names = sorted({name for metrics in every for name in metrics})
+    return {name: _mean(_real(metrics.get(name) for metrics in every)) for name in names}
 
 
 def _mean(values: Sequence[float]) -> float | None:

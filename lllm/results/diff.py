@@ -76,7 +76,7 @@ def diff(a: Run, b: Run, *, docs: bool = False, curves: bool = False) -> Differe
         "execution": (_in(first, "config", "execution"), _in(second, "config", "execution")),
         "run": (_some(first, _RUN), _some(second, _RUN)),
         "environment": (_in(first, "environment"), _in(second, "environment")),
-        "result": (_some(a.result or {}, _RESULT), _some(b.result or {}, _RESULT)),
+        "result": (_result(a), _result(b)),
     }
     sections = {name: differences(*sides) for name, sides in compared.items()}
     return Difference(
@@ -97,6 +97,12 @@ def _in(tree: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
 
 def _some(tree: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     return {key: tree[key] for key in keys if key in tree}
+
+
+def _result(run: Run) -> dict[str, Any]:
+    result = run.result or {}
+    metrics = _in(result, "metrics")
+    return {**_some(result, _RESULT), **({"metrics": metrics} if metrics else {})}
 
 
 def _parts(info: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,7 +163,10 @@ def _likelihood(run: Run) -> str:
     result = run.result
     if result is None:
         raise UserError(f"{run.name}: not finished, so that its documents are not scored; expected a finished run")
-    return str(result.get("likelihood"))
+    name = str(result.get("likelihood"))
+    if result.get("kind") == "none":
+        raise UserError(f"{run.name}: '{name}' has no nats, it is no likelihood; expected a run with one")
+    return name
 
 
 def _curves(a: Sequence[Mapping[str, Any]], b: Sequence[Mapping[str, Any]]) -> Curves:

@@ -12,7 +12,8 @@ __all__ = ["runs"]
 
 
 def runs(root: Path | str = "results", experiment: str | None = None) -> list[dict[str, Any]]:
-    """One flat mapping per run, finished or not: who it is, its state, its numbers, its config as 'config.train.lr'."""
+    """One flat mapping per run, finished or not: who it is, its state, its numbers, its metrics as 'metrics.accuracy',
+    its config as 'config.train.lr'."""
     return [_flat(record) for record in load_records(Path(root), experiment)]
 
 
@@ -29,9 +30,11 @@ def _flat(record: Record) -> dict[str, Any]:
         "path": str(record.path) if record.path else None,
         "steps": record.info.get("steps"),
     }
+    numbers = {name: value for name, value in (record.result or {}).items() if name != "metrics"}
+    measured = {f"metrics.{name}": value for name, value in record.metrics.items()}
     trees = {
         "fingerprint": record.info.get("fingerprints") or {},
         "size": record.info.get("sizes") or {},
         "config": record.config,
     }
-    return {**identity, **(record.result or {}), **flatten(trees)}
+    return {**identity, **numbers, **measured, **flatten(trees)}

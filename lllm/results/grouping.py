@@ -51,7 +51,7 @@ def is_current(group: Sequence[Record], expected: Expected) -> bool:
 
 
 def stale(record: Record, current: Record | None, expected: Expected) -> str:
-    """Why `record` may not join the row of its variant: 'stale: mixer/attention changed'."""
+    """Why `record` may not join the row of its variant: 'stale: KIND/NAME changed'."""
     known = {name: current.fingerprint(name) if current else "" for name in FINGERPRINTS}
     now = {name: expected.fingerprints.get(name) or known[name] for name in FINGERPRINTS}
     changed = [name for name in FINGERPRINTS if now[name] and now[name] != record.fingerprint(name)]

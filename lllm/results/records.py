@@ -58,6 +58,12 @@ class Record:
         parts: Mapping[str, Mapping[str, Any]] = self.info.get("parts") or {}
         return parts
 
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """What the corpus and the head report beside bits per byte, by name."""
+        metrics = (self.result or {}).get("metrics")
+        return metrics if isinstance(metrics, Mapping) else {}
+
     def fingerprint(self, name: str) -> str:
         """The fingerprint of 'code', 'data' or 'evaluator', '' when unknown."""
         return str((self.info.get("fingerprints") or {}).get(name) or "")

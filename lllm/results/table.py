@@ -161,6 +161,7 @@ def _columns(comparison: Comparison) -> list[Column]:
         Column("sd", lambda row: _fixed(row.sd)),
         Column("nats/byte", lambda row: _fixed(row.numbers.get("nats_per_byte") if row.kind == "exact" else None)),
         Column("kind", lambda row: row.kind or ABSENT, right=False),
+        *(_metric(name) for name in sorted({name for row in comparison.rows for name in row.metrics})),
         Column(f"Δ {comparison.decide}", lambda row: _delta(row, comparison.decide)),
         Column("parameters", lambda row: si(row.numbers.get("parameters")), cost=True),
         Column("trained on", lambda row: _bytes(row.numbers.get("train_bytes")), cost=True),
@@ -176,6 +177,10 @@ def _columns(comparison: Comparison) -> list[Column]:
         for c in columns
         if c.header == "bpb" or any(c.cell(row).strip() not in (ABSENT, "") for row in comparison.rows)
     ]
+
+
+def _metric(name: str) -> Column:
+    return Column(name, lambda row: _fixed(row.metrics.get(name)))
 
 
 def _fitting(comparison: Comparison, console: Console) -> list[Table]:

@@ -14,17 +14,17 @@ from lllm.data.batches import Batch
 from lllm.model.contracts import TrainOut
 from lllm.model.latent import LatentModel
 from lllm.model.roles import Role
-from lllm.registry import Part, PartConfig
+from lllm.registry import Part
 from lllm.train.hooks import Hook
 
-__all__ = ["Adapter", "Named", "Objective", "Optimizer", "Schedule", "TorchOptimizer"]
+__all__ = ["Adapter", "Named", "Objective", "Optimizer", "Schedule", "TorchOptimizer", "TrainingPart"]
 
 
 class TrainingPart(Part, ABC):
-    """What the kinds below have in common: a config, and hooks."""
+    """What the kinds below, and any new one that derives from it, have in common: a run builds the one that its
+    settings name, and runs its hooks. `build.part(kind)` is that same one."""
 
-    def __init__(self, config: PartConfig) -> None:
-        self.config = config
+    section: ClassVar[str] = "train"
 
     def hooks(self) -> Sequence[Hook]:
         """What the part needs of the trainer beyond its contract."""

@@ -1,6 +1,7 @@
-"""Bits per byte on fixed validation documents, with nats per document, per slot and per position.
+"""Bits per byte on fixed validation documents, with nats per document, per slot and per position; further metrics.
 
-bpb = total nats (EOS included) / (ln 2 * total raw bytes of the same targets), summed in float64.
+bpb = total nats (EOS included) / (ln 2 * total raw bytes of the same targets), summed in float64. A likelihood of kind
+none has neither nats nor bits per byte.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lllm.data.batches import Batch
+from lllm.data.contracts import Corpus
 from lllm.errors import UserError
 from lllm.model.contracts import Likelihood
 from lllm.model.latent import LatentModel
+from lllm.train.measures import Measures, rows_at_once
 from lllm.train.world import World
 
 __all__ = ["Evaluation", "Score", "evaluate"]
@@ -27,7 +30,8 @@ __all__ = ["Evaluation", "Score", "evaluate"]
 
 @dataclass
 class Score:
-    """One likelihood of the evaluated targets. nats [documents]; text_nats: without EOS, where nats are per token."""
+    """One likelihood of the evaluated targets. nats [documents], of kind none the head's own score; text_nats: without
+    EOS, where nats are per token."""
 
     kind: str
     primary: bool
@@ -39,7 +43,9 @@ class Score:
 class Evaluation:
     """documents: their indices in order; bytes [documents]: raw bytes of the scored targets; scores by likelihood.
     slots: mean nats per token of each slot of a chunk; positions: mean nats per token by first position of log-2
-    buckets of the place in the document, both of the primary likelihood where it is per token."""
+    buckets of the place in the document, both of the primary likelihood where it has nats per token.
+    metrics: what the corpus and the head report, None where there was nothing to measure; broken: the first metric of
+    theirs that is not a number although there was."""
 
     documents: NDArray[np.int64]
     bytes: NDArray[np.int64]
@@ -47,32 +53,48 @@ class Evaluation:
     scores: dict[str, Score]
     slots: list[float] = field(default_factory=list)
     positions: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    broken: str | None = None
 
     @property
     def primary(self) -> tuple[str, Score]:
         """The likelihood that tables show."""
         return next((name, score) for name, score in self.scores.items() if score.primary)
 
-    def bpb(self, name: str | None = None) -> float:
-        """Bits per byte by likelihood `name` (None: the primary)."""
+    def bpb(self, name: str | None = None) -> float | None:
+        """Bits per byte by likelihood `name` (None: the primary); None where it is of kind none."""
         score = self.scores[name] if name else self.primary[1]
-        return float(score.nats.sum() / (math.log(2) * self.bytes.sum()))
+        return None if score.kind == "none" else float(score.nats.sum() / (math.log(2) * self.bytes.sum()))
+
+    def nonsense(self) -> str | None:
+        """What is not a number: the primary likelihood, or a metric."""
+        name, score = self.primary
+        bpb = self.bpb()
+        value = float(score.nats.sum()) if bpb is None else bpb
+        if not math.isfinite(value):
+            return f"{value} for '{name}'" if bpb is None else f"{value} bits per byte"
+        return None if self.broken is None else f"no number for the metric '{self.broken}'"
+
+    def record(self, step: int) -> dict[str, Any]:
+        """The line of metrics.jsonl after `step` steps."""
+        return {"step": step, "bpb": self.bpb(), **({"metrics": self.metrics} if self.metrics else {})}
 
     def result(self) -> dict[str, Any]:
         """The fields of result.json that are about quality."""
         name, score = self.primary
         total = float(self.bytes.sum())
-        text = score.text_nats
+        bpb, text = self.bpb(), score.text_nats
         return {
-            "bpb": self.bpb(),
-            "bpb_text": None if text is None else text / (math.log(2) * total),
-            "nats_per_byte": float(score.nats.sum()) / total,
+            "bpb": bpb,
+            "bpb_text": None if bpb is None or text is None else text / (math.log(2) * total),
+            "nats_per_byte": None if bpb is None else float(score.nats.sum()) / total,
             "kind": score.kind,
             "likelihood": name,
             "likelihoods": {
                 other: {"kind": s.kind, "bpb": self.bpb(other), "primary": s.primary}
                 for other, s in self.scores.items()
             },
+            "metrics": self.metrics,
             "slots": self.slots,
             "positions": self.positions,
             "documents": len(self.documents),
@@ -85,8 +107,8 @@ class _Sums:
 
     BUCKETS = 40
 
-    def __init__(self, documents: int, slots: int, device: torch.device) -> None:
-        self.documents = documents
+    def __init__(self, documents: int, slots: int, measures: Measures, device: torch.device) -> None:
+        self.documents, self.measures = documents, measures
         self.bytes = torch.zeros(documents, dtype=torch.float64, device=device)
         self.seen = torch.zeros(documents, dtype=torch.float64, device=device)
         self.tokens = torch.zeros((), dtype=torch.float64, device=device)
@@ -99,7 +121,8 @@ class _Sums:
     def all(self) -> list[Tensor]:
         """Every tensor, for a sum over ranks."""
         whole = [self.bytes, self.seen, self.tokens, self.slots, self.positions]
-        return whole + [self.nats[name] for name in sorted(self.nats)] + [self.text[name] for name in sorted(self.text)]
+        named = [held[name] for held in (self.nats, self.text) for name in sorted(held)]
+        return [*whole, *named, *self.measures.all()]
 
 
 @torch.no_grad()
@@ -109,28 +132,32 @@ def evaluate(
     *,
     documents: int,
     bytes_per_token: Tensor,
+    corpus: Corpus | None = None,
     world: World | None = None,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
     last: Mapping[str, float] | None = None,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> Evaluation:
     """Score batches; with several ranks each scores its share of every batch's rows. documents: how many there are;
-    last: batch statistics of the latest training step, for parts that they steer."""
+    corpus: whose metrics are wanted beside the head's; last: batch statistics of the latest training step, for parts
+    that they steer."""
     world = world or World(device=bytes_per_token.device)
-    sums = _Sums(documents, model.head.ratio, world.device)
+    sums = _Sums(documents, model.head.ratio, Measures(corpus, model.head, world.device), world.device)
     was_training, idle = model.training, None
     model.eval()
     try:
         for batch in batches:
             start, stop = world.share(len(batch))
-            if start < stop:
+            most = rows_at_once(corpus, batch, model.vocab)
+            for first in range(start, stop, most):
+                rows = batch.slice(first, min(first + most, stop))
                 with autocast():
-                    _add(sums, model, batch.slice(start, stop).to(world.device), bytes_per_token, last)
+                    _add(sums, model, rows.to(world.device), bytes_per_token, last)
             idle = batch.slice(0, 1)
             progress(len(batch))
         if (
             not sums.nats and idle is not None
-        ):  # this process had no row: it learns of the likelihoods, and adds nothing
+        ):  # this process had no row: it learns of the likelihoods and metrics, and adds nothing
             with autocast():
                 _add(sums, model, idle.to(world.device), bytes_per_token, last)
             for tensor in sums.all():
@@ -144,7 +171,8 @@ def evaluate(
 def _add(
     sums: _Sums, model: LatentModel, batch: Batch, bytes_per_token: Tensor, last: Mapping[str, float] | None
 ) -> None:
-    ok, likelihoods = model.score(batch, last=last)
+    x, likelihoods = model.score(batch, last=last)
+    ok = x.ok
     _, n, slots = ok.shape
     if "scored" in batch.columns:
         real, ok = ok, ok & (batch.columns["scored"].view(ok.shape) > 0)
@@ -163,12 +191,13 @@ def _add(
             continue
         per_token = likelihood.slots.double() * ok
         sums.text.setdefault(name, torch.zeros_like(sums.tokens)).add_((per_token * (size > 0)).sum())
-        if likelihood.primary:
+        if likelihood.primary and likelihood.kind != "none":
             place = batch.starts[:, None] + torch.arange(n * slots, device=ok.device)
             bucket = torch.log2((place + 1).double()).floor().long().clamp(max=sums.BUCKETS - 1).view(ok.shape)
             for i, value in enumerate((per_token, ok.double())):
                 sums.slots[i] += value.sum((0, 1))
                 sums.positions[i].index_add_(0, bucket.flatten(), value.flatten())
+    sums.measures.add(x, batch, ok, size, likelihoods)
 
 
 def _refuse_mixed(likelihoods: Mapping[str, Likelihood]) -> None:
@@ -197,6 +226,8 @@ def _finish(sums: _Sums) -> Evaluation:
         positions={
             str(2**i - 1): mean for i, mean in enumerate(_means(sums.positions)) if float(sums.positions[1, i]) > 0
         },
+        metrics=sums.measures.finish(),
+        broken=sums.measures.broken(),
     )
 
 

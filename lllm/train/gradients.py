@@ -28,7 +28,8 @@ __all__ = ["Gradients", "StepTotals", "scored"]
 class StepTotals:
     """Global sums of one step. nats: of w * nats; weight: of w; tokens: that carry loss; bytes: their raw bytes;
     per_chunk: whether nats are of chunks, not tokens.
-    aux, statistics, metrics: global means over rows by name; a metric may also be one number for the rows of a call."""
+    aux, statistics, metrics, counts: global means over rows by name; a metric may also be one number for the rows of a
+    call."""
 
     nats: float
     weight: float
@@ -38,6 +39,7 @@ class StepTotals:
     aux: dict[str, float] = field(default_factory=dict)
     statistics: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, float] = field(default_factory=dict)
 
 
 def scored(out: TrainOut, batch: Batch) -> TrainOut:
@@ -199,7 +201,8 @@ def _of_aux(aux: Mapping[str, Tensor], parameters: Sequence[Tensor]) -> list[Ten
 
 def _count(named: dict[str, Tensor], out: TrainOut, rows: int) -> None:
     """Add sums over rows to `named`."""
-    for kind, values in (("aux", out.aux), ("statistics", out.statistics), ("metrics", out.metrics)):
+    for kind in ("aux", "statistics", "metrics", "counts"):
+        values: dict[str, Tensor] = getattr(out, kind)
         for name, value in values.items():
             if value.dim() == 0 and kind == "metrics":
                 value = value * rows

@@ -16,9 +16,9 @@ from lllm.config import Resolved
 from lllm.errors import UserError
 from lllm.model import LatentModel
 from lllm.model.accounting import train_flops_per_token
-from lllm.model.build import place_of
 from lllm.model.generate import generate
 from lllm.registry import Registry
+from lllm.registry.build import place_of
 from lllm.results.documents import Documents, write_documents
 from lllm.results.files import Metrics, write_bytes, write_json
 from lllm.results.ownership import Owned, own
@@ -129,6 +129,7 @@ def _train(
             folder=path / "checkpoint",
             identity=f"{info['arm']}-s{seed}",
             metrics=metrics,
+            corpus=resolved.build_data().part("corpus"),
             report=report,
             stop=stop,
         )
@@ -167,7 +168,7 @@ def _write(
 ) -> None:
     window, scores = trainer.window, evaluation.scores
     index = evaluation.documents
-    nats = {name: score.nats for name, score in scores.items()}
+    nats = {name: score.nats for name, score in scores.items() if score.kind != "none"}
     write_documents(path / "documents.npz", Documents(setup.document_hashes()[index], evaluation.bytes, nats))
     with trainer.evaluated_weights():
         speed = _samples(path, setup, model, int(info["seed"]), trainer.last)

@@ -53,8 +53,13 @@ class Window:
         self.tokens_seen += totals.tokens
         self.bytes_seen += totals.bytes
         self.flops_seen += flops
-        kinds = ("aux", totals.aux), ("statistic", totals.statistics), ("metric", {**totals.metrics, **metrics})
-        for kind, values in kinds:
+        kinds = {
+            "aux": totals.aux,
+            "statistic": totals.statistics,
+            "metric": {**totals.metrics, **metrics},
+            "count": totals.counts,
+        }
+        for kind, values in kinds.items():
             for name, value in values.items():
                 held = self.named.setdefault(f"{kind}.{name}", [0.0, 0])
                 held[0] += value

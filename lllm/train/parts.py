@@ -9,16 +9,15 @@ from lllm.model.contracts import ModelPart
 from lllm.model.latent import LatentModel
 from lllm.train.contracts import TrainingPart
 from lllm.train.hooks import Hook
-from lllm.train.setup import Setup, made
+from lllm.train.setup import Setup
 
 __all__ = ["hooks_of", "training_parts"]
 
-_TRAINING = ("objective", "optimizer", "schedule", "adapter")
-
 
 def training_parts(setup: Setup, model: LatentModel, seed: int) -> dict[str, Any]:
-    """The parts by kind; an adapter has changed `model`."""
-    parts = {kind: made(spec) for kind, spec in setup.resolved.parts.items() if kind in _TRAINING}
+    """The parts by kind, of every kind whose contract is a `TrainingPart`; an adapter has changed `model`."""
+    build, chosen = setup.resolved.build(), setup.resolved.parts
+    parts = {kind: build.part(kind) for kind, spec in chosen.items() if issubclass(spec.entry.cls, TrainingPart)}
     if "adapter" in parts:
         parts["adapter"].attach(model, seed)
     return parts

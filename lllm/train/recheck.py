@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lllm.config import Resolved
+from lllm.config.sections import EXECUTION
 from lllm.errors import UserError
 from lllm.identity import code_fingerprint
 from lllm.model import LatentModel
@@ -13,14 +14,15 @@ from lllm.registry import Entry
 
 __all__ = ["changes", "refuse_changes", "used_parts"]
 
-_TRAINING = ("objective", "optimizer", "schedule", "adapter")
-
 
 def used_parts(model: LatentModel, resolved: Resolved) -> tuple[Entry, ...]:
-    """The parts whose source makes the code fingerprint of a run."""
-    others = [spec.entry for spec in resolved.parts.values() if spec.kind in _TRAINING]
-    every = [*model.used.values(), *others, resolved.tokenizer.entry, resolved.corpus.entry]
-    used = {(entry.kind, entry.name): entry for entry in every}
+    """The parts whose source makes the code fingerprint of a run: those in the model, those outside of it but for what
+    only executes, and all that they name in their configs, at any depth."""
+    chosen = [spec for place, spec in resolved.nodes().items() if not place.startswith(f"{EXECUTION}.")]
+    used = dict(model.used)
+    for spec in chosen:
+        if spec.entry.cls.section != "model" or (spec.kind, spec.name) in model.used:
+            used |= {(named.kind, named.name): named.entry for named in resolved.registry.named(spec)}
     return tuple(used[key] for key in sorted(used))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,16 +17,12 @@ from lllm.data.batches import Batch, TrainBatches, valid_batches
 from lllm.data.shard import Shard
 from lllm.errors import UserError
 from lllm.model import Composition, LatentModel, compose
-from lllm.registry import PartSpec, Registry
+from lllm.registry import Registry
+from lllm.train.measures import refuse_unmeasurable
 
-__all__ = ["Setup", "made", "refuse_mixed_chunks"]
+__all__ = ["Setup", "refuse_mixed_chunks"]
 
 _TOKENS = 1 << 20  # tokens of a shard looked at together
-
-
-def made(spec: PartSpec) -> Any:
-    """The part that a spec names, for kinds that are built from their config alone."""
-    return spec.entry.cls(spec.config)  # type: ignore[call-arg]
 
 
 @dataclass(frozen=True)
@@ -47,17 +43,27 @@ class Setup:
         Raises:
             UserError: the corpus cannot be read, or prepared data are damaged.
         """
-        tokenizer: Tokenizer = made(resolved.tokenizer)
-        corpus: Corpus = made(resolved.corpus)
+        build = resolved.build_data()
+        tokenizer: Tokenizer = build.part("tokenizer")
+        corpus: Corpus = build.part("corpus")
         node = {**resolved.tokenizer.to_node(), "version": resolved.tokenizer.version}
         dataset = prepare(corpus, tokenizer, node, multiple=resolved.data.multiple, progress=progress)
-        setup = Setup(registry, resolved, tokenizer, dataset)
-        for column in made(resolved.parts["objective"]).columns:
+        return Setup(registry, resolved, tokenizer, dataset).under(resolved)
+
+    def under(self, resolved: Resolved) -> Setup:
+        """The same data under other settings of what is made from them.
+
+        Raises:
+            UserError: the objective reads what the data do not have, or the head cannot score what they score.
+        """
+        setup = replace(self, resolved=resolved)
+        for column in resolved.build().part("objective").columns:
             if column not in setup.batches(0).rows.names:
                 raise UserError(
                     f"train.objective '{resolved.parts['objective'].name}': reads the column '{column}', which corpus "
                     f"'{resolved.corpus.name}' does not have"
                 )
+        refuse_unmeasurable(resolved.build_data().part("corpus"), setup.model(None, "meta").head)
         refuse_mixed_chunks(setup)
         return setup
 

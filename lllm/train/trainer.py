@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 
 from lllm.data.batches import Batch, TrainBatches
+from lllm.data.contracts import Corpus
 from lllm.errors import UserError
+from lllm.model.accounting import TRAIN_FACTOR, spent
 from lllm.model.latent import LatentModel
 from lllm.model.roles import named_roles
 from lllm.results.files import Metrics
@@ -28,6 +30,7 @@ from lllm.train.evaluate import Evaluation, evaluate
 from lllm.train.gradients import Gradients, StepTotals
 from lllm.train.hooks import Hook, Moment
 from lllm.train.log import Window
+from lllm.train.measures import refuse_unmeasurable
 from lllm.train.world import World
 
 __all__ = ["Failed", "Interrupted", "Settings", "Trainer"]
@@ -60,8 +63,12 @@ class Settings:
 
 
 class Trainer:
-    """One run's training. valid() gives the validation batches; report(record) is told of every logged record;
-    metrics: of the first process only."""
+    """One run's training. valid() gives the validation batches; corpus: whose metrics are evaluated beside bits per
+    byte; report(record) is told of every logged record; metrics: of the first process only.
+
+    Raises:
+        UserError: the corpus measures what the head does not have.
+    """
 
     def __init__(
         self,
@@ -80,13 +87,16 @@ class Trainer:
         folder: Path,
         identity: str,
         metrics: Metrics | None,
+        corpus: Corpus | None = None,
         report: Callable[[Mapping[str, Any]], None] = lambda record: None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
+        if corpus is not None:
+            refuse_unmeasurable(corpus, model.head)
         self.model, self.batches, self.valid, self.documents = model, batches, valid, documents
         self.optimizer, self.schedule, self.hooks, self.settings = optimizer, schedule, hooks, settings
         self.world, self.folder, self.identity, self.metrics = world, folder, identity, metrics
-        self.report, self.stop = report, stop
+        self.corpus, self.report, self.stop = corpus, report, stop
         self.bytes_per_token = bytes_per_token.to(world.device)
         for hook in hooks:
             hook.begin(model)
@@ -129,7 +139,7 @@ class Trainer:
             if step % settings.log_every == 0 or step == settings.steps:
                 self._log(step)
             if settings.eval_every and step % settings.eval_every == 0 and step < settings.steps:
-                self._write({"step": step, "bpb": self.evaluate().bpb()})
+                self._write(self.evaluate().record(step))
             due = time.monotonic() - saved > settings.checkpoint_seconds
             said = self.world.agree(2.0 * self.stop() + due if self.world.first else 0.0)
             if said:
@@ -139,7 +149,7 @@ class Trainer:
                 raise Interrupted(f"stopped after step {step} of {settings.steps}")
         self.save(step)
         evaluation = self.evaluate(final=True)
-        self._write({"step": step, "bpb": evaluation.bpb()})
+        self._write(evaluation.record(step))
         return evaluation
 
     def evaluate(self, *, final: bool = False) -> Evaluation:
@@ -154,12 +164,13 @@ class Trainer:
                 self.valid(),
                 documents=self.documents,
                 bytes_per_token=self.bytes_per_token,
+                corpus=self.corpus,
                 world=self.world,
                 autocast=self.autocast,
                 last=self.last,
             )
-            if not math.isfinite(evaluation.bpb()):
-                raise Failed(f"the evaluation gives {evaluation.bpb()} bits per byte; try a lower train.lr")
+            if nonsense := evaluation.nonsense():
+                raise Failed(f"the evaluation gives {nonsense}; try a lower train.lr")
             if final and self.world.first:
                 state = {
                     "model": weights(self.model),
@@ -286,7 +297,9 @@ class Trainer:
             self.window.updates = self._updates(before)
         for hook in self.hooks:
             hook.after_step(moment)
-        self.window.add(totals, norm=norm, clipped=clipped, lr=lr, flops=settings.flops, metrics=moment.metrics)
+        # What data-dependent parts did is known only now; the plan counted what they aim at.
+        flops = settings.flops + TRAIN_FACTOR * self.batches.size * spent(model, totals.counts).flops
+        self.window.add(totals, norm=norm, clipped=clipped, lr=lr, flops=flops, metrics=moment.metrics)
 
     def _clip(self) -> tuple[float, bool]:
         parameters = [p for p in self.model.parameters() if p.grad is not None]

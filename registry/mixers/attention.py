@@ -82,7 +82,9 @@ class Attention(Mixer):
             raise UserError(f"mixer 'attention': kv_heads = {self.groups} does not divide heads = {self.heads}")
         self.size = build.width // self.heads
         self.base = config.rope_base
-        self.qkv = Linear(build.width, (self.heads + 2 * self.groups) * self.size)
+        # Queries, keys and values are matrices of their own; of grouped queries each share that meets one set of keys.
+        blocks = self.heads // self.groups + 2
+        self.qkv = Linear(build.width, blocks * self.groups * self.size, blocks=blocks)
         self.out = Linear(build.width, build.width, gain=(2 * build.depth) ** -0.5)
         self.qk_norm = config.qk_norm
         self.scale = (config.qk_gain if config.qk_norm else 1.0) * self.size**-0.5

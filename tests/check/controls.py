@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from lllm.model import Context, State
-from lllm.model.contracts import Encoded, Hidden, Likelihood
+from lllm.model.contracts import Cost, Encoded, Hidden, Likelihood, TrunkState
+from lllm.model.stack import run_layers
 from lllm.registry import register
-from tests.check.ends import BigramEmbedding, PrefixVisibility, TokenDownsampler, ToyWindow
+from tests.check.ends import BigramEmbedding, LendingDownsampler, PrefixVisibility, TokenDownsampler, ToyWindow
 from tests.check.heads import DiffusionHead, VarHead
 from tests.check.layers import DecayMixer, DecayState, OnlyParallelMixer, ShiftFFN, ThresholdBlock, TopKBlock, top_half
+from tests.check.stacks import CachingTrunk, GatherBlock
 
 # --- embeddings and downsamplers -------------------------------------------------------------------------------------
 
@@ -226,3 +228,38 @@ class PseudoLikelihood(DiffusionHead):
         every = frozenset(range(self.ratio))
         slots = torch.stack([self.nats(x, k, every - {k}) for k in range(self.ratio)], -1)
         return {"pseudo": Likelihood("exact", slots.sum(-1), slots, primary=True)}
+
+
+@register("trunk", "bad_leaves")
+class LeavesAnyway(CachingTrunk):
+    """Leaves early whatever stands above the cache."""
+
+    def finish(self, x_BND: Tensor, ctx: Context, state: State | None) -> tuple[Tensor, TrunkState]:
+        if ctx.wanted is None:
+            return run_layers(self.above, x_BND, ctx, state)
+        y_BND, after = run_layers(self.above, x_BND, ctx.where(ctx.wanted), state)
+        return torch.where(ctx.wanted.unsqueeze(-1), y_BND, x_BND), after
+
+
+@register("mixer", "bad_position_wise")
+class CallsItselfPositionWise(DecayMixer):
+    """A recurrence that declares itself position-wise."""
+
+    position_wise = True
+
+
+@register("block", "bad_uncounted")
+class Uncounted(GatherBlock):
+    """Gathers, and is planned and counted as if everything ran."""
+
+    def spent(self, counts: dict[str, float]) -> Cost:  # type: ignore[override]
+        return Cost()
+
+
+@register("downsampler", "bad_lends_ahead")
+class LendsAhead(LendingDownsampler):
+    """Says of each token what it thinks of the next one."""
+
+    def forward(self, e_BTd: Tensor, ctx: Context) -> Encoded:
+        made = super().forward(e_BTd, ctx)
+        return replace(made, lent={"sure": made.lent["sure"].roll(-1, 1)})

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from lllm.model import Build, Context, State
+from lllm.model import Build, Context, Noise, State
 from lllm.model.contracts import Cost, Downsampler, Embedding, Encoded, Step, Visibility, WindowDownsampler
 from lllm.model.layers import Linear, TokenTable
 from lllm.registry import PartConfig, register
@@ -31,6 +31,15 @@ class PrefixVisibility(Visibility):
 
     def prefix_chunks(self, lengths: Tensor, ratio: int) -> Tensor:
         return lengths // ratio
+
+
+@register("visibility", "toy_random_prefix")
+class RandomPrefix(PrefixVisibility):
+    """As `toy_prefix`; in training a row's prefix is of random length, at least what its data say."""
+
+    def assign(self, prefix: Tensor, chunks: Tensor, rows: Tensor, noise: Noise) -> Tensor:
+        drawn = noise.uniform("toy_random_prefix", rows)
+        return torch.maximum(prefix, (drawn * chunks).long())
 
 
 @register("embedding", "toy_bigram")
@@ -84,13 +93,34 @@ class TokenDownsampler(ToyWindow):
         encoded = super().forward(e_BTd, ctx)
         return Encoded(encoded.latents, encoded.ok, torch.tanh(self.inner(e_BTd)))
 
-    def step(self, e_Bd: Tensor, ok: Tensor, state: State) -> Step:
-        made = super().step(e_Bd, ok, state)
+    def step(self, e_Bd: Tensor, ctx: Context, state: State) -> Step:
+        made = super().step(e_Bd, ctx, state)
         return Step(made.latent, made.done, made.state, torch.tanh(self.inner(e_Bd)))
 
     def cost(self, n: int) -> Cost:
         """Both matrices."""
         return super().cost(n) + Cost.dense(self.inner.flops(n * self.ratio))
+
+
+@register("downsampler", "toy_lending")
+class LendingDownsampler(TokenDownsampler):
+    """As `toy_tokens`, and it lends how sure it is of each token."""
+
+    lends = ("sure",)
+
+    def __init__(self, config: PartConfig, build: Build) -> None:
+        super().__init__(config, build)
+        self.sure = Linear(build.token_width, 1)
+
+    def forward(self, e_BTd: Tensor, ctx: Context) -> Encoded:
+        return replace(super().forward(e_BTd, ctx), lent={"sure": torch.sigmoid(self.sure(e_BTd)).squeeze(-1)})
+
+    def step(self, e_Bd: Tensor, ctx: Context, state: State) -> Step:
+        return replace(super().step(e_Bd, ctx, state), lent={"sure": torch.sigmoid(self.sure(e_Bd)).squeeze(-1)})
+
+    def cost(self, n: int) -> Cost:
+        """Three matrices."""
+        return super().cost(n) + Cost.dense(self.sure.flops(n * self.ratio))
 
 
 @dataclass(frozen=True)
@@ -136,14 +166,16 @@ class DynamicDownsampler(Downsampler):
     def start(self, batch: int, like: Tensor) -> SumState:
         return SumState(like.new_zeros(batch, self.token_width), like.new_zeros(batch))
 
-    def resume(self, e_BTd: Tensor, lengths: Tensor) -> State:
+    def resume(self, e_BTd: Tensor, lengths: Tensor, ctx: Context) -> State:
         state: State = self.start(len(e_BTd), e_BTd)
         for t in range(e_BTd.shape[1]):
-            state = self.step(e_BTd[:, t], t < lengths, state).state
+            now = ctx.gather(torch.full((len(e_BTd), 1), t)).where(t < lengths[:, None])
+            state = self.step(e_BTd[:, t], now, state).state
         return state
 
-    def step(self, e_Bd: Tensor, ok: Tensor, state: State) -> Step:
+    def step(self, e_Bd: Tensor, ctx: Context, state: State) -> Step:
         assert isinstance(state, SumState)
+        ok = ctx.ok[:, 0]
         z_Bd = torch.tanh(self.inner(e_Bd))
         total = state.total + z_Bd * ok.unsqueeze(-1)
         count = state.count + ok
@@ -158,3 +190,20 @@ class DynamicDownsampler(Downsampler):
     def cost(self, n: int) -> Cost:
         """`n` tokens."""
         return Cost.dense(self.score.flops(n) + self.inner.flops(n) + self.project.flops(n))
+
+
+@register("downsampler", "toy_dynamic_lending")
+class DynamicLending(DynamicDownsampler):
+    """As `toy_dynamic`, and it lends the probability that a chunk ends at each token (H-Net's p, arXiv:2507.07955)."""
+
+    lends = ("sure",)
+
+    def forward(self, e_BTd: Tensor, ctx: Context) -> Encoded:
+        return replace(super().forward(e_BTd, ctx), lent={"sure": torch.sigmoid(self.score(e_BTd)).squeeze(-1)})
+
+    def step(self, e_Bd: Tensor, ctx: Context, state: State) -> Step:
+        return replace(super().step(e_Bd, ctx, state), lent={"sure": torch.sigmoid(self.score(e_Bd)).squeeze(-1)})
+
+    def cost(self, n: int) -> Cost:
+        """The score is evaluated twice."""
+        return super().cost(n) + Cost.dense(self.score.flops(n))

@@ -51,6 +51,17 @@ class TokenHead(Head):
         return Cost.dense(self.down.flops(n) + self.up.flops(n) + self.unembedding.flops(n))
 
 
+@register("head", "toy_confident")
+class ConfidentHead(TokenHead):
+    """Weighs the latent by what the downsampler says of the token before the target, as H-Net's decoder does."""
+
+    reads = ("sure",)
+
+    def mixed(self, x: Hidden) -> Tensor:
+        assert x.tokens is not None
+        return x.lent["sure"].unsqueeze(-1) * torch.tanh(self.down(x.hidden)) + self.up(x.tokens)
+
+
 class ToySlots(Head):
     """Slots that read the observed tokens among `sources(k)`; a subclass says which those are."""
 

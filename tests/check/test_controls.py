@@ -9,7 +9,7 @@ import pytest
 
 from lllm.check.model import check_composition
 from lllm.registry import Registry
-from tests.check import controls, ends, heads, layers, toys_more
+from tests.check import controls, ends, heads, layers, stacks, toys_more
 from tests.check.compositions import toy, toys
 
 LEAK = "T-PERT T-JAC T-NORM T-LEN T-GEN T-COND"
@@ -50,6 +50,14 @@ CONTROLS: dict[str, tuple[dict[str, Any], str]] = {
     "FLOPs forgotten": ({"mixer": "bad_cost"}, "COST"),
     "noise from the global generator": ({"ffn": "bad_noise"}, "NOISE"),
     "noise in evaluation": ({"ffn": "bad_random"}, "SAME"),
+    "leaving early below a token shift": (
+        {"trunk": "bad_leaves", "mixer": "toy_cross", "ffn": "toy_shift"},
+        "WANTED T-GEN",
+    ),
+    "a recurrence called position-wise": ({"mixer": "bad_position_wise"}, "FFN"),
+    "such a recurrence above a cache": ({"mixer": "bad_position_wise", "trunk": "toy_yoco"}, "FFN WANTED T-GEN"),
+    "gathering that is not counted": ({"block": "bad_uncounted"}, "COST"),
+    "lending what is known later": ({"downsampler": "bad_lends_ahead", "head": "toy_confident"}, f"{LEAK} FORM"),
 }
 
 BLIND: dict[str, str] = {
@@ -64,7 +72,7 @@ BLIND: dict[str, str] = {
 
 @pytest.mark.parametrize("case", CONTROLS)
 def test_controls_fail(registry: Registry, case: str) -> None:
-    known = registry.with_parts(*toys(layers, ends, heads, controls, toys_more))
+    known = registry.with_parts(*toys(layers, ends, heads, stacks, controls, toys_more))
     nodes, expected = CONTROLS[case]
     failures = {f.test: f.message for f in check_composition(known, toy(known, **nodes), case)}
     missed = set(expected.replace("T-PERT in training", "IN").split()) - {

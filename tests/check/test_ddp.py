@@ -12,7 +12,7 @@ import torch.multiprocessing as mp
 
 from lllm.data.batches import Batch
 from lllm.model import compose
-from lllm.registry import Registry, load_registry
+from lllm.registry import Build, Registry, load_registry
 from lllm.train.gradients import Gradients
 from lllm.train.world import World
 from tests.check import layers
@@ -33,8 +33,7 @@ def rows() -> Batch:
 def gradient(registry: Registry, world: World, batch: Batch) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
     known = registry.with_parts(*toys(layers))
     model = compose(known, toy(known, ffn="toy_noisy"), dtype=torch.float64)
-    spec = known.config("objective", "cross_entropy", "objective")
-    objective: Any = spec.entry.cls(spec.config)  # type: ignore[call-arg]
+    objective: Any = Build(known, {}).part("objective", "cross_entropy")
     step = Gradients(model, objective, world, torch.ones(7, dtype=torch.long), seed=0, micro=2)
     totals = step(batch, step=5, progress=0.5, last={})
     grads = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}

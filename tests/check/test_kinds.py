@@ -15,7 +15,7 @@ from lllm.check.suite import Checker
 from lllm.data.batches import Batch
 from lllm.data.contracts import Corpus, Document, Ids, Split, Tokenizer
 from lllm.model.contracts import TrainOut
-from lllm.registry import Entry, Part, PartConfig, Registry, register
+from lllm.registry import Build, Entry, Part, PartConfig, Registry, register
 from lllm.train.contracts import Named, Objective, Optimizer, Schedule
 
 
@@ -278,14 +278,14 @@ class Wheel(Part):
 
     kind = "wheel"
 
-    def __init__(self, config: PartConfig) -> None:
+    def __init__(self, config: PartConfig, build: Build) -> None:
+        super().__init__(config, build)
         self.spokes = 3
 
     @staticmethod
     def conformance(registry: Registry, entry: Entry) -> Iterator[Failure]:
         """The suite that the kind brings."""
-        wheel: Any = entry.cls
-        if wheel(entry.cls.Config()).spokes < 4:
+        if Build(registry, {}).part("wheel", entry.name).spokes < 4:
             yield Failure("wheel", "spokes", "too few")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from lllm.check.launchers import launcher
+from lllm.check.training import ALONE
 from lllm.errors import UserError
 from lllm.launch.contracts import Launcher
 from lllm.registry import PartConfig, register
@@ -85,7 +86,7 @@ class SaysNone(Batch):
 
 
 def test_a_sound_launcher_passes() -> None:
-    assert list(launcher(Batch(PartConfig()))) == []
+    assert list(launcher(Batch(PartConfig(), ALONE))) == []
 
 
 @pytest.mark.parametrize(
@@ -100,5 +101,5 @@ def test_a_sound_launcher_passes() -> None:
     ],
 )
 def test_broken_launchers_are_told_what_is_wrong(cls: type[Launcher], test: str, message: str) -> None:
-    found = list(launcher(cls(PartConfig())))
+    found = list(launcher(cls(PartConfig(), ALONE)))
     assert any(name == test and message in why for name, why in found), found

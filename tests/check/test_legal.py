@@ -8,9 +8,10 @@ import pytest
 
 from lllm.check.model import check_composition
 from lllm.registry import Registry
-from tests.check import ends, heads, layers
+from tests.check import ends, heads, layers, stacks
 from tests.check.compositions import toy, toys
 
+YOCO = {"trunk": "toy_yoco", "mixer": "toy_cross"}
 LEGAL: dict[str, dict[str, Any]] = {
     "a block that runs the positions above a threshold": {"block": "toy_threshold"},
     "such a block over a recurrent mixer": {"block": "toy_threshold", "mixer": "toy_decay", "ffn": "toy_shift"},
@@ -34,6 +35,7 @@ LEGAL: dict[str, dict[str, Any]] = {
         "head": "toy_token",
     },
     "a non-causal prefix over a parallel mixer": {"visibility": "toy_prefix", "mixer": "toy_parallel", "ratio": 3},
+    "a prefix of random length in training": {"visibility": "toy_random_prefix", "ratio": 2},
     "coarse to fine": {"head": "toy_var"},
     "coarse to fine at ratio 7": {"head": "toy_var", "ratio": 7},
     "several likelihoods, one a bound": {"head": "toy_diffusion"},
@@ -41,10 +43,30 @@ LEGAL: dict[str, dict[str, Any]] = {
     "a head that carries a state over chunks": {"head": "toy_stateful"},
     "a head without categorical conditionals": {"head": "toy_sampler", "ratio": 3},
     "several likelihoods over a prefix": {"head": "toy_diffusion", "ratio": 2, "visibility": "toy_prefix"},
+    "a cache lent by the trunk, above which a prompt leaves early": YOCO,
+    "such a cache under a token shift, which forbids it": {**YOCO, "ffn": "toy_shift"},
+    "such a cache under a block that gathers": {**YOCO, "block": "toy_gather"},
+    "such a cache and a prefix, whose outputs nobody wants": {
+        **YOCO,
+        "trunk": {"use": "toy_yoco", "below": "toy_parallel"},
+        "visibility": "toy_prefix",
+        "ratio": 2,
+    },
+    "such a cache under a head that needs every latent": {**YOCO, "head": "toy_stateful"},
+    "layers that run twice": {"trunk": "toy_repeated", "ratio": 3},
+    "layers that run twice and share an ffn": {"trunk": "toy_repeated", "mixer": "toy_decay", "ffn": "toy_shift"},
+    "a trunk around a trunk": {"trunk": {"use": "toy_wrapping", "inner": {"use": "uniform", "depth": 2}}},
+    "a trunk around one that lends": {"trunk": {"use": "toy_wrapping", "inner": "toy_yoco"}, "mixer": "toy_cross"},
+    "a block that gathers": {"block": "toy_gather"},
+    "a block that gathers over a recurrence": {"block": "toy_gather", "mixer": "toy_decay", "ffn": "toy_shift"},
+    "a mixer that begins anew with each document": {"mixer": "toy_document"},
+    "an operator that torch does not know": {"ffn": "toy_custom"},
+    "what a downsampler says of each token": {"downsampler": "toy_dynamic_lending", "head": "toy_confident"},
+    "what it says of each token at a fixed ratio": {"downsampler": "toy_lending", "head": "toy_confident", "ratio": 3},
 }
 
 
 @pytest.mark.parametrize("case", LEGAL)
 def test_legal_compositions_pass(registry: Registry, case: str) -> None:
-    known = registry.with_parts(*toys(layers, ends, heads))
+    known = registry.with_parts(*toys(layers, ends, heads, stacks))
     assert check_composition(known, toy(known, **LEGAL[case]), case) == []

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Verb
+from tests.cli.conftest import Verb, project
+from tests.train import toys_measures
 
 pytestmark = pytest.mark.usefixtures("inside")
 
@@ -76,3 +77,45 @@ def test_bad_input(verb: Verb, arguments: list[str], message: str) -> None:
     assert message in done.err
     assert done.out == ""
     assert done.err.count("\n") == 1
+
+
+@pytest.fixture
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: Verb) -> Path:
+    """A run without a likelihood, whose head has a metric."""
+    project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    plugin = Path(str(toys_measures.__file__))
+    assert verb("run", "tiny", "four", "model.head=toy_samples", "--as", "sampled", "--plugin", plugin).code == 0
+    (result,) = tmp_path.glob("results/tiny/four/*/s0/result.json")
+    return result
+
+
+def test_a_run_without_a_likelihood_is_held_to_its_metrics(verb: Verb, measured: Path) -> None:
+    result = json.loads(measured.read_text())
+    distance = result["metrics"]["distance"]
+    done = verb("eval", "four")
+    assert done.code == 0
+    shown = [line.split() for line in done.out.splitlines()]
+    assert ["bpb", "(none,", "distance)", "-"] in shown
+    assert ["distance", f"{distance:.6f}"] in shown
+    assert "agrees with result.json exactly" in done.out
+    found = json.loads(verb("eval", "four", "--json").out)
+    expected = {"bpb": None, "difference": None, "metrics": dict.fromkeys(result["metrics"], 0.0)}
+    assert found["recorded"] == {**expected, "agrees": True, "same_data": True}
+    measured.write_text(json.dumps({**result, "metrics": {"distance": distance + 1}}))
+    assert "differs from result.json: distance -1.00e+00" in verb("eval", "four").out
+    measured.write_text(json.dumps({**result, "metrics": {}}))
+    assert "nothing in result.json to compare with" in verb("eval", "four").out
+
+
+def test_a_run_without_a_likelihood_in_tables(verb: Verb, measured: Path) -> None:
+    metrics = json.loads(measured.read_text())["metrics"]
+    brier, distance = f"{metrics['brier']:.4f}", f"{metrics['distance']:.4f}"
+    (line,) = [line.split() for line in verb("compare", "tiny", "--as", "sampled").out.splitlines() if "none" in line]
+    assert line[:6] == ["four", "1", "-", "none", brier, distance]
+    (row,) = [line for line in verb("list", "runs").out.splitlines() if "tiny/four" in line]
+    assert "finished" in row
+    plugin = Path(str(toys_measures.__file__))
+    done = verb("reproduce", "results/tiny/runs.jsonl:four", "--plugin", plugin)
+    assert done.code == 0
+    assert "reproduced: metrics.brier, metrics.distance is exactly the recorded one" in done.out

@@ -48,7 +48,13 @@ def test_it_streams_and_ends_cleanly_on_interruption() -> None:
     # greedy, so that no end of the text is drawn: it still writes when it is interrupted
     arguments = [*COMMAND, "--bytes", "100000000", "--temperature", "0", "--prompt", "begin "]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+    with subprocess.Popen(
+        arguments,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a suite in the background ignores it
+    ) as process:
         assert process.stdout is not None
         assert len(process.stdout.read(20)) == 20  # arrives before the end
         process.send_signal(signal.SIGINT)

@@ -218,3 +218,60 @@ def test_an_adapter_is_attached_before_the_weights_are_loaded(home: Path, tmp_pa
     with pytest.raises(UserError, match="no such file"):
         lllm.load("four", results=results)
     assert lllm.load("four", results=results, plugins=[moved]).step == 4
+
+
+STEERED = '''
+import torch
+
+from lllm.model.contracts import FFN, Cost
+from lllm.model.layers import Linear
+from lllm.registry import PartConfig, register
+
+
+@register("ffn", "steered")
+class Steered(FFN):
+    """As large as the statistic of the last training step says, in evaluation and generation, too."""
+
+    class Config(PartConfig):
+        """No options."""
+
+    def __init__(self, config, build):
+        super().__init__(config, build)
+        self.into = Linear(build.width, build.width)
+
+    def forward(self, x_BND, ctx, state=None):
+        y = torch.tanh(self.into(x_BND))
+        ctx.add_statistic("size", 20 + y.square().mean((1, 2)))
+        return y * ctx.last.get("size", 1.0), None
+
+    def cost(self, n):
+        return Cost.dense(self.into.flops(n))
+'''
+
+
+def test_what_steered_the_end_of_training_steers_a_loaded_run(tmp_path: Path, verb: Any) -> None:
+    plugin = tmp_path / "steered.py"
+    plugin.write_text(STEERED)
+    results = tmp_path / "results"
+    words = ["model.ffn=steered", f"run.results={results}", "run.sample_bytes=40", "--plugin", plugin]
+    assert verb("run", "tiny", "four", *words).code == 0
+    loaded = lllm.load("four", results=results)
+    assert 20 < loaded.last["size"] < 21
+    samples = [json.loads(line) for line in (loaded.run.path / "samples.jsonl").read_text().splitlines()]
+
+    def seen() -> tuple[float, list[float], str]:
+        nats = [one.nats for one in loaded.loglikelihood(loaded.setup.document_starts(4, 1 << 20))]
+        (text,) = loaded.generate([samples[0]["prompt"]], bytes=40, temperature=0.8, seed=0)
+        return loaded.evaluate().bpb(), nats, text.decode("utf-8", "replace")
+
+    bpb, nats, text = seen()
+    recorded = loaded.run.documents()
+    assert bpb == (loaded.run.result or {})["bpb"]
+    assert nats == pytest.approx(recorded.nats[next(iter(recorded.nats))][:4].tolist(), rel=1e-5)
+    assert text == samples[0]["text"]
+    loaded.last = {}  # as if nobody had kept it
+    other, others, another = seen()
+    assert abs(other - bpb) > 0.01
+    assert max(abs(a - b) for a, b in zip(nats, others, strict=True)) > 0.1
+    assert another != text
+    assert verb("eval", "four", "--results", results).out.endswith("agrees with result.json exactly\n")

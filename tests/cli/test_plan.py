@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lllm.cli.plan import print_next, print_plan
+from lllm.cli.plan import plan_facts, print_next, print_plan
 from lllm.config import load_experiment
 from lllm.config.tree import Tree
 from lllm.launch.arms import Arms
@@ -36,7 +36,8 @@ def test_no_cell_is_cut(
     long = replace(first, todo="train anew", why="stale: registry/mixers/something_long.py changed")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", str(width))
-    print_plan(replace(plan, runs=(long, *rest)))
+    changed = replace(plan, runs=(long, *rest))
+    print_plan(changed, plan_facts(changed)["plan"])
     shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     table = [line for line in shown.splitlines() if line.strip() and "  " in line]
     assert "\N{HORIZONTAL ELLIPSIS}" not in shown

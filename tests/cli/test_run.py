@@ -96,3 +96,60 @@ def test_training_goes_on_when_the_reader_of_a_pipe_goes_away(copy: Path) -> Non
     assert done.returncode == 0, done.stderr
     assert done.stdout == "t"
     assert len(list(copy.glob("*/*/s5/result.json"))) == 2
+
+
+def test_json_is_all_there_is_on_stdout(verb: Verb, copy: Path) -> None:
+    planned = verb("run", "tiny", "--seeds", "0,4", "--dry-run", "--json")
+    plan = json.loads(planned.out)
+    assert (planned.code, plan["experiment"], plan["baseline"], plan["name"]) == (0, "tiny", "flat", None)
+    assert [(run["run"], run["state"], run["todo"]) for run in plan["plan"]] == [
+        ("flat/s0", "cached", "finished"),
+        ("four/s0", "cached", "finished"),
+        ("flat/s4", "to run", "train"),
+        ("four/s4", "to run", "train"),
+    ]
+    assert not {"runs", "comparison"} & plan.keys()
+    assert ["lllm.train.worker" in line for line in plan["commands"]] == [True, True]
+    assert not list(copy.glob("*/*/s4"))
+    done = verb("run", "tiny", "--seeds", "0,4", "--json")
+    found = json.loads(done.out)
+    assert done.code == 0
+    for run, line in zip(found["runs"], found["plan"], strict=True):
+        assert [run[key] for key in ("run", "arm", "seed", "path")] == [line[k] for k in ("run", "arm", "seed", "path")]
+        recorded = json.loads(Path(run["path"], "result.json").read_text())
+        assert (run["state"], run["reason"], run["result"]) == ("finished", "", recorded)
+        assert recorded["parameters"] == line["parameters"]
+        assert recorded["steps"] == line["steps"] == 4
+    assert found["table"] == "results/tiny/table.md"
+    (compared,) = json.loads(verb("compare", "tiny", "--json").out)
+    assert [row["variant"] for row in found["comparison"]["rows"]] == ["flat", "four"]
+    assert [row["seeds"] for row in found["comparison"]["rows"]] == [[0, 4], [0, 4]]
+    assert found["comparison"].keys() == compared.keys()
+    assert "four/s4: finished" in done.err  # progress, for whoever looks
+
+
+def test_json_of_runs_that_are_stale_named_or_failed(verb: Verb, copy: Path) -> None:
+    (file,) = (copy / "four").glob("*/s0/run.json")
+    info = json.loads(file.read_text())
+    info["fingerprints"]["code"] = info["parts"]["ffn/swiglu"]["digest"] = "0" * 32
+    file.write_text(json.dumps(info))
+    plan = json.loads(verb("run", "tiny", "--dry-run", "--json").out)
+    assert [run["state"] for run in plan["plan"]] == ["cached", "stale"]
+    assert plan["plan"][1]["why"].startswith("stale: ")
+    named = json.loads(verb("run", "tiny", "flat", "train.batch=8", "--as", "wide", "--json").out)
+    assert (named["name"], named["comparison"]["label"]) == ("wide", "wide")
+    assert named["table"] == "results/tiny/table.wide.md"
+    wild = ["train.lr=1e30", "train.clip=null", "train.optimizer=adamw", "budget={steps: 30}"]
+    done = verb("run", "tiny", "flat", *wild, "--json")
+    failed = json.loads(done.out)
+    assert done.code == 1
+    assert [run["state"] for run in failed["runs"]] == ["failed"]
+    assert failed["runs"][0]["reason"]
+    assert failed["runs"][0]["result"] is None
+    assert failed["table"] is None
+
+
+def test_json_of_bad_input_is_nothing(verb: Verb, inside: Path) -> None:
+    done = verb("run", "tiny", "fuor", "--json")
+    assert (done.code, done.out) == (2, "")
+    assert "did you mean 'four'?" in done.err

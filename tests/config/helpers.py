@@ -15,6 +15,7 @@ class ToyLauncher(Part):
     """Stands in for whatever launches runs: settings only need its name and its fields."""
 
     kind = "launcher"
+    section = "run"
 
 
 @register("launcher", "local")

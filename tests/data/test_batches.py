@@ -110,3 +110,22 @@ def test_every_tokenizer_scores_the_same_documents(sizes: list[int], most: int, 
 def test_a_context_must_hold_whole_multiples(shards: list[Shard]) -> None:
     with pytest.raises(UserError, match=r"data\.context = 12"):
         TrainBatches(shards, context=12, size=1, multiple=8, pad=PAD, seed=0)
+
+
+def test_a_prompt_is_what_is_read_before_the_first_scored_token(tmp_path: Path) -> None:
+    lengths = [16, 8, 16]
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    tokens = np.arange(40, dtype=np.uint16)
+    tokens[21:24] = PAD
+    scored = np.ones(40, dtype=np.float32)
+    scored[:5], scored[9], scored[16:24] = 0, 0, 0  # the second document is never scored
+    hashes, sizes = np.zeros((3, 16), dtype=np.uint8), np.array(lengths, dtype=np.int64)
+    write_shard(tmp_path / "s", tokens, offsets, hashes, sizes, {"scored": scored})
+    (batch,) = valid_batches([Shard.open(tmp_path / "s")], context=16, size=3, pad=PAD)
+    assert batch.prompt.tolist() == [5, 5, 0]  # of the second, its real tokens
+    assert batch.segment[:, 0].tolist() == [0, 1, 2]
+    assert batch.segment.shape == batch.tokens.shape
+
+
+def test_without_spans_that_are_not_scored_there_is_no_prompt(shards: list[Shard]) -> None:
+    assert batches(shards).at(0).prompt.tolist() == [0, 0, 0]

@@ -11,14 +11,14 @@ from lllm.data import Dataset, Document, prepare
 from lllm.data.contracts import Corpus, Split, Tokenizer
 from lllm.data.prepare import _tokens
 from lllm.errors import UserError
-from lllm.registry import PartConfig, Registry
+from lllm.registry import Build, PartConfig, Registry
 
 
 class Toy(Corpus):
     """Documents from a list."""
 
     def __init__(self, train: list[Document], valid: list[Document]) -> None:
-        super().__init__(PartConfig())
+        super().__init__(PartConfig(), Build(Registry(), {}))
         self.splits = {"train": train, "valid": valid}
 
     def documents(self, split: Split):  # noqa: ANN201 - an iterator of documents
@@ -33,8 +33,8 @@ class Toy(Corpus):
 
 @pytest.fixture(scope="module")
 def byte(registry: Registry) -> Tokenizer:
-    spec = registry.config("tokenizer", "byte", "tokenizer")
-    return spec.entry.cls(spec.config)  # type: ignore[call-arg,return-value]
+    tokenizer: Tokenizer = Build(registry, {}).part("tokenizer", "byte")
+    return tokenizer
 
 
 def make(tmp_path: Path, byte: Tokenizer, *texts: bytes) -> Dataset:
@@ -122,8 +122,7 @@ def test_columns_and_unscored_spans_follow_their_tokens(byte: Tokenizer) -> None
 def test_any_bytes_round_trip(raw: bytes) -> None:
     from lllm.registry import load_registry
 
-    spec = load_registry().config("tokenizer", "byte", "tokenizer")
-    tokenizer = spec.entry.cls(spec.config)  # type: ignore[call-arg]
-    ids = tokenizer.encode(raw)  # type: ignore[attr-defined]
-    assert tokenizer.decode(ids) == raw  # type: ignore[attr-defined]
-    assert int(tokenizer.bytes_per_token[ids].sum()) == len(raw)  # type: ignore[attr-defined]
+    tokenizer: Tokenizer = Build(load_registry(), {}).part("tokenizer", "byte")
+    ids = tokenizer.encode(raw)
+    assert tokenizer.decode(ids) == raw
+    assert int(tokenizer.bytes_per_token[ids].sum()) == len(raw)

@@ -152,6 +152,63 @@ def test_a_tolerance_that_cannot_be_met_names_the_nearest_size(place: Place) -> 
         arms.arm("local")
 
 
+SIZED = '''\
+from lllm.model.contracts import FFN, Cost
+from lllm.model.layers import Linear
+from lllm.registry import PartConfig, register
+
+
+@register("ffn", "sized")
+class Sized(FFN):
+    """Two maps."""
+
+    sized_by = "units"
+
+    class Config(PartConfig):
+        """units: how many. hidden: of no effect."""
+
+        units: int = 3
+        hidden: int = 3
+
+    def __init__(self, config, build):
+        super().__init__(config, build)
+        self.up, self.down = Linear(build.width, config.units), Linear(config.units, build.width)
+
+    def cost(self, n):
+        return Cost()
+
+    def forward(self, x, ctx, state=None):
+        return self.down(self.up(x)), None
+'''
+
+
+def test_the_knob_is_the_size_that_the_ffn_declares(place: Place) -> None:
+    path = place.path / "registry" / "ffns" / "sized.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(SIZED)
+    place.write(TINY + MATCHED)
+    arm = place.arms("local", "model.ffn=sized")[0].arm("local")
+    assert arm.matched == f"model.ffn.units = {arm.resolved.semantic()['model']['ffn']['units']}"
+    flat = place.arms("flat", "model.ffn=sized")[0].arm("flat")
+    assert abs(arm.parameters / flat.parameters - 1) <= 0.02
+    given = place.arms("local", "model.ffn=sized", "model.ffn.units=4")[0].arm("local")
+    assert (given.matched, given.note) == ("", "not matched: model.ffn.units was given")
+
+
+@pytest.mark.parametrize("declared", ["None", "'unit'"])
+def test_an_ffn_without_a_size_needs_a_knob(place: Place, declared: str) -> None:
+    path = place.path / "registry" / "ffns" / "sized.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(SIZED.replace('sized_by = "units"', f"sized_by = {declared}"))
+    place.write(TINY + MATCHED)
+    with pytest.raises(
+        UserError, match=r"^match\.knob: model\.ffn 'sized' of variant 'local' declares no size; expected match\.knob"
+    ):
+        place.arms("local", "model.ffn=sized")[0].arm("local")
+    place.write(TINY + VARIANTS + "match: {params: 2%, knob: model.ffn.units}\n")
+    assert place.arms("local", "model.ffn=sized")[0].arm("local").matched.startswith("model.ffn.units = ")
+
+
 def test_matching_depends_on_no_other_sibling(place: Place) -> None:
     place.write(TINY + MATCHED)
     before = identities(place)

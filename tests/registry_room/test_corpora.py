@@ -6,12 +6,11 @@ from typing import Any
 import pytest
 
 from lllm.errors import UserError
-from lllm.registry import Registry
+from lllm.registry import Build, Registry
 
 
 def corpus(registry: Registry, node: Any) -> Any:
-    spec = registry.config("corpus", node, "corpus")
-    return spec.entry.cls(spec.config)  # type: ignore[call-arg]
+    return Build(registry, {}).part("corpus", node)
 
 
 @pytest.mark.parametrize("document", ["file", "blank_line", "16KB"])

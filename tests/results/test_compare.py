@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -206,3 +207,26 @@ def test_what_went_stale_is_named_without_a_current_run_and_told_apart(make_run:
     notes = [r.note for r in old]
     assert notes[0] == "stale: head/first changed"
     assert notes[1].startswith("stale: head/first changed (code ")
+
+
+def test_metrics_are_means_over_the_runs_that_have_them(make_run: MakeRun, root: Path) -> None:
+    for seed, accuracy in enumerate((0.5, 1.0, None)):
+        make_run("flat", seed, results={"metrics": {"recall": 0.25, "accuracy": accuracy}})
+    make_run("small", 0, results={"metrics": {"only": None}})
+    flat, small = compare(root, "study", ROWS).rows
+    assert list(flat.metrics.items()) == [("accuracy", 0.75), ("recall", 0.25)]
+    assert small.metrics == {"only": None}
+    publish(root, "study", ROWS)
+    shutil.rmtree(root / "study" / "flat")
+    assert compare(root, "study", ROWS).rows[0].metrics == flat.metrics  # from committed lines
+
+
+def test_what_is_no_likelihood_has_no_bits_per_byte(make_run: MakeRun, root: Path) -> None:
+    """Not even where a result has a number under that name."""
+    for seed in (0, 1):
+        make_run("flat", seed, 1.0, results={"kind": "none"})
+        make_run("small", seed, 2.0, results={"kind": "none"})
+    flat, small = compare(root, "study", ROWS).rows
+    assert (flat.bpb, flat.sd, flat.values) == (None, None, {})
+    assert (flat.numbers["nats_per_byte"], flat.numbers["seconds"]) == (None, 38.25)
+    assert (small.delta, small.verdict.text) == (None, "not comparable: no likelihood")

@@ -148,3 +148,17 @@ def test_a_document_that_was_cut_elsewhere_is_not_paired(make_run: MakeRun) -> N
     found = diff(a, b, docs=True).documents
     assert found is not None
     assert (found.shared, found.only_a, found.only_b, found.total) == (2, 1, 1, 0.0)
+
+
+def test_metrics_differ_by_name(make_run: MakeRun) -> None:
+    a = make_run("flat", 0, results={"metrics": {"accuracy": 0.5, "recall": 1.0}})
+    b = make_run("small", 0, results={"metrics": {"accuracy": 0.75, "recall": 1.0}})
+    assert diff(a, b).sections["result"] == [{"path": "metrics.accuracy", "a": 0.5, "b": 0.75}]
+    old, new = make_run("flat", 1), make_run("small", 1, results={"metrics": {}})
+    assert "result" not in diff(old, new).sections
+
+
+def test_documents_without_nats_are_not_compared(make_run: MakeRun) -> None:
+    a, b = make_run("flat", 0), make_run("small", 0, results={"kind": "none", "likelihood": "distance", "bpb": None})
+    with pytest.raises(UserError, match=r"small/.*: 'distance' has no nats, it is no likelihood"):
+        diff(a, b, docs=True)

@@ -161,3 +161,13 @@ def test_notes_are_said_once(make_run: MakeRun, root: Path) -> None:
     notes = footnotes(twice)
     assert len(notes) == len(set(notes))
     assert "flat: 1 of 2 missing (seed 1: not run)." in notes
+
+
+def test_metrics_are_columns_of_their_own(make_run: MakeRun, root: Path) -> None:
+    make_run("flat", 0, results={"metrics": {"recall": 0.5, "accuracy": 0.98765, "absent": None}})
+    make_run("small", 0, results={"kind": "none", "bpb": None, "metrics": {"brier": 5.72}})
+    lines = text(compare(root, "study", ROWS)).splitlines()
+    assert lines[1].split()[:8] == ["variant", "seeds", "bpb", "nats/byte", "kind", "accuracy", "brier", "recall"]
+    assert lines[2].split()[:8] == ["flat", "1", "2.5000", "1.7328", "exact", "0.9877", "-", "0.5000"]
+    assert lines[3].split()[:8] == ["small", "1", "-", "-", "none", "-", "5.7200", "-"]
+    assert "| accuracy | brier | recall |" in markdown(compare(root, "study", ROWS))

@@ -15,7 +15,7 @@ from lllm.data.batches import Batch, TrainBatches, valid_batches
 from lllm.data.prepare import shard_of
 from lllm.model import LatentModel, compose
 from lllm.model.noise import initialise
-from lllm.registry import Part, Registry
+from lllm.registry import Build, Part, Registry
 from lllm.results.files import WALL_FIELDS, Metrics, read_metrics
 from lllm.train.contracts import Objective, Optimizer
 from lllm.train.gradients import Gradients, StepTotals
@@ -61,8 +61,7 @@ def shard(registry: Registry, *, count: int = 24, seed: int = 0, marked: bool = 
 
 
 def tokenizer(registry: Registry) -> Any:
-    spec = registry.config("tokenizer", "byte", "tokenizer")
-    return spec.entry.cls(spec.config)  # type: ignore[call-arg]
+    return part(registry, "tokenizer", "byte")
 
 
 def model(registry: Registry, *, ratio: int = 4, double: bool = True, seed: int = 0, **nodes: Any) -> LatentModel:
@@ -81,9 +80,8 @@ def batches(data: Shard, *, size: int = 6, seed: int = 0, pad: int = 258) -> Tra
 
 
 def part(registry: Registry, kind: str, node: Any) -> Any:
-    """The training part that a node names."""
-    spec = registry.config(kind, node, kind)
-    return spec.entry.cls(spec.config)  # type: ignore[call-arg]
+    """The part outside the model that a node names."""
+    return Build(registry, {}).part(kind, node)
 
 
 def bytes_per_token(registry: Registry) -> Tensor:

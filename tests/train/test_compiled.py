@@ -14,7 +14,7 @@ from tests.train.helpers import Rig
 @pytest.mark.slow
 @pytest.mark.parametrize("ffn", ["swiglu", {"use": "toy_steered", "noise": 0.0}, "toy_steered"])
 def test_compiled_it_is_the_same_training(registry: Registry, tmp_path: Path, ffn: Any) -> None:
-    """One graph; in-model noise breaks it and still agrees."""
+    """One graph, of which in-model noise is an operator."""
     options: dict[str, Any] = {"nodes": {"ffn": ffn}, "log_every": 1, "steps": 8, "eval_every": 4}
     eager = Rig(registry, tmp_path / "eager", **options)
     compiled = Rig(registry, tmp_path / "compiled", compile=True, **options)

@@ -8,7 +8,7 @@ import pytest
 
 from lllm.errors import UserError
 from lllm.train.setup import Setup
-from tests.launch.helpers import Place
+from tests.launch.helpers import TINY, Place
 from tests.train import toys_model
 
 MARKED = '''
@@ -55,3 +55,14 @@ def test_partly_scored_chunks_need_nats_per_token(tmp_path: Path, monkeypatch: p
 def test_whole_chunks_may_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     setup = prepared(tmp_path, monkeypatch, "model.head.use=toy_chunk", "corpus.span=4")
     assert "scored" in setup.batches(0).rows.names
+
+
+def test_data_shared_by_variants_are_judged_by_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(tmp_path, monkeypatch)
+    (tmp_path / "marked.py").write_text(MARKED)
+    place.plugins = [tmp_path / "marked.py", Path(str(toys_model.__file__))]
+    place.write(TINY + "variants:\n  plain: {}\n  whole: {model.head: toy_chunk}\n")
+    arms, _ = place.arms("corpus.use=marked")
+    assert arms.arm("plain").setup.documents == 30
+    with pytest.raises(UserError, match=r"model.head 'toy_chunk': its '\w+' is of whole chunks"):
+        arms.arm("whole")

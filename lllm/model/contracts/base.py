@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +28,11 @@ class Cost:
     executed: what a dense reference implementation does, which is what torch's counter sees.
     """
 
-    flops: int = 0
-    executed: int = 0
+    flops: float = 0
+    executed: float = 0
 
     @staticmethod
-    def dense(flops: int) -> Cost:
+    def dense(flops: float) -> Cost:
         """A cost whose reference implementation does exactly the stated work."""
         return Cost(flops, flops)
 
@@ -44,11 +44,14 @@ class ModelPart(Part, nn.Module, ABC):
     """Root of the model contracts.
 
     noncausal_training: training lets a position depend on later ones (MoD by top-k); evaluation never may.
+    position_wise: besides what the trunk lends, the output at a position depends on the input there alone, and nothing
+    is carried. Of a block: but for the mixer and the ffn in it.
     path: where it stands in the model ("trunk.layers.0.mixer"), once the model is built. Unique, so it begins the names
     of whatever the part logs, adds or keeps.
     """
 
     noncausal_training: bool = False
+    position_wise: bool = False
     path: str = ""
 
     def __init__(self, config: PartConfig, build: Build) -> None:
@@ -58,6 +61,12 @@ class ModelPart(Part, nn.Module, ABC):
     @abstractmethod
     def cost(self, n: int) -> Cost:
         """Cost of `n` positions of one row at this part's rate."""
+
+    def spent(self, counts: Mapping[str, float]) -> Cost:
+        """What one row cost beyond `cost(n)`, less than nothing where it is less, given the global means over rows of
+        what the part has told `Context.add_count`: for parts whose work depends on the data, whose `cost` is then what
+        they aim at. Of what is executed in training."""
+        return Cost()
 
     def hooks(self) -> Sequence[Hook]:
         """What the part needs of the trainer beyond the forward pass; see `lllm.train.hooks`."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -22,29 +23,34 @@ __all__ = ["Downsampler", "Encoded", "Step", "WindowDownsampler", "WindowState"]
 class Encoded:
     """latents [B, N, D]; ok [B, N], complete chunks; tokens [B, T, d], causal token states, when handed out;
     owner [B, T]: the chunk to which each token belongs, non-decreasing from 0 and a function of the tokens before it
-    (None: t // ratio). A learned number of latents: owner < N, and each row's chunks fill 0..its last owner."""
+    (None: t // ratio). A learned number of latents: owner < N, and each row's chunks fill 0..its last owner.
+    lent: by name, what else it says of each token to a head that reads it, [B, T, ...], as causal as the states (the
+    probability that a chunk ends there)."""
 
     latents: Tensor
     ok: Tensor
     tokens: Tensor | None = None
     owner: Tensor | None = None
+    lent: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Step:
     """One token's worth of a downsampler. latent [B, D], of meaning where done [B] (this token completed a chunk);
-    token [B, d]: its state, when handed out; state: after it."""
+    token [B, d]: its state, when handed out; lent: what else is said of it, [B, ...]; state: after it."""
 
     latent: Tensor
     done: Tensor
     state: State
     token: Tensor | None = None
+    lent: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Downsampler(ModelPart):
     """Token states [B, T, d] -> latents [B, N, D]; latent i sees tokens of chunks <= i only.
 
     hands_tokens: it hands out token states for token-level heads.
+    lends: names of what it says of each token beside its state; a head that `reads` others is refused.
     token_causal: token states see no later token; an encoder that looks both ways within a chunk sets it False.
     ratios: ratios it can run at; None is any.
     dynamic: chunks have a learned length; only heads that read token states fit.
@@ -53,6 +59,7 @@ class Downsampler(ModelPart):
 
     kind: ClassVar[str] = "downsampler"
     hands_tokens: bool = False
+    lends: tuple[str, ...] = ()
     token_causal: bool = True
     ratios: tuple[int, ...] | None = None
     dynamic: bool = False
@@ -75,12 +82,13 @@ class Downsampler(ModelPart):
         """The state before the first token; `like` gives dtype and device."""
 
     @abstractmethod
-    def resume(self, e_BTd: Tensor, lengths: Tensor) -> State:
-        """The state after the first lengths[b] tokens of each row, given token states from the row's beginning."""
+    def resume(self, e_BTd: Tensor, lengths: Tensor, ctx: Context) -> State:
+        """The state after the first lengths[b] tokens of each row, given token states from the row's beginning and
+        their context."""
 
     @abstractmethod
-    def step(self, e_Bd: Tensor, ok: Tensor, state: State) -> Step:
-        """One token per row where `ok` [B]; other rows are left exactly as they were, and are never done."""
+    def step(self, e_Bd: Tensor, ctx: Context, state: State) -> Step:
+        """One token per row where ctx.ok [B, 1]; other rows are left exactly as they were, and are never done."""
 
 
 @dataclass(frozen=True)
@@ -118,16 +126,17 @@ class WindowDownsampler(Downsampler):
         count = torch.zeros(batch, dtype=torch.long, device=like.device)
         return WindowState(like.new_zeros(batch, self.window, self.token_width), count)
 
-    def resume(self, e_BTd: Tensor, lengths: Tensor) -> WindowState:
+    def resume(self, e_BTd: Tensor, lengths: Tensor, ctx: Context) -> WindowState:
         index = lengths[:, None] - self.window + torch.arange(self.window, device=lengths.device)
         if e_BTd.shape[1] == 0:
             return self.start(e_BTd.shape[0], e_BTd)
         tail = e_BTd.gather(1, index.clamp(min=0).unsqueeze(-1).expand(-1, -1, e_BTd.shape[-1]))
         return WindowState(tail * (index >= 0).unsqueeze(-1), lengths.clone())
 
-    def step(self, e_Bd: Tensor, ok: Tensor, state: State) -> Step:
+    def step(self, e_Bd: Tensor, ctx: Context, state: State) -> Step:
         if not isinstance(state, WindowState):
             raise TypeError(f"{type(self).__name__}.step needs a WindowState, not {type(state).__name__}")
+        ok = ctx.ok[:, 0]
         pushed = torch.cat([state.tail[:, 1:], e_Bd[:, None]], 1)
         tail = torch.where(ok[:, None, None], pushed, state.tail)
         count = state.count + ok

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -29,7 +29,8 @@ class Hidden:
 
     ok [B, N, R]: the real tokens that carry loss; while generating, the slots that are known.
     A head that wants token states is run at token rate: N is T, R is 1, hidden is the newest legal latent's output for
-    each target and tokens [B, T, d] the causal token state before it. ctx is of the rate at which the head runs; its ok
+    each target and tokens [B, T, d] the causal token state before it; lent [B, T, ...] by name: what else the
+    downsampler says of the token before it, 0 before the first. ctx is of the rate at which the head runs; its ok
     [B, N] says which of its inputs are there: latents, or the tokens before each target.
     """
 
@@ -38,6 +39,7 @@ class Hidden:
     ok: Tensor
     ctx: Context
     tokens: Tensor | None = None
+    lent: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Head(ModelPart):
     ("none": only prompts of whole chunks can be continued).
     projective: its joint over a longer row, marginalised, is its joint over the shorter one.
     wants_tokens: it runs at token rate over token states handed out by the downsampler.
+    reads: names of what else the downsampler lends of each token that it needs; only at token rate.
     stateful: it reads earlier chunks itself, and carries a state between them.
     categorical: it has categorical conditionals, which drive the leak tests and sampling.
     """
@@ -66,6 +69,7 @@ class Head(ModelPart):
     prefix_conditional: Literal["exact", "approx", "none"] = "exact"
     projective: bool = True
     wants_tokens: bool = False
+    reads: tuple[str, ...] = ()
     stateful: bool = False
     categorical: bool = True
 
@@ -93,7 +97,26 @@ class Head(ModelPart):
         """What training descends, unreduced: by default the primary likelihood; may be a cheaper estimator."""
         return next(value for value in self.likelihoods(x).values() if value.primary)
 
+    def metrics(self, x: Hidden) -> Mapping[str, tuple[Tensor, Tensor]]:
+        """What evaluation measures beside nats, as heads without a likelihood need it: name -> (sum [B], weight [B])
+        per row, the same names for any rows. Each row is measured by itself; what is drawn at random comes from
+        x.ctx.noise. x.ok: the tokens that count, without those of spans that the corpus does not score."""
+        return {}
+
+    def conclude_metrics(self, means: Mapping[str, float]) -> Mapping[str, float]:
+        """The numbers that are reported, from each sum / weight over all evaluated documents (NaN where the weight is
+        0); as a geometric mean over several of them."""
+        return means
+
     # --- generation ----------------------------------------------------------------------------------------------
+
+    def drawn(self) -> Sequence[Conditional]:
+        """The conditionals by which a chunk is drawn from nothing, in order."""
+        known, which = frozenset[int](), []
+        for slot in self.plan(0):
+            which.append((slot, self.observed(slot, known)))
+            known |= {slot}
+        return which
 
     def open(self, hidden: Tensor) -> Tensor:
         """What follows from the latent alone and serves every slot of its chunk, [B, ...] from hidden [B, D]; kept

@@ -45,7 +45,8 @@ class Mixer(ModelPart):
 
         def call(mixer: nn.Module, x_BND: Tensor) -> object:
             ctx = Context.of(torch.ones(1, n, dtype=torch.bool, device="meta"), Visibility())
-            lent = {name: torch.zeros_like(x_BND) for name in self.reads}  # of the stream's shape, unless it overrides
+            # What is lent has the stream's shape, unless the mixer overrides this.
+            lent: dict[str, Tensor | State] = {name: torch.zeros_like(x_BND) for name in self.reads}
             return mixer(x_BND, replace(ctx, memory=lent))
 
         return Cost.dense(counted(self, call, n, self.width))
@@ -53,13 +54,14 @@ class Mixer(ModelPart):
 
 @dataclass(frozen=True)
 class InputsState(State):
-    """Everything a mixer without a state of its own has read: inputs [B, m, D], positions and validity [B, m], and what
-    it `reads` of ctx.memory, [B, m, ...] each."""
+    """Everything a mixer without a state of its own has read: inputs [B, m, D], positions, validity and documents
+    [B, m], and what it `reads` of ctx.memory, [B, m, ...] each, or of the whole row."""
 
     x: Tensor
     pos: Tensor
     ok: Tensor
-    memory: dict[str, Tensor]
+    segment: Tensor
+    memory: dict[str, Tensor | State]
 
 
 class ParallelMixer(Mixer):
@@ -72,7 +74,7 @@ class ParallelMixer(Mixer):
         """Outputs [B, n, D] of whole rows. Positions where ctx.ok is False must be as if they were not there."""
 
     def forward(self, x_BND: Tensor, ctx: Context, state: State | None = None) -> tuple[Tensor, State]:
-        new = InputsState(x_BND, ctx.pos, ctx.ok, {name: ctx.memory[name] for name in self.reads})
+        new = InputsState(x_BND, ctx.pos, ctx.ok, ctx.segment, {name: ctx.memory[name] for name in self.reads})
         if state is None:
             return self.mix(x_BND, ctx), new
         if not isinstance(state, InputsState):
@@ -81,20 +83,34 @@ class ParallelMixer(Mixer):
             torch.cat([state.x, new.x], 1),
             torch.cat([state.pos, new.pos], 1),
             torch.cat([state.ok, new.ok], 1),
-            {name: torch.cat([state.memory[name], lent], 1) for name, lent in new.memory.items()},
+            torch.cat([state.segment, new.segment], 1),
+            {name: _joined(state.memory[name], lent) for name, lent in new.memory.items()},
         )
-        whole = replace(ctx, pos=new.pos, ok=new.ok, tail_only=False, memory={**ctx.memory, **new.memory})
+        memory = {**ctx.memory, **new.memory}
+        whole = replace(ctx, pos=new.pos, ok=new.ok, segment=new.segment, wanted=None, tail_only=False, memory=memory)
         return self.mix(new.x, whole)[:, -x_BND.shape[1] :], new
+
+
+def _joined(before: Tensor | State, now: Tensor | State) -> Tensor | State:
+    """What was lent at earlier positions and at these; a state is of the whole row already."""
+    return torch.cat([before, now], 1) if isinstance(before, Tensor) and isinstance(now, Tensor) else now
 
 
 class FFN(ModelPart):
     """[B, n, D] -> [B, n, D], position-wise; one that reads earlier positions declares it.
 
     token_shift: it reads the position before, and so carries a state.
+    sized_by: the option that says how large it is, which matching turns; None where there is no such one.
     """
 
     kind: ClassVar[str] = "ffn"
+    sized_by: ClassVar[str | None] = "hidden"
     token_shift: bool = False
+
+    @property
+    def position_wise(self) -> bool:  # type: ignore[override]
+        """See `ModelPart`."""
+        return not self.token_shift
 
     @abstractmethod
     def forward(self, x_BND: Tensor, ctx: Context, state: State | None = None) -> tuple[Tensor, State | None]:
@@ -110,9 +126,13 @@ class BlockState(State):
 
 
 class Block(ModelPart):
-    """How a mixer and an ffn join the residual stream: x [B, n, D] -> x [B, n, D]."""
+    """How a mixer and an ffn join the residual stream: x [B, n, D] -> x [B, n, D].
+
+    Where positions compete with one another to run, the block is not `position_wise`.
+    """
 
     kind: ClassVar[str] = "block"
+    position_wise = True
 
     @abstractmethod
     def forward(self, x_BND: Tensor, ctx: Context, state: State | None = None) -> tuple[Tensor, State]:

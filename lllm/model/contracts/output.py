@@ -11,7 +11,8 @@ __all__ = ["Rows", "TrainOut"]
 
 
 class Rows(Protocol):
-    """The fields of a batch that the model reads: tokens [B, T] ids, ok [B, T], rows [B] global ids, prefix [B]."""
+    """The fields of a batch that the model reads: tokens [B, T] ids, ok [B, T], rows [B] global ids, prompt [B] tokens
+    at the row's beginning that are read and never scored, segment [B, T] the document of each token."""
 
     @property
     def tokens(self) -> Tensor: ...
@@ -20,14 +21,16 @@ class Rows(Protocol):
     @property
     def rows(self) -> Tensor: ...
     @property
-    def prefix(self) -> Tensor: ...
+    def prompt(self) -> Tensor: ...
+    @property
+    def segment(self) -> Tensor: ...
 
 
 @dataclass(frozen=True)
 class TrainOut:
     """Unreduced training loss. nats [B, N] per chunk; slots [B, N, R] where it is per token; ok [B, N, R]: tokens that
     carry loss. aux: auxiliary losses [B] by name; metrics: numbers to log; statistics: batch statistics [B] whose
-    global means the next step is given."""
+    global means the next step is given; counts: data-dependent work [B]."""
 
     nats: Tensor
     slots: Tensor | None
@@ -35,3 +38,4 @@ class TrainOut:
     aux: dict[str, Tensor] = field(default_factory=dict)
     metrics: dict[str, Tensor] = field(default_factory=dict)
     statistics: dict[str, Tensor] = field(default_factory=dict)
+    counts: dict[str, Tensor] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from lllm.model.contracts.base import Cost, ModelPart
 from lllm.model.noise import Noise
 from lllm.registry import PartConfig
 
-__all__ = ["Visibility"]
+__all__ = ["CAUSAL", "Visibility"]
 
 
 class Visibility(ModelPart):
@@ -21,11 +21,17 @@ class Visibility(ModelPart):
 
     The leak tests take what is forbidden from here, and check from outside (LINT) that no target that carries loss can
     reach its own or a later chunk through the transitive closure of `allow`.
-    M, the number of complete chunks in a row's non-causal prefix, is data of the row; 0 is causal.
+    M, the number of complete chunks in a row's non-causal prefix, is data of the row; 0 is causal. It is of latents:
+    parts at token rate, and those over the slots of a chunk, are causal.
     """
 
     kind: ClassVar[str] = "visibility"
     noncausal_region: bool = False
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether it gives `loss` of its own: some targets may carry none, and nobody reads what predicts them."""
+        return type(self).loss is not Visibility.loss
 
     def __init__(self, config: PartConfig | None = None, build: Build | None = None) -> None:
         nn.Module.__init__(self)
@@ -43,7 +49,8 @@ class Visibility(ModelPart):
         return torch.ones_like(prefix, dtype=torch.bool)
 
     def assign(self, prefix: Tensor, chunks: Tensor, rows: Tensor, noise: Noise) -> Tensor:
-        """M [B] of the rows of a batch: by default what the data say, `prefix`. chunks [B]: complete chunks per row."""
+        """M [B] of the rows of a batch. By default what the data say, `prefix` [B]: the complete chunks of the tokens
+        at the row's beginning that are read and never scored. chunks [B]: complete chunks per row."""
         return prefix
 
     def prefix_chunks(self, lengths: Tensor, ratio: int) -> Tensor:
@@ -57,3 +64,7 @@ class Visibility(ModelPart):
     def cost(self, n: int) -> Cost:
         """A visibility contracts nothing."""
         return Cost()
+
+
+CAUSAL = Visibility()
+"""What holds at token rate."""
