@@ -61,4 +61,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _say(message: str) -> None:
-    print(message, file=sys.stderr)
+    """One line, whatever the user's words in it contain."""
+    print("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message), file=sys.stderr)

@@ -69,7 +69,10 @@ class Experiment:
         """
         if variant not in self.variants:
             raise UserError(f"{self.name}: unknown variant '{variant}'{nearest(variant, self.variants)}")
-        return merge(self.composition, self.variants[variant], overrides or Tree())
+        given = overrides or Tree()
+        if given.get("budget.flops") == variant:  # "as many FLOPs as that variant" asks nothing of that variant itself
+            given = given.pick([name for name in given.values if name != "budget"])
+        return merge(self.composition, self.variants[variant], given)
 
 
 @dataclass(frozen=True)

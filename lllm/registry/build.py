@@ -74,4 +74,5 @@ def _blamed(entry: Entry) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:  # a stranger's part may raise anything at all
         place = place_of(error, [entry.path])
-        raise BuildError(f"{entry.kind} '{entry.name}' ({place}): {type(error).__name__}: {error}") from error
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise BuildError(f"{entry.kind} '{entry.name}' ({place}): {what}") from error

@@ -23,7 +23,7 @@ class SquaredReLU(FFN):
     class Config(PartConfig):
         """hidden: inner width (None: 4 times the width)."""
 
-        hidden: Annotated[int, Field(ge=1)] | None = None
+        hidden: Annotated[int, Field(ge=1, le=1 << 24)] | None = None
 
     def __init__(self, config: Config, build: Build) -> None:
         super().__init__(config, build)

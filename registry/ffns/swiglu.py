@@ -23,7 +23,7 @@ class SwiGLU(FFN):
     class Config(PartConfig):
         """hidden: inner width (None: 8/3 of the width, rounded up to a multiple of 8)."""
 
-        hidden: Annotated[int, Field(ge=1)] | None = None
+        hidden: Annotated[int, Field(ge=1, le=1 << 24)] | None = None
 
     def __init__(self, config: Config, build: Build) -> None:
         super().__init__(config, build)

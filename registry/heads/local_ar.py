@@ -31,8 +31,8 @@ class LocalARHead(Head):
     class Config(PartConfig):
         """depth: layers over the slots. width: theirs (None: half the latent width). block, mixer, ffn: their parts."""
 
-        depth: Annotated[int, Field(ge=1), Search(1, 4)] = 2
-        width: Annotated[int, Field(ge=2)] | None = None
+        depth: Annotated[int, Field(ge=1, le=1024), Search(1, 4)] = 2
+        width: Annotated[int, Field(ge=2, le=1 << 20)] | None = None
         block: Annotated[Node, Names("block")] = "prenorm"
         mixer: Annotated[Node, Names("mixer")] = "attention"
         ffn: Annotated[Node, Names("ffn")] = "swiglu"

@@ -47,7 +47,7 @@ class ParallelHead(Head):
         """hidden: inner width of each slot's MLP (None: 8/3 of the width, rounded up to a multiple of 8; 0: no MLP,
         the plain unembedding of a flat model, at ratio 1 only)."""
 
-        hidden: Annotated[int, Field(ge=0)] | None = None
+        hidden: Annotated[int, Field(ge=0, le=1 << 24)] | None = None
 
     def __init__(self, config: Config, build: Build) -> None:
         super().__init__(config, build)

@@ -24,7 +24,7 @@ class PatternTrunk(Trunk):
         """mixers: names, or nodes with `use`, repeated over `depth` layers."""
 
         mixers: Annotated[list[Annotated[Node, Names("mixer")]], Field(min_length=1)]
-        depth: Annotated[int, Field(ge=1)] = 4
+        depth: Annotated[int, Field(ge=1, le=1024)] = 4
 
     @classmethod
     def examples(cls) -> Sequence[Mapping[str, Any]]:

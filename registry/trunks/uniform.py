@@ -22,7 +22,7 @@ class UniformTrunk(Trunk):
     class Config(PartConfig):
         """depth: number of layers."""
 
-        depth: Annotated[int, Field(ge=1)] = 4
+        depth: Annotated[int, Field(ge=1, le=1024)] = 4
 
     def __init__(self, config: Config, build: Build) -> None:
         super().__init__(config, build)
