@@ -30,12 +30,14 @@ def bench(
     from lllm.launch.arms import Arms
     from lllm.launch.measure import Bench
     from lllm.registry import load_registry
+    from lllm.registry.build import blaming
 
     registry = load_registry(plugin or [])
     asked = load_experiment(experiment)
     variants, overrides = split_words(words or [], asked)
     arms = Arms(asked, overrides, registry, preparing())
-    benches = [Bench(arms.arm(variant)) for variant in variants]
+    with blaming(registry):
+        benches = [Bench(arms.arm(variant)) for variant in variants]
     _measure(benches, rounds, steps)
     _print(benches, as_json)
 

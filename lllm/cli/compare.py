@@ -41,7 +41,7 @@ def compare(
         if name is None:
             shown, write = _plain(experiment, all_runs, results, plugin or [])
         else:
-            shown, write = _named(experiment, name, results, plugin or [])
+            shown, write = _named(experiment, name, all_runs, results, plugin or [])
         comparisons.append(shown)
         if not as_json:
             show(shown)
@@ -68,7 +68,7 @@ def _plain(name: str, all_runs: bool, results: Path, plugins: list[Path]) -> _Fo
     return shown, lambda: publish(results, experiment, rows, records)
 
 
-def _named(name: str, label: str, results: Path, plugins: list[Path]) -> _Found:
+def _named(name: str, label: str, all_runs: bool, results: Path, plugins: list[Path]) -> _Found:
     from lllm.cli.named import named_runs
     from lllm.config import load_experiment
     from lllm.registry import load_registry
@@ -79,4 +79,4 @@ def _named(name: str, label: str, results: Path, plugins: list[Path]) -> _Found:
     experiment = load_experiment(name)
     records = load_records(results, experiment.name)
     runs = named_runs(experiment, check_name(label), load_registry(plugins), records)
-    return tabulate_named(experiment.name, runs), lambda: publish_named(results, experiment.name, runs)
+    return tabulate_named(experiment.name, runs, all_runs), lambda: publish_named(results, experiment.name, runs)

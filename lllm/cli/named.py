@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lllm.config import Experiment
-    from lllm.launch.plan import Plan
+    from lllm.launch.plan import Plan, Planned
     from lllm.registry import Registry
     from lllm.results.named import Code, Named
     from lllm.results.records import Record
@@ -32,15 +32,23 @@ def named_to(plan: Plan, words: Sequence[str], records: Sequence[Record]) -> lis
     from lllm.results.named import rename
 
     label = plan.label or ""
-    asked = {(run.arm.variant, run.arm.identity, run.seed) for run in plan.runs}
+    asked = {(run.arm.variant, run.arm.identity, run.seed): run for run in plan.runs}
     found = []
     for record in records:
-        if (record.variant, record.arm, record.seed) in asked and record.state == "finished" and record.label != label:
+        run = asked.get((record.variant, record.arm, record.seed))
+        if run and record.state == "finished" and record.label != label and not _given_up(record, run):
             if record.label:
                 print(f"{record.name}: was called '{record.label}', is called '{label}' now", file=sys.stderr)
             record = rename(record, label, words)
         found.append(record)
     return found
+
+
+def _given_up(record: Record, run: Planned) -> bool:
+    """Whether it was moved aside, or is to be: what is stale keeps the name under which it was made."""
+    now = run.arm.fingerprints
+    changed = any(record.fingerprint(name) != now[name] for name in ("code", "data"))
+    return bool(record.aside) or (run.todo == "train anew" and changed)
 
 
 def _code_now(record: Record, registry: Registry) -> Code:

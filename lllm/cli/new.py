@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import io
 import re
 import textwrap
 import tokenize
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lllm.cli.options import Plugins
-from lllm.errors import UserError, nearest
+from lllm.errors import UserError
 
 if TYPE_CHECKING:
     from lllm.registry import Entry, Registry
 
 __all__ = ["new"]
+
+# Parts to begin from of kinds that may have none, a folder per kind as in the catalogue; in no registry otherwise.
+_SKELETONS = Path(__file__).parent / "skeletons"
 
 _TEST = '''"""The conformance suite, for {kind} '{name}'."""
 
@@ -42,16 +47,21 @@ def new(
 ) -> None:
     """Write a working part to ./registry and its test to ./tests, begun as a renamed copy of one of its kind."""
     from lllm.registry import load_registry
+    from lllm.registry.discovery import load_folder
     from lllm.results.files import explained
 
-    registry = load_registry(plugin or [])
-    if kind not in registry.kinds():
-        raise UserError(f"new: unknown kind '{kind}'{nearest(kind, registry.kinds())}")
+    registry, skeletons = load_registry(plugin or []), load_folder(_SKELETONS, "skeleton")
+    kinds = sorted({*registry.kinds(), *skeletons.kinds()})
+    if kind not in kinds:
+        close = difflib.get_close_matches(kind, kinds, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"valid: {', '.join(kinds)}"
+        raise UserError(f"new: unknown kind '{kind}'; {hint}")
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name):
         raise UserError(f"new: '{name}' is not a name; expected lower-case letters, digits and underscores")
     if name in registry.names(kind):
         raise UserError(f"new: {kind} '{name}' exists already, in {registry.get(kind, name).path}")
-    model = _model(registry, kind, like)
+    begun = registry if kind in registry.kinds() or like else skeletons
+    model = _model(begun, kind, like)
     path = Path("registry") / model.path.parent.name / f"{name}.py"
     test = Path("tests") / f"test_{name}.py"
     for file in (path, test):
@@ -62,7 +72,7 @@ def new(
         with explained(file):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
-    print(f"wrote {path}, begun as a copy of {kind} '{model.name}', and {test}")
+    print(f"wrote {path}, begun as {_origin(model)}, and {test}")
     print(f"next: edit it, then  lllm show {name}  and  lllm check {kind}/{name}")
 
 
@@ -78,6 +88,11 @@ def _model(registry: Registry, kind: str, like: str | None) -> Entry:
     return model
 
 
+def _origin(model: Entry) -> str:
+    """What it is that was copied."""
+    return f"the smallest {model.kind}" if model.source == "skeleton" else f"a copy of {model.kind} '{model.name}'"
+
+
 def _renamed(model: Entry, name: str) -> str:
     """The part's source under another name, class and all, its references dropped: they are not the new part's."""
     kind, old = model.kind, model.name
@@ -87,16 +102,17 @@ def _renamed(model: Entry, name: str) -> str:
     source = source.replace(f"{kind} '{old}'", f"{kind} '{name}'")
     new_class = "".join(map(str.capitalize, name.split("_")))
     source = _with_class(source, model.cls.__name__, new_class)
-    return _inviting(source, new_class, f"Begun as a copy of {kind} '{old}': change it, and say here what yours does.")
+    return _inviting(source, new_class, f"Begun as {_origin(model)}: change it, and say here what yours does.")
 
 
 def _with_class(source: str, old: str, new_name: str) -> str:
-    """The source with one identifier renamed, in code only."""
+    """The source with one identifier renamed, in code only, and not where it is an attribute of something else."""
     lines = source.splitlines(keepends=True)
+    tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
     found = [
         token.start
-        for token in tokenize.generate_tokens(io.StringIO(source).readline)
-        if token.type == tokenize.NAME and token.string == old
+        for before, token in pairwise(tokens)
+        if token.type == tokenize.NAME and token.string == old and before.string != "."
     ]
     for row, column in reversed(found):
         line = lines[row - 1]

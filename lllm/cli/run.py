@@ -91,7 +91,7 @@ def _rehearsed(plan: Plan) -> list[str]:
     """The commands of a dry run, each printed as soon as it is known."""
     from lllm.launch.execute import rehearse
 
-    print("nothing is trained or written; each command works in this directory, on every machine of the run:")
+    print("no run is begun or written; each command works in this directory, on every machine of the run:")
     lines = []
     for line in rehearse(plan):
         print(line)

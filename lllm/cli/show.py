@@ -48,7 +48,11 @@ def show(
         return
     if not parts:
         known = [f"{e.kind}/{e.name}" if "/" in name else e.name for e in registry.entries.values()]
-        raise UserError(f"show: unknown part or experiment '{name}'{nearest(name, [*known, *experiments])}")
+        failed = "; ".join(f"{path}: {reason}" for path, reason in registry.failures.items())
+        raise UserError(
+            f"show: unknown part or experiment '{name}'{nearest(name, [*known, *experiments])}"
+            + (f" (could not be imported: {failed})" if failed else "")
+        )
     if as_json:
         print_json([describe(entry) for entry in parts])
         return
@@ -60,12 +64,14 @@ def _show_variants(name: str, words: list[str], registry: Registry, as_json: boo
     from lllm.cli.progress import preparing
     from lllm.config import Tree, load_experiment, split_words
     from lllm.launch.arms import Arms
+    from lllm.registry.build import blaming
 
     experiment = load_experiment(name)
     variants, overrides = split_words(words, experiment)
     arms = Arms(experiment, overrides, registry, preparing())
-    decided = [arms.arm(variant) for variant in variants]
-    base = Arms(experiment, Tree(), registry, preparing()).arm(experiment.baseline)
+    with blaming(registry):
+        decided = [arms.arm(variant) for variant in variants]
+        base = Arms(experiment, Tree(), registry, preparing()).arm(experiment.baseline)
     if as_json:
         print_json([_as_json(arm, base) for arm in decided])
         return
@@ -77,8 +83,10 @@ def _show_variants(name: str, words: list[str], registry: Registry, as_json: boo
 
 def _nodes(arm: Arm) -> list[Node]:
     from lllm.model.accounting import tree
+    from lllm.registry.build import blaming
 
-    return tree(arm.setup.model(None, "meta"), arm.resolved.data.context)
+    with blaming(arm.setup.registry):
+        return tree(arm.setup.model(None, "meta"), arm.resolved.data.context)
 
 
 def _as_json(arm: Arm, base: Arm) -> dict[str, Any]:

@@ -138,7 +138,12 @@ class Arms:
             )
         left = amount - arm.stage_flops if budget.unit == "flops" else amount
         per_step = {"steps": 1.0, "bytes": arm.bytes_per_step, "flops": arm.flops_per_step}[budget.unit]
-        steps = max(1, round(left / per_step))
+        if left < per_step:
+            raise UserError(
+                f"budget.{budget.unit} = {amount:,g}: less than one step of variant '{arm.variant}', {per_step:,g}; "
+                "expected at least that"
+            )
+        steps = round(left / per_step)
         return replace(arm, steps=steps, identity=arm_of(arm.resolved.delta(), {"steps": steps}))
 
     def _setup(self, resolved: Resolved) -> Setup:

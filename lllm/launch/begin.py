@@ -21,7 +21,8 @@ def begin(plan: Plan, run: Planned, **execution: Any) -> dict[str, Any] | None:
     """
     found = _found(run)
     if run.todo == "train anew" and found is not None and not _renewed(run, found):
-        retire(run.path, "stale" if run.why.startswith("stale") else "forced")
+        reason = run.why.partition("; ")[0].removeprefix("stale: ")
+        retire(run.path, "stale" if run.why.startswith("stale") else "forced", reason)
         found = None
     if found is None:
         steps = run.arm.steps if run.arm.steps is not None else measured_steps(run.arm, run.seed)

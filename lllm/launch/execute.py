@@ -14,6 +14,7 @@ from lllm.launch.contracts import Launcher
 from lllm.launch.measure import measured_steps
 from lllm.launch.plan import Plan, Planned
 from lllm.launch.workers import Worker, devices, threads_each
+from lllm.registry.build import blaming
 from lllm.results.ownership import Owned
 from lllm.train.carried import INFO, packed
 from lllm.train.interrupt import stop_on_signal
@@ -91,12 +92,13 @@ def rehearse(plan: Plan) -> Iterator[str]:
 def _command(run: Planned, carried: Sequence[str] = ()) -> tuple[list[str], str]:
     """The worker's command, and what it lacks."""
     execution = run.arm.resolved.run
-    launcher: Launcher = run.arm.resolved.build().part("launcher")
     nproc, nnodes = execution.nproc, execution.nnodes
     name = f"{run.arm.identity}-s{run.seed}"
     arguments = [WORKER, str(run.path), *carried]
-    command = launcher.command(sys.executable, arguments, nproc=nproc, nnodes=nnodes, name=name)
-    return command, launcher.missing(nproc=nproc, nnodes=nnodes)
+    with blaming(run.arm.setup.registry):
+        launcher: Launcher = run.arm.resolved.build().part("launcher")
+        command = launcher.command(sys.executable, arguments, nproc=nproc, nnodes=nnodes, name=name)
+        return command, launcher.missing(nproc=nproc, nnodes=nnodes)
 
 
 def _in_turn(plan: Plan, watcher: Watcher) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -14,7 +15,7 @@ from lllm.launch.arms import Arm
 from lllm.launch.memory import peak_bytes
 from lllm.model.generate import generate
 from lllm.model.roles import named_roles
-from lllm.registry.build import place_of
+from lllm.registry.build import blaming
 from lllm.train.contracts import Named
 from lllm.train.gradients import Gradients
 from lllm.train.world import World, device_of
@@ -82,20 +83,26 @@ class Bench:
     memory: int = 0
 
     def warm(self) -> None:
-        """Build the model, warm it up, and see what a step needs."""
-        self._stepper = Stepper(self.arm, 0)
-        for _ in range(_WARM):
-            self._stepper()
-        self.memory = peak_bytes(self._stepper)
+        """Build the model, warm it up, and see what a step needs.
+
+        Raises:
+            UserError: a part raises in it, or the device has not enough memory.
+        """
+        with _blaming(self.arm):
+            self._stepper = Stepper(self.arm, 0)
+            for _ in range(_WARM):
+                self._stepper()
+            self.memory = peak_bytes(self._stepper)
 
     def round(self, steps: int) -> None:
-        """Time a few steps and one generation."""
-        self.steps += [self._stepper.seconds() for _ in range(steps)]
-        tokenizer = self.arm.setup.tokenizer
-        began, made_bytes = time.perf_counter(), 0
-        for (new,) in generate(self._stepper.model, [[]], _GENERATED, seed=len(self.generation)):
-            made_bytes += len(tokenizer.decode(new))
-        self.generation.append(made_bytes / (time.perf_counter() - began))
+        """Time a few steps and one generation. Raises as `warm` does."""
+        with _blaming(self.arm):
+            self.steps += [self._stepper.seconds() for _ in range(steps)]
+            tokenizer = self.arm.setup.tokenizer
+            began, made_bytes = time.perf_counter(), 0
+            for (new,) in generate(self._stepper.model, [[]], _GENERATED, seed=len(self.generation)):
+                made_bytes += len(tokenizer.decode(new))
+            self.generation.append(made_bytes / (time.perf_counter() - began))
 
     def numbers(self) -> dict[str, float]:
         """Medians over everything measured: seconds per step and what follows from it."""
@@ -121,16 +128,25 @@ def measured_steps(arm: Arm, seed: int) -> int:
     """Steps that fit into the arm's budget of seconds, by the measured median step.
 
     Raises:
-        UserError: a part raises in it.
+        UserError: a part raises in it, or the device has not enough memory.
     """
-    try:
+    with _blaming(arm):
         seconds = step_seconds(arm, seed)
-    except UserError:
-        raise
-    except Exception as error:  # a stranger's part may raise anything at all
-        place = place_of(error, [entry.path for entry in arm.used])
-        raise UserError(f"timing a step: {type(error).__name__}: {error} ({place})") from error
     return max(1, int(float(arm.resolved.budget.amount) / seconds))
+
+
+@contextmanager
+def _blaming(arm: Arm) -> Iterator[None]:
+    """As `blaming`; that the device is too small is no part's fault."""
+    with blaming(arm.setup.registry):
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            rows = max(1, arm.resolved.train.batch // 2)
+            raise UserError(
+                f"variant '{arm.variant}': the device has not enough memory; expected fewer rows at once, as "
+                f"run.micro_batch={rows}"
+            ) from None
 
 
 def matmul_rate() -> float:

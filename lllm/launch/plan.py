@@ -13,6 +13,7 @@ from lllm.errors import UserError
 from lllm.identity import code_fingerprint
 from lllm.launch.arms import Arm, Arms
 from lllm.launch.environment import environment, git_state
+from lllm.registry.build import blaming
 from lllm.results.committed import load_records
 from lllm.results.compare import Expected
 from lllm.results.files import explained
@@ -100,6 +101,8 @@ class Plan:
 def expected(arms: Arms, variants: Sequence[str], seeds: Sequence[int]) -> list[Expected]:
     """What a table of these variants expects to find."""
     experiment = arms.experiment
+    with blaming(arms.registry):
+        decided = [arms.arm(variant) for variant in variants]
     return [
         Expected(
             variant=arm.variant,
@@ -111,7 +114,7 @@ def expected(arms: Arms, variants: Sequence[str], seeds: Sequence[int]) -> list[
             config=arm.resolved.semantic(),
             parts={name: _digest_of(part) for name, part in code_fingerprint(arm.used)[1].items()},
         )
-        for arm in map(arms.arm, variants)
+        for arm in decided
     ]
 
 
@@ -128,9 +131,11 @@ def make_plan(
     """Decide every run: seeds in the outer order, so that an interrupted study has whole columns first.
 
     Raises:
-        UserError: one cannot be built, or what is to be trained cannot be trained on this machine or written.
+        UserError: one cannot be built, a part of it raises while it is counted, or what is to be trained cannot be
+            trained on this machine or written.
     """
-    settings = [arms.resolved(variant) for variant in variants]
+    with blaming(arms.registry):
+        settings = [arms.resolved(variant) for variant in variants]
     results, experiment = Path(settings[0].run.results), arms.experiment
     with explained(results):
         check_writable(results)
@@ -142,7 +147,8 @@ def make_plan(
     for variant, resolved in zip(variants, settings, strict=True):
         if variant not in begun:  # certainly to be trained: refused before its data are prepared
             _refuse_here(resolved)
-    decided = [arms.arm(variant) for variant in variants]
+    with blaming(arms.registry):
+        decided = [arms.arm(variant) for variant in variants]
     runs = []
     for seed in seeds:
         for arm in decided:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from traceback import extract_tb
+from traceback import extract_tb, walk_tb
 from typing import Any
 
 from lllm.errors import BuildError, UserError
 from lllm.registry.catalogue import Entry, PartSpec, Registry
 
-__all__ = ["Build", "place_of"]
+__all__ = ["Build", "blaming", "place_of"]
 
 
 def place_of(error: BaseException, files: Collection[Path]) -> str:
@@ -66,6 +67,26 @@ class Build:
 
 
 @contextmanager
+def blaming(registry: Registry) -> Iterator[None]:
+    """Name the part, file and line of what is raised by parts at work: counted, timed, asked for a command. For where
+    there is no run yet that could be recorded as failed.
+
+    Raises:
+        UserError: what was raised, in one sentence; without a part where none was at work.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except BuildError as error:
+        raise UserError(str(error)) from error
+    except (Exception, SystemExit) as error:  # a stranger's part may raise anything at all
+        entry = _at_work(error, registry)
+        what = f"{_what(error)} ({place_of(error, [])})" if entry is None else _blame(error, entry)
+        raise UserError(what) from error
+
+
+@contextmanager
 def _blamed(entry: Entry) -> Iterator[None]:
     """Name the part, file and line of what its constructor raises; a part within a part is named itself."""
     try:
@@ -73,6 +94,47 @@ def _blamed(entry: Entry) -> Iterator[None]:
     except (UserError, BuildError):
         raise
     except (Exception, SystemExit) as error:  # a stranger's part may raise anything at all
-        place = place_of(error, [entry.path])
-        what = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise BuildError(f"{entry.kind} '{entry.name}' ({place}): {what}") from error
+        raise BuildError(_blame(error, entry)) from error
+
+
+def _blame(error: BaseException, entry: Entry) -> str:
+    """KIND 'NAME' (FILE:LINE): what was raised. The line is the innermost in the part's file, else the class's own."""
+    file = _file(entry)
+    lines = [frame.lineno for frame in extract_tb(error.__traceback__) if Path(frame.filename) == file]
+    line = lines[-1] if lines else _line(entry)
+    return f"{entry.kind} '{entry.name}' ({file}{'' if line is None else f':{line}'}): {_what(error)}"
+
+
+def _what(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _at_work(error: BaseException, registry: Registry) -> Entry | None:
+    """The part whose method, or in whose file, the innermost such frame of an error is."""
+    entries = registry.of(registry.kinds())
+    files = [(str(_file(entry)), entry) for entry in entries]
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)][::-1]
+    selves = [type(frame.f_locals.get("self")) for frame in frames]
+    for frame, cls in zip(frames, selves, strict=True):
+        own = [entry for entry in entries if entry.cls is cls]
+        here = own or [entry for file, entry in files if file == frame.f_code.co_filename]
+        if here:  # of several parts in one file the one whose class it is in, or one that was at work
+            within = [entry for entry in here if frame.f_code.co_qualname.startswith(f"{entry.cls.__qualname__}.")]
+            return (within or [entry for entry in here if entry.cls in selves] or here)[0]
+    return None
+
+
+def _file(entry: Entry) -> Path:
+    """The file of a part's class; one that was typed somewhere has none."""
+    try:
+        return Path(inspect.getfile(entry.cls))
+    except (OSError, TypeError):
+        return entry.path
+
+
+def _line(entry: Entry) -> int | None:
+    """Where the part's class begins in its file."""
+    try:
+        return inspect.getsourcelines(entry.cls)[1]
+    except (OSError, TypeError):
+        return None

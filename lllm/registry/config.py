@@ -164,7 +164,22 @@ def first_error(error: ValidationError, config: type[BaseModel], where: str) -> 
         return f"{key}: missing; it has no default"
     value = problem["input"]
     message = problem["msg"].removeprefix("Value error, ")
+    for theirs, ours in _WORDING:
+        message = message.replace(theirs, ours)
     return f"{key} = {value!r}: {message[0].lower() + message[1:]}"
+
+
+_WORDING = (  # pydantic's words -> ours, in order
+    ("Input should be greater than or equal to", "expected at least"),
+    ("Input should be less than or equal to", "expected at most"),
+    ("Input should be greater than", "expected more than"),
+    ("Input should be less than", "expected less than"),
+    ("Input should be", "expected"),
+    ("String should match", "expected a match of the"),
+    ("String should have", "expected"),
+    ("List should have", "expected"),
+    (" after validation", ""),
+)
 
 
 def _keys_at(config: type[BaseModel], path: Sequence[str | int]) -> list[str]:

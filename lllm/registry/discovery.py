@@ -16,7 +16,7 @@ from lllm.errors import UserError
 from lllm.registry.catalogue import Entry, Registry
 from lllm.registry.part import Part, part_info
 
-__all__ = ["ENTRY_POINT_GROUP", "load_registry", "shipped", "syntax_digest"]
+__all__ = ["ENTRY_POINT_GROUP", "load_folder", "load_registry", "shipped", "syntax_digest"]
 
 ENTRY_POINT_GROUP = "lllm.parts"
 _NAMESPACE = "lllm_parts"
@@ -60,6 +60,14 @@ def load_registry(plugins: Sequence[Path | str] = (), cwd: Path | None = None) -
         _load(registry, path, "plugin")
         if path in registry.failures:
             raise UserError(f"--plugin {plugin}: {registry.failures[path]}")
+    return registry
+
+
+def load_folder(folder: Path, source: str) -> Registry:
+    """The parts of one folder alone. source: where its entries say that they come from."""
+    registry = Registry()
+    for path in _files(folder.resolve()):
+        _load(registry, path, source)
     return registry
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -69,8 +70,8 @@ def register(kind: str, name: str, *, version: int = 1, refs: Sequence[str] = ()
     The class is only marked: the loader that executes the file collects it, so that importing one has no global effect.
 
     Raises:
-        TypeError: the class does not implement the contract of `kind`, its Config is not a PartConfig, or the kind
-            cannot stand in its section.
+        TypeError: the class does not implement the contract of `kind`, or not all of it; its Config is not a
+            PartConfig, or the kind cannot stand in its section.
     """
 
     def mark(cls: T) -> T:
@@ -79,6 +80,8 @@ def register(kind: str, name: str, *, version: int = 1, refs: Sequence[str] = ()
         declared = getattr(cls, "kind", None)
         if declared != kind:
             raise TypeError(f"@register({kind!r}, {name!r}): {cls.__name__} implements the contract of {declared!r}")
+        if inspect.isabstract(cls):
+            raise TypeError(f"@register({kind!r}, {name!r}): {_missing(cls)}")
         homes = [HOMES[kind]] if kind in HOMES else _OPEN
         if cls.section not in homes:
             raise TypeError(
@@ -93,6 +96,13 @@ def register(kind: str, name: str, *, version: int = 1, refs: Sequence[str] = ()
         return cls
 
     return mark
+
+
+def _missing(cls: type[Part]) -> str:
+    """What an abstract class lacks, and the contract that asks for it."""
+    methods = sorted(getattr(cls, "__abstractmethods__", ()))
+    contract = next(base for base in cls.__mro__ if any(method in vars(base) for method in methods))
+    return f"{cls.__name__} does not define {', '.join(methods)}, which its contract {contract.__name__} asks for"
 
 
 def part_info(cls: type) -> PartInfo | None:

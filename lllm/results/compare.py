@@ -5,10 +5,12 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lllm.results.changes import Label
 from lllm.results.committed import load_records, write_committed
 from lllm.results.grouping import FINGERPRINTS, Expected, differs, groups, is_current, stale
 from lllm.results.named import Named, facts, newest_arms
@@ -36,6 +38,7 @@ class Row:
     """One row. Numbers are means over `seeds`, None where no run has one.
 
     note: what sets the row apart from its variant as defined now, '' for that variant itself;
+    unlike: which settings that its variant does not define forbid a comparison with the baseline;
     unfinished: seed -> state ('not run', 'running', 'failed: loss is NaN') of those without a finished run;
     sd: standard deviation of bpb over seeds (n - 1 in the denominator); values: seed -> what the experiment decides by;
     metrics: those of the corpus and the head by name;
@@ -48,6 +51,7 @@ class Row:
     note: str = ""
     baseline: bool = False
     stale: bool = False
+    unlike: str = ""
     seeds: tuple[int, ...] = ()
     unfinished: Mapping[int, str] = field(default_factory=dict)
     kind: str = ""
@@ -143,9 +147,13 @@ def publish(
     return write_markdown(root, comparison)
 
 
-def tabulate_named(experiment: str, runs: Named) -> Comparison:
-    """The comparison of runs that have one name, whatever the file says now."""
-    return replace(tabulate(runs.records, experiment, runs.rows, all_runs=True), **facts(runs))
+def tabulate_named(experiment: str, runs: Named, all_runs: bool = False) -> Comparison:
+    """The comparison of runs that have one name, whatever the file says now. all_runs: with those moved aside."""
+    records = [record for record in runs.records if all_runs or not record.aside]
+    made = tabulate(records, experiment, runs.rows, all_runs=True)
+    aside = {record.name for record in records if record.aside}
+    rows = _judged([_labelled(row, runs.labels[row.variant, row.arm], aside) for row in made.rows])
+    return replace(made, rows=rows, **facts(runs))
 
 
 def publish_named(root: Path, experiment: str, runs: Named) -> Path | None:
@@ -153,11 +161,18 @@ def publish_named(root: Path, experiment: str, runs: Named) -> Path | None:
     from lllm.results.table import write_markdown
 
     arms = {(row.variant, row.arm) for row in runs.rows}
-    kept = [r for r in runs.records if r.state == "finished" and (r.variant, r.arm) in arms]
+    kept = [r for r in runs.records if r.state == "finished" and not r.aside and (r.variant, r.arm) in arms]
     if not kept:
         return None
     write_committed(root, experiment, kept)
     return write_markdown(root, tabulate_named(experiment, runs))
+
+
+def _labelled(row: Row, label: Label, aside: AbstractSet[str]) -> Row:
+    """With what sets it apart under its name, and what is stale of it. aside: names of runs that were moved aside."""
+    old = row.note if row.stale else "set aside" if row.runs and set(row.runs) <= aside else ""
+    note = "; ".join(filter(None, (label.note, old)))
+    return replace(row, note=note, unlike=label.unlike, stale=bool(old))
 
 
 def _variant_rows(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from lllm.errors import UserError, nearest
@@ -19,7 +20,8 @@ def find_run(root: Path, text: str) -> Run:
     """The run that `text` means: a directory; what `--as` called it; or part of EXPERIMENT/VARIANT/ARM8/sSEED.
 
     Whole components win over parts of them, and need not be neighbours: 'small/s1' is seed 1 of small, not of
-    small_long. A directory that was moved aside (s0.stale) is meant only where its last part is written in full.
+    small_long. Of several, those whose directory is here win, and of these the ones that no setting on a command line
+    changed. A directory that was moved aside (s0.stale) is meant only where its last part is written in full.
 
     Raises:
         UserError: no run, or several, are meant.
@@ -28,7 +30,7 @@ def find_run(root: Path, text: str) -> Run:
         return Run(text)
     wanted = text.strip("/").removeprefix(f"{root}/")
     last = wanted.rpartition("/")[2]
-    records = [record for record in load_records(root) if not _retired(record) or record.name.endswith(f"/{last}")]
+    records = [record for record in load_records(root) if not record.aside or record.name.endswith(f"/{last}")]
     found = (
         [record for record in records if wanted and wanted in (record.name, record.label)]
         or [record for record in records if wanted and _has_components(record.name, wanted)]
@@ -36,6 +38,8 @@ def find_run(root: Path, text: str) -> Run:
     )
     if not found:
         raise UserError(f"run '{text}': there is none below {root}{nearest(wanted, _words(records))}")
+    for narrower in (_here, _plain):
+        found = [record for record in found if narrower(record)] or found if len(found) > 1 else found
     if len(found) > 1:
         names = ", ".join(record.name for record in found[:_LISTED]) + (", ..." if len(found) > _LISTED else "")
         raise UserError(f"run '{text}': {len(found)} runs are meant; expected more of the name of one of {names}")
@@ -47,8 +51,16 @@ def find_run(root: Path, text: str) -> Run:
     return Run(found[0].path)
 
 
-def _retired(record: Record) -> bool:
-    return record.path is not None and record.path.name != f"s{record.seed}"
+def _here(record: Record) -> bool:
+    return record.path is not None
+
+
+def _plain(record: Record) -> bool:
+    """Whether it was begun as the experiment's file says, without settings on the command line."""
+    words = None
+    with suppress(UserError):  # a damaged run.json says nothing
+        words = Run(record.path).info.get("argv") if record.path is not None else None
+    return isinstance(words, list) and not any("=" in str(word) and not str(word).startswith("-") for word in words)
 
 
 def _has_components(name: str, wanted: str) -> bool:

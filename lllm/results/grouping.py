@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Any
 
 from lllm.results.records import Record, differences
 
-__all__ = ["FINGERPRINTS", "Expected", "differs", "groups", "is_current", "stale"]
+__all__ = ["FINGERPRINTS", "Expected", "assignments", "differs", "few", "groups", "is_current", "stale"]
 
 FINGERPRINTS = ("code", "data", "evaluator")
 _SHOWN = 3  # differences that fit in a table's cell
@@ -57,7 +58,7 @@ def stale(record: Record, current: Record | None, expected: Expected) -> str:
     changed = [name for name in FINGERPRINTS if now[name] and now[name] != record.fingerprint(name)]
     newer = expected.parts or (current.parts if current else {})
     parts = _changed_parts(record.parts, newer) if newer and "code" in changed else []
-    what = [_few(parts) if name == "code" and parts else name for name in changed]
+    what = [few(parts) if name == "code" and parts else name for name in changed]
     return f"stale: {' and '.join(what)} changed" if what else "stale: another kind of likelihood"
 
 
@@ -67,9 +68,20 @@ def differs(record: Record, expected: Expected | None, current: Record | None) -
     if not reference:
         what = f"another arm, {record.arm[:8]}" if expected else "not a variant now"
     else:
-        found = _telling(differences(reference, record.config))
-        what = "differs: " + _few([_assignment(entry) for entry in found]) if found else f"arm {record.arm[:8]}"
+        found = assignments(differences(reference, record.config))
+        what = "differs: " + few(found) if found else f"arm {record.arm[:8]}"
     return f"{record.label} ({what})" if record.label else what
+
+
+def assignments(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Differences as they would be typed on the command line to get from the first to the second: train.lr=0.001."""
+    return [_assignment(entry) for entry in _telling(found)]
+
+
+def few(items: Sequence[str]) -> str:
+    """As many of them as fit in a table's cell."""
+    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return ", ".join(items[:_SHOWN]) + more
 
 
 def _one_per_seed(group: Sequence[Record]) -> list[Record]:
@@ -99,9 +111,7 @@ def _telling(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 def _assignment(entry: Mapping[str, Any]) -> str:
     """As it would be typed on the command line: model.head.use is written model.head."""
     path = str(entry["path"]).removesuffix(".use")
-    return f"{path}={entry['b']}" if "b" in entry else f"no {path}"
-
-
-def _few(items: Sequence[str]) -> str:
-    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
-    return ", ".join(items[:_SHOWN]) + more
+    if "b" not in entry:
+        return f"no {path}"
+    value = entry["b"]
+    return f"{path}={json.dumps(value) if value is None or isinstance(value, bool) else value}"

@@ -14,7 +14,7 @@ from typing import Any
 from lllm.errors import UserError
 from lllm.results.files import dumps, write_bytes
 from lllm.results.records import INFO, Record
-from lllm.results.state import state_of
+from lllm.results.state import ASIDE, state_of
 
 __all__ = ["index"]
 
@@ -116,14 +116,19 @@ def _record(root: Path, place: str, entry: Entry, now: float) -> Record:
         state=state_of(result is not None, status, now - signature[6] / 1e9),
         info=info,
         result=result,
-        reason=_reason(status) if known or not signature[1] else "run.json is damaged",
+        reason=_reason(status, seed) if known or not signature[1] else "run.json is damaged",
         path=root / place,
         finished_at=signature[3] / 1e9,
     )
 
 
-def _reason(status: Mapping[str, Any] | None) -> str:
-    return str((status or {}).get("reason") or (status or {}).get("rule") or "")
+def _reason(status: Mapping[str, Any] | None, place: str) -> str:
+    """Why it ended, and why it was moved aside: as recorded, or as the directory's last part says (s0.stale)."""
+    told = status or {}
+    ended = str(told.get("reason") or told.get("rule") or "")
+    _, dot, kind = place.partition(".")
+    aside = f"set aside: {told.get(ASIDE) or kind.rstrip('0123456789')}" if dot else ""
+    return "; ".join(filter(None, (ended, aside)))
 
 
 def _read_cache(root: Path) -> dict[str, Entry]:

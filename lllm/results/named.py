@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lllm.errors import UserError, nearest
+from lllm.results.changes import Label, Made, shared, without_repeats
+from lllm.results.changes import label as label_of
 from lllm.results.files import write_json
 from lllm.results.grouping import Expected
 from lllm.results.records import Record
@@ -30,7 +32,7 @@ __all__ = [
 
 WORDS = "overrides"  # in run.json and runs.jsonl: words of the command line that say what was run
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_FLAGS = ("--dry-run", "--force", "--keep-stale")  # options of `run` without a value
+_FLAGS = ("--dry-run", "--force", "--json", "--keep-stale")  # options of `run` without a value
 _PLUGIN = "--plugin"
 
 Code = tuple[str, Mapping[str, Mapping[str, Any]]]  # a code fingerprint and the parts that it is made of
@@ -38,12 +40,17 @@ Code = tuple[str, Mapping[str, Mapping[str, Any]]]  # a code fingerprint and the
 
 @dataclass(frozen=True)
 class Named:
-    """The rows of a name, the records they are made from, the settings that differ from the file, and the command."""
+    """The rows of a name, the records they are made from, and what is said of them.
+
+    settings: what all rows change of the file, as typed; labels: (variant, arm) -> what sets it apart from the
+    baseline's row; command: what makes them again, one command for each set of changes.
+    """
 
     label: str
     rows: tuple[Expected, ...]
     records: tuple[Record, ...]
     settings: tuple[str, ...]
+    labels: Mapping[tuple[str, str], Label]
     command: str
 
 
@@ -63,6 +70,7 @@ def named(
     code: Callable[[Record], Code] = lambda record: ("", {}),
 ) -> Named:
     """What the records called `label` make a table of. A variant's newest arm is its row; others keep a row of theirs.
+    Runs that were moved aside are among the records, and make no row.
 
     variants: those of the experiment, in its order; code: the code fingerprint that a record's parts have now, '' when
     unknown, and those parts.
@@ -70,9 +78,10 @@ def named(
     Raises:
         UserError: no run has that name.
     """
-    mine = [record for record in records if record.label == label]
+    called = [record for record in records if record.label == label]
+    mine = [record for record in called if not record.aside]
     if not mine:
-        known = {record.label for record in records if record.label}
+        known = {record.label for record in records if record.label and not record.aside}
         raise UserError(f"--as {label}: no run has that name{nearest(label, known)}")
     newest = newest_arms(mine)
     found: dict[str, Record] = {}
@@ -84,11 +93,44 @@ def named(
     order = [v for v in variants if v in found] + sorted(found.keys() - set(variants))
     asked = tuple(sorted(set().union(*seeds.values())))
     rows = tuple(_row(found[variant], variant == baseline, decide, asked, *code(found[variant])) for variant in order)
-    words = words_of(found[order[0]])
-    chosen = [] if set(order) == set(variants) else order
-    command = ["lllm", "run", mine[0].experiment, *chosen, *words]
-    command += ["--seeds", ",".join(map(str, asked)), "--as", label]
-    return Named(label, rows, tuple(mine), tuple(semantic_words(words)), shlex.join(command))
+    made = _made(called)
+    common = shared([made[key] for key in dict.fromkeys((r.variant, r.arm) for r in [*found.values(), *mine])])
+    newest_made = {row.variant: made[row.variant, row.arm] for row in rows}
+    reference = newest_made.get(baseline)
+    labels = {key: _labelled(key, made[key], reference, newest_made, common) for key in made}
+    command = _commands(found, order, variants, asked)
+    return Named(label, rows, tuple(called), common, labels, command)
+
+
+def _made(records: Sequence[Record]) -> dict[tuple[str, str], Made]:
+    """(variant, arm) -> how it was made."""
+    words: dict[tuple[str, str], list[str]] = defaultdict(list)
+    configs = {}
+    for record in records:
+        words[record.variant, record.arm] += semantic_words(words_of(record))
+        configs[record.variant, record.arm] = record.config
+    return {key: Made(configs[key], without_repeats(typed)) for key, typed in words.items()}
+
+
+def _labelled(
+    key: tuple[str, str], made: Made, baseline: Made | None, newest: Mapping[str, Made], common: Sequence[str]
+) -> Label:
+    variant, arm = key
+    return label_of(made, baseline, newest.get(variant, made), common, arm[:8])
+
+
+def _commands(found: Mapping[str, Record], order: Sequence[str], variants: Sequence[str], seeds: Sequence[int]) -> str:
+    """One command for the variants that were made with the same words."""
+    alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for variant in order:
+        alike[tuple(words_of(found[variant]))].append(variant)
+    commands = []
+    for words, some in alike.items():
+        chosen = [] if set(some) == set(variants) else some
+        record = found[some[0]]
+        command = ["lllm", "run", record.experiment, *chosen, *words]
+        commands.append(shlex.join([*command, "--seeds", ",".join(map(str, seeds)), "--as", record.label]))
+    return " && ".join(commands)
 
 
 def _row(

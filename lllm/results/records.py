@@ -39,6 +39,11 @@ class Record:
         return f"{self.experiment}/{self.variant}/{self.arm[:8]}/{place}"
 
     @property
+    def aside(self) -> str:
+        """What its directory was moved aside as ('stale', 'forced', 'damaged'), '' for one in its place."""
+        return self.path.name.removeprefix(f"s{self.seed}").lstrip(".") if self.path else ""
+
+    @property
     def label(self) -> str:
         """What `--as` called it, or ''."""
         return str(self.info.get("name") or "")

@@ -13,7 +13,7 @@ from typing import Any
 from lllm.errors import UserError
 from lllm.results.documents import Documents, read_documents
 from lllm.results.files import explained, read_json, read_metrics, write_json
-from lllm.results.state import State, state_of
+from lllm.results.state import ASIDE, State, state_of
 
 __all__ = ["Run", "check_writable", "create", "retire", "retire_damaged", "run_path", "state"]
 
@@ -142,9 +142,10 @@ def create(path: Path, info: Mapping[str, Any]) -> Run:
     return Run(path)
 
 
-def retire(path: Path, why: str) -> Path:
+def retire(path: Path, why: str, reason: str = "") -> Path:
     """Move a run out of the way, kept beside its place as sSEED.WHY (sSEED.WHY2, ...): what is stale is not destroyed.
 
+    reason: what changed, kept in its status.json; the run itself stays as it is.
     The caller owns neither the old directory nor the new one afterwards: claim the place anew.
     """
     number, target = 1, path.with_name(f"{path.name}.{why}")
@@ -153,6 +154,8 @@ def retire(path: Path, why: str) -> Path:
         target = path.with_name(f"{path.name}.{why}{number}")
     with explained(path):
         path.rename(target)
+    if reason:
+        write_json(target / "status.json", {**(Run(target).status or {}), ASIDE: reason})
     return target
 
 

@@ -10,10 +10,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["BEAT", "STALE_AFTER", "State", "identity", "is_alive", "same_machine", "same_process", "state_of"]
+__all__ = ["ASIDE", "BEAT", "STALE_AFTER", "State", "identity", "is_alive", "same_machine", "same_process", "state_of"]
 
 State = Literal["finished", "running", "interrupted", "failed", "pruned", "empty"]
 
+ASIDE = "set_aside"  # in status.json of a run that was moved aside: why
 BEAT = 5.0  # seconds between two heartbeats
 STALE_AFTER = 60.0  # seconds without one after which the owner on another machine counts as dead
 

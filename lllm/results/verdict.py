@@ -31,7 +31,7 @@ def apart(row: Row, baseline: Row) -> str:
     for name in ("data", "evaluator"):
         if row.fingerprints.get(name) != baseline.fingerprints.get(name):
             return f"other {name}"
-    return ""
+    return row.unlike
 
 
 def judge(row: Row, baseline: Row | None) -> Verdict:

@@ -149,6 +149,31 @@ def test_json_of_runs_that_are_stale_named_or_failed(verb: Verb, copy: Path) -> 
     assert failed["table"] is None
 
 
+def test_a_name_is_not_given_to_what_is_moved_aside(verb: Verb, copy: Path) -> None:
+    (file,) = (copy / "four").glob("*/s0/run.json")
+    info = json.loads(file.read_text())
+    info["fingerprints"]["code"] = info["parts"]["ffn/swiglu"]["digest"] = "0" * 32
+    file.write_text(json.dumps(info))
+    before = file.read_bytes()
+    assert verb("run", "tiny", "--seeds", "0", "--as", "later").code == 0
+    old = file.parent.with_name("s0.stale")
+    assert (old / "run.json").read_bytes() == before
+    assert [json.loads(path.read_text())["name"] for path in copy.glob("*/*/s0/run.json")] == ["later", "later"]
+    assert rows(copy / "table.later.md") == ["flat", "four"]
+    (line,) = [line for line in verb("list", "runs").out.splitlines() if "s0.stale" in line]
+    assert "set aside: " in line
+    assert "swiglu" in line
+
+
+def test_rows_that_joined_a_name_under_different_changes_say_so(verb: Verb, copy: Path) -> None:
+    for words in (["flat", "train.lr=1e-3"], ["four"]):
+        done = verb("run", "tiny", *words, "--seeds", "0", "--as", "mixed")
+        assert done.code == 0
+    assert "changed: train.lr=1e-3\n" not in done.out
+    assert rows(copy / "table.mixed.md") == ["flat (changed: train.lr=1e-3)", "four (differs: train.lr=null)"]
+    assert "not comparable: other train.lr" in (copy / "table.mixed.md").read_text()
+
+
 def test_json_of_bad_input_is_nothing(verb: Verb, inside: Path) -> None:
     done = verb("run", "tiny", "fuor", "--json")
     assert (done.code, done.out) == (2, "")

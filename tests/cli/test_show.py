@@ -126,3 +126,31 @@ def test_a_name_that_is_a_part_and_an_experiment(verb: Verb, tmp_path: Path, mon
     assert "expected mixer/attention, or the experiment's file" in done.err
     assert verb("show", "mixer/attention").code == 0
     assert verb("show", "experiments/attention.yaml").code == 0
+
+
+HALF = '''
+from lllm.registry import register
+from lllm.train.contracts import Schedule
+
+@register("schedule", "half")
+class Half(Schedule):
+    """Lacks a factor."""
+'''
+
+
+def test_a_part_that_lacks_a_method_is_no_part_and_its_file_is_named(
+    verb: Verb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "registry").mkdir()
+    path = tmp_path / "registry/half.py"
+    path.write_text(HALF)
+    monkeypatch.chdir(tmp_path)
+    reason = (
+        f"{path}: TypeError: @register('schedule', 'half'): Half does not define factor, which its contract Schedule"
+    )
+    shown = verb("show", "half")
+    assert shown.code == 2
+    assert f"(could not be imported: {reason} asks for)" in shown.err
+    listed = verb("list", "parts")
+    assert f"failed: {reason} asks for\n" in listed.out
+    assert "half" not in {part["name"] for part in json.loads(verb("list", "parts", "--json").out)}

@@ -114,7 +114,7 @@ def believe(found: Said, folder: Path) -> None:
     assert found.code in (0, 2), found
     if found.code == 0:
         assert found.err == ""
-        assert "nothing is trained or written" in found.out
+        assert "no run is begun or written" in found.out
     else:
         assert found.err.startswith("error: "), found
         assert found.err.count("\n") == 1, found

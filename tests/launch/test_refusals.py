@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from lllm.cli import main
 from lllm.errors import UserError
 from lllm.launch.begin import begin
-from lllm.launch.measure import Stepper
+from lllm.launch.execute import rehearse
+from lllm.launch.measure import Bench, Stepper
 from lllm.results.run import Run
 from lllm.train.worker import main as worker
 from tests.launch.helpers import TINY, Place, todo
@@ -42,6 +45,8 @@ class Broken(FFN):
     def cost(self, n):
         return Cost()
 '''
+
+RAISES = BROKEN.splitlines().index('        raise ZeroDivisionError("in the middle of it")') + 1
 
 
 def interrupted(path: Path) -> None:
@@ -131,9 +136,104 @@ def test_a_part_that_raises_in_training_fails_its_run(place: Place) -> None:
 def test_a_part_that_raises_while_a_step_is_timed_is_named(place: Place) -> None:
     path = broken(place)
     plan = place.plan("model.ffn=broken", "budget={seconds: 5}")
-    with pytest.raises(UserError, match=rf"timing a step: ZeroDivisionError: in the middle of it \({path}:\d+\)$"):
+    said = re.escape(f"ffn 'broken' ({path}:{RAISES}): ZeroDivisionError: in the middle of it")
+    with pytest.raises(UserError, match=f"^{said}$"):
         place.train(plan)
+    with pytest.raises(UserError, match=f"^{said}$"):
+        list(rehearse(plan))
     assert not plan.runs[0].path.exists()
+    bench = Bench(plan.runs[0].arm)
+    with pytest.raises(UserError, match=f"^{said}$"):
+        bench.warm()
+
+
+UNPLANNED = '''
+"""Parts that raise before there is a run."""
+from lllm.launch.contracts import Launcher
+from lllm.model.contracts import ParallelMixer
+from lllm.registry import PartConfig, register
+from pydantic import field_validator
+
+
+@register("mixer", "boom")
+class Boom(ParallelMixer):
+    """Has no cost of its own, and so is counted by running it."""
+
+    def mix(self, x_BND, ctx):
+        raise RuntimeError("boom")  # counted
+
+
+@register("launcher", "lost")
+class Lost(Launcher):
+    """Knows no command."""
+
+    def command(self, python, arguments, *, nproc, nnodes, name="lllm"):
+        return [python][1]  # asked
+
+
+@register("mixer", "staged")
+class Staged(ParallelMixer):
+    """Cannot say what comes first."""
+
+    def mix(self, x_BND, ctx):
+        return x_BND
+
+    def stages(self):
+        return {}["nothing"]  # staged
+
+
+@register("mixer", "unsettled")
+class Unsettled(Staged):
+    """Raises where its options are looked at."""
+
+    class Config(PartConfig):
+        size: int = 1
+
+        @field_validator("size")
+        @classmethod
+        def looked_at(cls, value):
+            return value / 0  # unsettled
+'''
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("model.mixer=boom",), "mixer 'boom' ({}): RuntimeError: boom"),
+        (("model.mixer=staged",), "mixer 'staged' ({}): KeyError: 'nothing'"),
+        (("model.mixer={use: unsettled, size: 2}",), "mixer 'unsettled' ({}): ZeroDivisionError: division by zero"),
+        (("run.launcher=lost", "train.lr=0.5"), "launcher 'lost' ({}): IndexError: list index out of range"),
+    ],
+)
+def test_a_part_that_raises_while_it_is_planned_is_named(
+    place: Place, capfd: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+) -> None:
+    """By every verb that plans, in one sentence; no run is begun, and what is there stays."""
+    place.train(place.plan())
+    results = sorted(place.path.joinpath("results").rglob("*"))
+    path = place.path / "unplanned.py"
+    path.write_text(UNPLANNED)
+    name = said.split("'")[1]
+    mark = {"boom": "counted", "lost": "asked"}.get(name, name)
+    line = next(i for i, text in enumerate(UNPLANNED.splitlines(), 1) if text.endswith(f"# {mark}"))
+    verbs = [["run"], ["run", "--dry-run"], ["show"], ["bench"]] if mark != "asked" else [["run"], ["run", "--dry-run"]]
+    for verb, *options in verbs:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([verb, "tiny", *words, *options, "--plugin", str(path)])
+        assert ended.value.code == 2
+        assert capfd.readouterr().err.splitlines()[-1] == f"error: {said.format(f'{path}:{line}')}"
+    assert sorted(place.path.joinpath("results").rglob("*")) == results
+
+
+def test_a_device_that_is_too_small_is_no_parts_fault(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Stepper) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    bench = Bench(place.arms()[0].arm("base"))
+    monkeypatch.setattr(Stepper, "__call__", full)
+    with pytest.raises(UserError, match=r"^variant 'base': the device has not enough memory.*run\.micro_batch=2$"):
+        bench.warm()
 
 
 def test_damaged_checkpoints_are_told(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
 from pydantic import Field
 
 from lllm.errors import BuildError, UserError
-from lllm.registry import Build, Names, Node, Part, PartConfig, Registry, register
+from lllm.registry import Build, Names, Node, Part, PartConfig, Registry, load_registry, register
+from lllm.registry.build import blaming
 from lllm.registry.config import named_nodes
 
 Leaf = Annotated[Node, Names("leaf")]
@@ -137,3 +139,82 @@ def test_a_part_of_a_platforms_kind_stands_where_the_kind_does() -> None:
 
     with pytest.raises(TypeError, match=r"Elsewhere.section is 'model'; expected 'train'"):
         register("objective", "elsewhere")(Elsewhere)
+
+
+WORKS = '''
+from lllm.registry import Part, register
+
+class Work(Part):
+    kind = "work"
+
+    def twice(self):
+        return 2 * self.once()
+
+def helper():
+    raise RuntimeError("boom\\nand more")
+
+@register("work", "first")
+class First(Work):
+    """Comes first in the file."""
+
+@register("work", "second")
+class Second(Work):
+    """Raises in its file, without a method of its own in between."""
+    def once(self):
+        return helper()
+
+@register("work", "third")
+class Third(Work):
+    """Raises outside of its file."""
+    def once(self):
+        return "2"
+    def twice(self):
+        return [].index(super().twice())
+
+@register("work", "fourth")
+class Fourth(Work):
+    """Cannot be called so."""
+    def __init__(self):
+        pass
+'''
+
+
+@pytest.fixture
+def works(tmp_path: Path) -> Build:
+    (tmp_path / "works.py").write_text(WORKS)
+    return Build(load_registry([tmp_path / "works.py"], cwd=tmp_path), {})
+
+
+def line(text: str) -> int:
+    return WORKS.splitlines().index(text) + 1
+
+
+def test_a_part_that_raises_at_work_is_named(works: Build, tmp_path: Path) -> None:
+    for name, place, what in (
+        ("second", line('    raise RuntimeError("boom\\nand more")'), "RuntimeError: boom"),
+        ("third", line("        return [].index(super().twice())"), "ValueError: '22' is not in list"),
+        ("first", line("        return 2 * self.once()"), "AttributeError: 'First' object has no attribute 'once'"),
+    ):
+        part = works.part("work", name)
+        with pytest.raises(UserError) as caught, blaming(works.registry):
+            part.twice()
+        assert str(caught.value) == f"work '{name}' ({tmp_path / 'works.py'}:{place}): {what}"
+
+
+def test_a_part_that_is_not_even_entered_is_named_where_its_class_begins(works: Build, tmp_path: Path) -> None:
+    with pytest.raises(BuildError) as caught:
+        works.part("work", "fourth")
+    begins = line('@register("work", "fourth")')
+    assert str(caught.value).startswith(f"work 'fourth' ({tmp_path / 'works.py'}:{begins}): TypeError: Fourth.__init__")
+
+
+def test_where_no_part_is_at_work_none_is_named(works: Build) -> None:
+    said = r"^ZeroDivisionError: division by zero \(.*test_build\.py:\d+\)$"
+    with pytest.raises(UserError, match=said), blaming(works.registry):
+        1 / 0  # noqa: B018
+    for error in (UserError("a"), KeyboardInterrupt()):
+        with pytest.raises(type(error)) as caught, blaming(works.registry):
+            raise error
+        assert caught.value is error
+    with pytest.raises(UserError, match=r"^work 'fourth' \("), blaming(works.registry):
+        works.part("work", "fourth")

@@ -8,7 +8,7 @@ import pytest
 
 from lllm.errors import UserError
 from lllm.registry import Part, PartConfig, Registry, load_registry, register
-from lllm.registry.discovery import syntax_digest
+from lllm.registry.discovery import load_folder, syntax_digest
 
 TOY = '''
 """A toy."""
@@ -83,8 +83,8 @@ def test_a_broken_plugin_is_refused_at_once(tmp_path: Path, text: str) -> None:
     [
         ("atention", "did you mean 'attention'"),
         ({"use": "attention", "head": 2}, "unknown key 'head'; did you mean 'heads'"),
-        ({"use": "attention", "heads": "two"}, r"model.mixer.heads = 'two': input should be a valid integer"),
-        ({"use": "attention", "heads": 0}, "greater than or equal to 1"),
+        ({"use": "attention", "heads": "two"}, r"model.mixer.heads = 'two': expected a valid integer"),
+        ({"use": "attention", "heads": 0}, "expected at least 1"),
         ({"heads": 2}, "expected 'use: NAME'"),
         (3, "expected the name of a mixer"),
     ],
@@ -151,3 +151,44 @@ def test_a_file_that_exits_is_a_failure_and_not_the_end(tmp_path: Path, end: str
     plugin.write_text(f"{end}\n")
     with pytest.raises(UserError, match=r"--plugin .*plugin\.py: SystemExit: "):
         load_registry([plugin], cwd=tmp_path)
+
+
+ABSTRACT = '''
+from abc import abstractmethod
+from lllm.registry import register
+from lllm.train.contracts import Optimizer
+
+@register("optimizer", "half")
+class Half(Optimizer):
+    """Has no more than half of what it needs."""
+
+    def attach(self, parameters): ...
+
+    def step(self, lr): ...
+'''
+
+
+def test_a_part_without_all_of_its_contract_is_a_failure(tmp_path: Path) -> None:
+    said = (
+        "TypeError: @register('optimizer', 'half'): Half does not define load_state, reset, state, which its contract "
+        "Optimizer asks for"
+    )
+    plugin = tmp_path / "half.py"
+    plugin.write_text(ABSTRACT)
+    with pytest.raises(UserError) as caught:
+        load_registry([plugin], cwd=tmp_path)
+    assert str(caught.value) == f"--plugin {plugin}: {said}"
+    local = tmp_path / "registry" / "half.py"
+    local.parent.mkdir()
+    local.write_text(ABSTRACT)
+    registry = load_registry(cwd=tmp_path)
+    assert registry.failures == {local: said}
+    assert registry.find("half") == []
+
+
+def test_a_folder_is_loaded_alone(tmp_path: Path) -> None:
+    write(tmp_path, "toys/mine.py", "mine")
+    registry = load_folder(tmp_path, "here")
+    assert [(kind, entry.name, entry.source) for (kind, _), entry in registry.entries.items()] == [
+        ("toy", "mine", "here")
+    ]

@@ -20,6 +20,7 @@ from lllm.cli.runs import list_runs
 from lllm.errors import UserError
 from lllm.results import committed
 from lllm.results.compare import Expected
+from lllm.results.run import retire
 from tests.results.conftest import MakeRun, arm
 
 
@@ -115,6 +116,12 @@ def test_list_runs(
     list_runs(as_json=True, root=root)
     first = json.loads(capsys.readouterr().out)[0]
     assert (first["run"], first["bpb"], first["config.train.lr"]) == (run.name, 2.5, 0.002)
+    retire(run.path, "stale", "ffn/swiglu changed")
+    retire(make_run("flat", 0).path, "forced")
+    list_runs(root=root)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == [f"{run.name}.forced", "finished", "2.5000", "set", "aside:", "forced"]
+    assert lines[2].split()[2:] == ["2.5000", "mine", "set", "aside:", "ffn/swiglu", "changed"]
     monkeypatch.setattr(runs, "_LONG", 1)
     list_runs(root=root)
     assert capsys.readouterr().out.splitlines() == lines

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from lllm.errors import UserError
+from lllm.results.committed import load_records, write_committed
 from lllm.results.find import find_run
 from lllm.results.run import retire
 from tests.results.conftest import MakeRun, arm
@@ -43,3 +45,26 @@ def test_what_was_moved_aside_is_meant_only_in_full(make_run: MakeRun, root: Pat
     for text in ("small", "small/s0", arm("small")[:6]):
         assert find_run(root, text).path == run.path
     assert find_run(root, "small/s0.stale").path == old
+
+
+def test_of_several_arms_the_one_that_the_file_defines_is_meant(make_run: MakeRun, root: Path) -> None:
+    changed = make_run("small", 0, identity=arm("changed"), argv=["run", "study", "small", "train.lr=1e-3"])
+    plain = make_run("small", 0)
+    for text in ("small", "study/small", "small/s0"):
+        assert find_run(root, text).path == plain.path
+    assert find_run(root, arm("changed")[:8]).path == changed.path
+    make_run("small", 0, identity=arm("other"), argv=["run", "study", "--results=x", "small", "data.context=8"])
+    assert find_run(root, "small").path == plain.path
+    make_run("small", 1)
+    with pytest.raises(UserError, match="2 runs are meant"):  # seeds are no less plain than one another
+        find_run(root, "small")
+
+
+def test_a_committed_line_gives_way_to_a_directory(make_run: MakeRun, root: Path) -> None:
+    committed = make_run("small", 0, identity=arm("committed"))
+    write_committed(root, "study", load_records(root, "study"))
+    shutil.rmtree(committed.path)
+    with pytest.raises(UserError, match=r"known from runs\.jsonl alone"):
+        find_run(root, "small")
+    here = make_run("small", 0, identity=arm("here"))
+    assert find_run(root, "small").path == here.path

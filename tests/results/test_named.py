@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,10 @@ import pytest
 
 from lllm.errors import UserError
 from lllm.results.committed import load_records, read_committed, write_committed
-from lllm.results.compare import publish, publish_named, tabulate_named
+from lllm.results.compare import Comparison, publish, publish_named, tabulate_named
 from lllm.results.grouping import Expected
 from lllm.results.named import check_name, named, rename, words_of
-from lllm.results.run import Run
+from lllm.results.run import Run, retire
 from tests.results.conftest import CONFIG, PARTS, MakeRun, arm
 
 TEXT = "corpus={use: text, path: a b}"
@@ -88,6 +89,82 @@ def test_an_edited_part_makes_named_rows_stale(make_run: MakeRun, root: Path) ->
     assert (fresh.bpb, old.bpb, old.note) == (None, 2.5, "stale: head/first changed")
     unknown = named(load_records(root), "frozen", ["flat"], "flat", "bpb")
     assert tabulate_named("study", unknown).rows[0].bpb == 2.5
+
+
+def tried(make_run: MakeRun, variant: str, *words: str, bpb: float = 2.5, **train: Any) -> Run:
+    """A run called foo, at settings of its own."""
+    config = {"semantic": {**CONFIG, "train": {**CONFIG["train"], **train}}, "execution": {}}
+    argv, identity = ["run", "study", variant, *words, "--as", "foo"], arm(f"{variant} {sorted(train.items())}")
+    return make_run(variant, 0, bpb, name="foo", argv=argv, config=config, identity=identity)
+
+
+def foo(root: Path, all_runs: bool = False) -> Comparison:
+    found = named(load_records(root, "study"), "foo", ["flat", "small"], "flat", "bpb")
+    return tabulate_named("study", found, all_runs)
+
+
+def test_the_header_says_what_all_rows_share_and_a_row_what_sets_it_apart(make_run: MakeRun, root: Path) -> None:
+    tried(make_run, "flat", "train.lr=1e-3", "train.batch=8", lr=0.001, batch=8)
+    tried(make_run, "small", "train.batch=8", batch=8)
+    table = foo(root)
+    assert table.settings == ("train.batch=8",)
+    assert [(r.variant, r.note, r.delta, r.verdict.text) for r in table.rows] == [
+        ("flat", "changed: train.lr=1e-3", None, "baseline"),
+        ("small", "differs: train.lr=0.002", None, "not comparable: other train.lr"),
+    ]
+    flat, small = table.command.split(" && ")
+    assert flat == "lllm run study flat train.lr=1e-3 train.batch=8 --seeds 0 --as foo"
+    assert small == "lllm run study small train.batch=8 --seeds 0 --as foo"
+
+
+def test_rows_of_one_variant_under_different_changes_are_apart(make_run: MakeRun, root: Path) -> None:
+    tried(make_run, "flat", "train.lr=1e-3", lr=0.001)
+    for words, lr, when in ((["train.lr=1e-3"], 0.001, 1), (["train.lr=5e-3"], 0.005, 2), ([], 0.002, 3)):
+        run = tried(make_run, "small", *words, bpb=2.25, lr=lr)
+        os.utime(run.path / "result.json", (4e9 + when, 4e9 + when))
+    assert [(r.variant, r.note, r.delta) for r in foo(root).rows] == [
+        ("flat", "changed: train.lr=1e-3", None),
+        ("small", "differs: train.lr=0.002", None),
+        ("small", "changed: train.lr=1e-3", -0.25),  # as the baseline's row, which says the same
+        ("small", "differs: train.lr=0.005", None),
+    ]
+
+
+def test_a_file_edited_between_two_runs_sets_them_apart(make_run: MakeRun, root: Path) -> None:
+    os.utime(tried(make_run, "flat").path / "result.json", (4e9, 4e9))
+    tried(make_run, "flat", batch=4)
+    tried(make_run, "small", bpb=2.0)
+    flat, small, old = foo(root).rows
+    assert (flat.note, small.note, small.delta) == ("", "", -0.5)
+    assert (old.note, old.delta, old.verdict.text) == (
+        "differs: train.batch=4",
+        None,
+        "not comparable: other train.batch",
+    )
+
+
+def test_a_run_moved_aside_is_a_row_only_when_all_are_asked_for(make_run: MakeRun, root: Path) -> None:
+    tried(make_run, "flat")
+    retire(tried(make_run, "small", "train.batch=4", batch=4).path, "stale", "head/first changed")
+    tried(make_run, "small")
+    table = foo(root)
+    assert (table.settings, [r.note for r in table.rows]) == ((), ["", ""])
+    old = foo(root, all_runs=True).rows[2]
+    assert (old.note, old.delta, old.verdict.text) == ("differs: train.batch=4; set aside", None, "no verdict: stale")
+    publish_named(root, "study", named(load_records(root, "study"), "foo", ["flat", "small"], "flat", "bpb"))
+    assert len(read_committed(root, "study")) == 2
+    assert "set aside" not in (root / "study" / "table.foo.md").read_text()
+
+
+def test_a_name_that_only_runs_moved_aside_have_is_none(make_run: MakeRun, root: Path) -> None:
+    retire(tried(make_run, "flat").path, "stale")
+    with pytest.raises(UserError, match="no run has that name"):
+        foo(root)
+
+
+def test_a_setting_after_json_is_no_value_of_it(make_run: MakeRun, root: Path) -> None:
+    tried(make_run, "flat", "--json", "train.batch=4", batch=4)
+    assert foo(root).settings == ("train.batch=4",)
 
 
 def test_unknown_and_illegible_names(make_run: MakeRun, root: Path) -> None:
