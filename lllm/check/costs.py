@@ -13,7 +13,7 @@ from lllm.check.reading import asked, name, read
 from lllm.check.subject import Subject, calibrate_, randomise_
 from lllm.data.batches import Batch
 from lllm.model import LatentModel
-from lllm.model.accounting import forward_cost, parameters, positions, spent
+from lllm.model.accounting import forward_cost, parameters, parts_spent, positions
 from lllm.model.contracts import FFN, Cost, TrainOut
 
 __all__ = ["cost", "determinism", "noise"]
@@ -43,10 +43,17 @@ def cost(subject: Subject) -> str | None:
 
 def _counts(model: LatentModel, tokens: Tensor) -> str | None:
     """What is declared as executed, with what data-dependent parts spent beyond it, is what torch counts."""
+    run: list[int] = []
+    handle = model.trunk.register_forward_pre_hook(lambda module, inputs: run.append(inputs[0].shape[1]))
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
         out = _train(model, tokens, torch.zeros(1, dtype=torch.long))
-    beyond = spent(model, {name: float(value) for name, value in out.counts.items()})
+    handle.remove()
+    beyond = parts_spent(model, {name: float(value) for name, value in out.counts.items()})
     cost = forward_cost(model, tokens.shape[1]) + beyond
+    planned = positions(model, tokens.shape[1])["trunk"]
+    if run != [planned] and model.downsampler.dynamic:  # a learned number: the plan's is an aim
+        found, aim = model.trunk.cost(run[0]), model.trunk.cost(planned)
+        cost += Cost(found.flops - aim.flops, found.executed - aim.executed)
     counted = counter.get_total_flops()
     if abs(cost.executed - counted) > _FLOPS * counted:
         return f"{cost.executed:,.0f} FLOPs are declared as executed and torch counts {counted:,}"

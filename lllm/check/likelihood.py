@@ -11,7 +11,7 @@ from torch import Tensor
 from lllm.check.reading import prefixes
 from lllm.check.result import NotTested, Verdict
 from lllm.check.subject import ILLEGAL, Subject
-from lllm.model import LatentModel
+from lllm.model import Context, LatentModel
 from lllm.model.contracts import Likelihood
 from lllm.model.incremental import draw, prefill
 from lllm.model.sampling import Sampling
@@ -49,7 +49,7 @@ def padding(subject: Subject) -> str | None:
     together = _nats(model, tokens, zeros, ok)
     other = _nats(model, torch.where(ok, tokens, ILLEGAL), zeros, ok)
     for row, length in enumerate(lengths.tolist()):
-        alone = _nats(model, tokens[row : row + 1, :length], zeros[:1])
+        alone = _nats(model, tokens[row : row + 1, :length], zeros[:1], rows=torch.tensor([row]))
         for name, value in alone.items():
             if abs(float(value.nats.sum() - together[name].nats[row].sum())) > 1e-10:
                 return f"'{name}' of a row of {length} tokens changes when it is padded and batched with longer rows"
@@ -137,10 +137,14 @@ def _sums(model: LatentModel, legal: int, length: int, prefix: int) -> str | Non
     return None
 
 
-def _nats(model: LatentModel, tokens: Tensor, prefix: Tensor, ok: Tensor | None = None) -> dict[str, Likelihood]:
+def _nats(
+    model: LatentModel, tokens: Tensor, prefix: Tensor, ok: Tensor | None = None, rows: Tensor | None = None
+) -> dict[str, Likelihood]:
+    """Every likelihood; rows [B]: global ids, which key whatever a likelihood draws (None: 0, 1, ...)."""
     ok = torch.ones_like(tokens, dtype=torch.bool) if ok is None else ok
+    ctx = Context.of(ok, model.visibility, prefix=prefix, rows=rows)
     with torch.no_grad():
-        return dict(model.head.likelihoods(model.hidden(tokens, ok, prefix)))
+        return dict(model.head.likelihoods(model.hidden(tokens, ok, prefix, ctx)))
 
 
 def _scored_tokens(model: LatentModel, length: int, prefix: int) -> Tensor:

@@ -83,22 +83,26 @@ def _table(head: Head) -> str | None:
 
 
 def _buffers(model: LatentModel) -> str | None:
-    """Models are built on the meta device: a buffer that calibrate_ does not fill holds nothing."""
+    """Models are built on the meta device: a buffer that the part does not fill holds nothing."""
     for path, module in model.named_modules():
         own = [name for name, buffer in module.named_buffers(recurse=False) if buffer is not None]
-        if own and not _calibrates(model, path, module):
-            return f"{path}.{own[0]}: no calibrate_ fills this buffer; a constant belongs into forward"
+        if own and not _fills(model, path, module):
+            return (
+                f"{path}.{own[0]}: neither calibrate_ nor fill_buffers_ fills this buffer, which is zero; a constant "
+                "belongs into forward"
+            )
     return None
 
 
-def _calibrates(model: nn.Module, path: str, module: nn.Module) -> bool:
-    """Whether the part that owns `module` overrides calibrate_."""
+def _fills(model: nn.Module, path: str, module: nn.Module) -> bool:
+    """Whether the part that owns `module` overrides calibrate_ or fill_buffers_."""
     while not isinstance(module, ModelPart):
         if not path:
             return False
         path = path.rpartition(".")[0]
         module = model.get_submodule(path)
-    return type(module).calibrate_ is not ModelPart.calibrate_
+    kind = type(module)
+    return kind.calibrate_ is not ModelPart.calibrate_ or kind.fill_buffers_ is not ModelPart.fill_buffers_
 
 
 @torch.no_grad()

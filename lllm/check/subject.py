@@ -71,6 +71,9 @@ def randomise_(model: nn.Module, seed: int) -> None:
         tensor.copy_(drawn * std)
     for buffer in model.buffers():
         buffer.zero_()
+    for module in model.modules():
+        if isinstance(module, ModelPart):
+            module.fill_buffers_()
 
 
 @torch.no_grad()

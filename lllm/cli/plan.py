@@ -83,7 +83,7 @@ def _seconds(run: Planned, rate: float) -> float | None:
         return None
     if run.arm.steps is None:
         return float(run.arm.resolved.budget.amount)
-    return run.arm.steps * run.arm.flops_per_step / rate
+    return (run.arm.steps * run.arm.flops_per_step + run.arm.stage_flops) / rate
 
 
 def _planned(run: Planned, rate: float) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def _planned(run: Planned, rate: float) -> dict[str, Any]:
         "matched": arm.matched,
         "steps": steps,
         "bytes": steps * arm.bytes_per_step if steps is not None else None,
-        "flops": steps * arm.flops_per_step if steps is not None else None,
+        "flops": steps * arm.flops_per_step + arm.stage_flops if steps is not None else None,
         "flops_per_byte": arm.flops_per_step / arm.bytes_per_step,
         "estimated_seconds": _seconds(run, rate),
     }

@@ -12,9 +12,18 @@ from torch import nn
 
 from lllm.model.contracts import Block, Cost, ModelPart
 from lllm.model.contracts.base import part_name
-from lllm.model.latent import LatentModel
+from lllm.model.latent import LATENTS, LatentModel
 
-__all__ = ["TRAIN_FACTOR", "Node", "forward_cost", "parameters", "spent", "train_flops_per_token", "tree"]
+__all__ = [
+    "TRAIN_FACTOR",
+    "Node",
+    "forward_cost",
+    "parameters",
+    "parts_spent",
+    "spent",
+    "train_flops_per_token",
+    "tree",
+]
 
 TRAIN_FACTOR = 3  # forward, and twice that for the backward pass
 
@@ -42,8 +51,18 @@ def forward_cost(model: LatentModel, tokens: int) -> Cost:
     return sum((getattr(model, name).cost(count) for name, count in counts.items()), Cost())
 
 
-def spent(model: LatentModel, counts: Mapping[str, float]) -> Cost:
-    """What data-dependent parts cost one row beyond `forward_cost`, as a function of what they counted in training."""
+def spent(model: LatentModel, counts: Mapping[str, float], tokens: int) -> Cost:
+    """What one row of `tokens` tokens cost beyond `forward_cost`, as a function of what was counted in training: by
+    data-dependent parts, and of latents where a downsampler learns their number (the trunk's cost at their mean)."""
+    beyond = parts_spent(model, counts)
+    if LATENTS in counts:
+        planned = model.trunk.cost(positions(model, tokens)["trunk"]).flops
+        beyond += Cost(model.trunk.cost(round(counts[LATENTS])).flops - planned)
+    return beyond
+
+
+def parts_spent(model: LatentModel, counts: Mapping[str, float]) -> Cost:
+    """The share of data-dependent parts in `spent`."""
     return sum((part.spent(counts) for part in model.modules() if isinstance(part, ModelPart)), Cost())
 
 

@@ -19,8 +19,8 @@ class Build(AnyBuild):
     """Handed to the constructor of every model part: `Part(config, build)`.
 
     width: of the rate at which the part runs (D for trunk parts). token_width: d. layer, depth: executed index and
-    count. unique: index of the layer's own weights (equal to `layer` where nothing is shared). used: every part built
-    so far, whose files make the code fingerprint of the run.
+    count. unique, uniques: index and count of layers with weights of their own (equal to those where none runs twice).
+    used: every part built so far, whose files make the code fingerprint of the run. made: what was shared, at any width.
     """
 
     width: int
@@ -31,15 +31,18 @@ class Build(AnyBuild):
     layer: int = 0
     depth: int = 1
     unique: int = 0
+    uniques: int = 1
     shared: dict[str, nn.Module] = field(default_factory=dict)
+    made: list[tuple[str, nn.Module]] = field(default_factory=list)
 
     def part(self, kind: str, node: str | Mapping[str, Any] | None = None) -> Any:
         """Build a part of `kind`: the one that `node` names, or the composition's own; a new one at every call."""
         return self.of(self.spec(kind, node))
 
-    def at_layer(self, layer: int, depth: int, unique: int | None = None) -> Build:
-        """The same context for executed layer `layer` of `depth`."""
-        return replace(self, layer=layer, depth=depth, unique=layer if unique is None else unique)
+    def at_layer(self, layer: int, depth: int, unique: int | None = None, uniques: int | None = None) -> Build:
+        """The same context for executed layer `layer` of `depth`, whose weights are number `unique` of `uniques`."""
+        unique, uniques = layer if unique is None else unique, uniques or depth
+        return replace(self, layer=layer, depth=depth, unique=unique, uniques=uniques)
 
     def at_width(self, width: int) -> Build:
         """The same context for parts that run at another width (a local model inside a head): what layers share is
@@ -51,9 +54,11 @@ class Build(AnyBuild):
         return replace(self, parts={**self.parts, kind: self.spec(kind, node)})
 
     def share(self, name: str, make: Callable[[], nn.Module]) -> nn.Module:
-        """An object shared by layers, made once. The trunk registers `shared` once; layers keep no submodule of it."""
+        """An object shared by layers, made once. Layers keep no submodule of it: whoever runs them registers
+        nn.ModuleDict(build.shared) after building them, as the shipped trunks do; else the model is refused."""
         if name not in self.shared:
             self.shared[name] = make()
+            self.made.append((name, self.shared[name]))
         return self.shared[name]
 
     def unembedding(self, width: int) -> Unembedding:

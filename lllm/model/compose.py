@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from lllm.errors import UserError
+from lllm.errors import BuildError, UserError
 from lllm.model.build import Build
 from lllm.model.contracts import Mixer
 from lllm.model.latent import LatentModel
@@ -54,6 +54,7 @@ def compose(
     with torch.device("meta"):
         model = LatentModel(build)
     _refuse_misfits(model, choice)
+    _refuse_orphans(model, build)
     if device == "meta":
         return model
     _allocate(model, device, dtype)
@@ -80,6 +81,17 @@ def _allocate(model: LatentModel, device: str, dtype: torch.dtype | None) -> Non
         setattr(module, name, new)
 
 
+def _refuse_orphans(model: LatentModel, build: Build) -> None:
+    """What layers share must be somebody's submodule, or it would have no weights."""
+    known = set(map(id, model.modules()))
+    for name, module in build.made:
+        if id(module) not in known:
+            raise BuildError(
+                f"'{name}' ({type(module).__name__}) is shared by layers and registered by none; expected whoever runs "
+                "the layers to have nn.ModuleDict(build.shared)"
+            )
+
+
 def _refuse_misfits(model: LatentModel, choice: Composition) -> None:
     names = {kind: spec.name for kind, spec in choice.parts.items()}
     down, head = model.downsampler, model.head
@@ -97,6 +109,11 @@ def _refuse_misfits(model: LatentModel, choice: Composition) -> None:
         raise UserError(
             f"model.downsampler '{names['downsampler']}' learns the number of latents and model.head '{names['head']}' "
             "emits whole chunks; expected a head that reads token states"
+        )
+    if down.dynamic and model.visibility.noncausal_region:
+        raise UserError(
+            f"model.visibility '{names['visibility']}' has a non-causal region, counted in chunks of model.ratio tokens, "
+            f"and model.downsampler '{names['downsampler']}' learns where chunks end"
         )
     missing = sorted(set(head.reads) - set(down.lends))
     if missing or (head.reads and not head.wants_tokens):

@@ -25,7 +25,8 @@ class Context:
     pos [B, n]: absolute position in the row, not in the call.
     ok [B, n]: False for padding, unrouted and incomplete alike. Such a position changes no state and is seen by nobody.
     tail_only: every False in `ok` comes after every True of its row, so causal attention may ignore the mask.
-    prefix [B]: M, the number of complete chunks in the row's non-causal prefix; 0 is causal.
+    prefix [B]: M, the number of complete chunks in the row's non-causal prefix; 0 is causal, and always so under a
+    visibility without a non-causal region.
     rows: what keys in-model noise, [B] global row ids or, of a local context, [B, 2] pairs (row, chunk).
     segment [B, n]: the document of each position, a number; a row may hold several.
     wanted [B, n]: the positions whose output anybody reads; None is all. See `lllm.model.stack.run_wanted`.
@@ -85,7 +86,7 @@ class Context:
     def local(self, ok: Tensor, start: int = 0) -> Context:
         """The context of layers over the slots of each chunk: ok [B, N, n] -> N B rows of positions start..start+n-1.
 
-        Such layers are causal. Each chunk draws noise of its own, keyed by (row, chunk); what they add is averaged over
+        Such layers are causal (prefix is 0), unless they are given another visibility by `replace`. Each chunk draws noise of its own, keyed by (row, chunk); what they add is averaged over
         the row's chunks that have a valid slot. The first slot of every chunk is valid, so that no row is empty.
         """
         batch, n, slots = ok.shape

@@ -32,7 +32,9 @@ from lllm.model.contracts.visibility import CAUSAL, Visibility
 from lllm.model.noise import Noise
 from lllm.model.roles import Role, parameter
 
-__all__ = ["LatentModel"]
+__all__ = ["LATENTS", "LatentModel"]
+
+LATENTS = "model.latents"  # the count of them, where it is learned: see `Context.counts`
 
 
 class LatentModel(nn.Module):
@@ -71,6 +73,8 @@ class LatentModel(nn.Module):
         x_BND, latent_ctx = self.trunk_input(shifted, ctx)
         if not self.head.stateful and self.visibility.leaves_out:
             latent_ctx = replace(latent_ctx, wanted=self.visibility.loss(latent_ctx.pos, ctx.prefix[:, None]))
+        if self.downsampler.dynamic:
+            ctx.add_count(LATENTS, latent_ctx.ok.sum(1))
         h_BND, _ = self.trunk(x_BND, latent_ctx)
         return self.head_input(tokens, h_BND, encoded, ctx, latent_ctx)
 

@@ -27,8 +27,8 @@ class Role:
     that treat a matrix as a whole: tensor.view(blocks, -1, last dimension). A bank of 8 experts [8, m, n] has 8; fused
     queries, keys and values [3 D, D] have 3.
     float32: too delicate for half precision: it is kept in float32 at least where the rest of a model is not.
-    fan_in: how many inputs meet in one output; None, resolved at once, is the last dimension of matrices and
-    unembeddings, and unknown of others. With it, weights of standard deviation fan_in^-1/2 keep a unit scale.
+    fan_in: how many inputs meet in one output; None becomes, in `parameter`, the last dimension of matrices and
+    unembeddings, and stays unknown of others. With it, weights of standard deviation fan_in^-1/2 keep a unit scale.
     """
 
     kind: RoleKind

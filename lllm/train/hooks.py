@@ -65,7 +65,7 @@ class Hook:
     name: str = "hook"
 
     def begin(self, model: LatentModel) -> None:
-        """The model that will be trained, as built."""
+        """The model that will be trained, as built, before the optimizer takes charge of its parameters."""
 
     def before_step(self, now: Moment) -> None:
         """Before the forward pass of a step."""

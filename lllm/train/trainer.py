@@ -298,7 +298,10 @@ class Trainer:
         for hook in self.hooks:
             hook.after_step(moment)
         # What data-dependent parts did is known only now; the plan counted what they aim at.
-        flops = settings.flops + TRAIN_FACTOR * self.batches.size * spent(model, totals.counts).flops
+        flops = (
+            settings.flops
+            + TRAIN_FACTOR * self.batches.size * spent(model, totals.counts, self.batches.rows.context).flops
+        )
         self.window.add(totals, norm=norm, clipped=clipped, lr=lr, flops=flops, metrics=moment.metrics)
 
     def _clip(self) -> tuple[float, bool]:

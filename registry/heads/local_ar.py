@@ -49,6 +49,7 @@ class LocalARHead(Head):
         self.layers = nn.ModuleList(
             inner.at_layer(i, config.depth).part("block", config.block) for i in range(config.depth)
         )
+        self.shared = nn.ModuleDict(inner.shared)
         self.norm = RMSNorm(self.local)
         self.unembedding = build.unembedding(self.local)
 

@@ -36,6 +36,7 @@ class PatternTrunk(Trunk):
         self.layers = nn.ModuleList(
             build.at_layer(i, config.depth).using("mixer", name).part("block") for i, name in enumerate(names)
         )
+        self.shared = nn.ModuleDict(build.shared)
 
     def forward(self, x_BND: Tensor, ctx: Context, state: State | None = None) -> tuple[Tensor, State]:
         return run_layers(self.layers, x_BND, ctx, state)

@@ -27,6 +27,7 @@ class UniformTrunk(Trunk):
     def __init__(self, config: Config, build: Build) -> None:
         super().__init__(config, build)
         self.layers = nn.ModuleList(build.at_layer(i, config.depth).part("block") for i in range(config.depth))
+        self.shared = nn.ModuleDict(build.shared)
 
     def forward(self, x_BND: Tensor, ctx: Context, state: State | None = None) -> tuple[Tensor, State]:
         return run_layers(self.layers, x_BND, ctx, state)

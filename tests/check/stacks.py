@@ -98,7 +98,7 @@ class RepeatedTrunk(Trunk):
 
     def __init__(self, config: PartConfig, build: Build) -> None:
         super().__init__(config, build)
-        self.layers = nn.ModuleList(build.at_layer(i, 4, unique=i % 2).part("block") for i in range(2))
+        self.layers = nn.ModuleList(build.at_layer(i, 4, uniques=2).part("block") for i in range(2))
 
     def forward(self, x_BND: Tensor, ctx: Context, state: State | None = None) -> tuple[Tensor, State]:
         return run_layers([*self.layers, *self.layers], x_BND, ctx, state)

@@ -17,6 +17,10 @@ LEGAL: dict[str, dict[str, Any]] = {
     "such a block over a recurrent mixer": {"block": "toy_threshold", "mixer": "toy_decay", "ffn": "toy_shift"},
     "a block that trains by top-k and says so": {"block": "toy_top_k"},
     "an ffn shared by layers": {"block": "toy_sharing", "trunk": "toy_sharing"},
+    "an ffn shared by the layers of a trunk that knows nothing of it": {"block": "toy_sharing"},
+    "an ffn shared by the layers inside a head": {
+        "head": {"use": "local_ar", "width": 8, "mixer": {"use": "attention", "heads": 2}, "block": "toy_sharing"}
+    },
     "a mixer in its parallel form only": {"mixer": "toy_parallel"},
     "a recurrent mixer with a carried state": {"mixer": "toy_decay", "ratio": 3},
     "a mixer that reads what the trunk lends": {"mixer": "toy_reader", "trunk": "toy_lender"},

@@ -124,7 +124,7 @@ class Crashing(NoisyFFN):
 @pytest.mark.parametrize(
     ("base", "message"),
     [
-        (Buffered, "layers.0.ffn.constant: no calibrate_ fills this buffer"),
+        (Buffered, "layers.0.ffn.constant: neither calibrate_ nor fill_buffers_ fills this buffer"),
         (Roleless, "has no role; create it with lllm.model.parameter"),
         (Crashing, "LookupError: nothing there"),
     ],

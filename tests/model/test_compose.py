@@ -7,12 +7,13 @@ import math
 import pytest
 import torch
 
-from lllm.model import LatentModel, compose, named_roles
+from lllm.errors import BuildError, UserError
+from lllm.model import Build, LatentModel, compose, named_roles
 from lllm.model.accounting import parameters
 from lllm.model.contracts import ModelPart
-from lllm.registry import Registry
-from tests.check import layers
-from tests.check.compositions import toys
+from lllm.registry import Registry, register
+from tests.check import ends, heads, layers, stacks
+from tests.check.compositions import toy, toys
 from tests.helpers import batch, composition
 from tests.model import toys as own
 
@@ -102,3 +103,28 @@ def test_the_residual_stream_is_as_precise_as_the_parameters(known: Registry, ra
     half = compose(known, composition(known, ratio=ratio), dtype=torch.bfloat16)
     nats = half.score(batch(TOKENS))[1]["autoregressive"].nats
     assert math.isfinite(float(nats.detach().sum()))
+
+
+@register("trunk", "toy_orphans")
+class Orphans(stacks.RepeatedTrunk):
+    """Runs layers that share something, and registers it nowhere."""
+
+
+def test_what_is_shared_and_registered_by_none_is_refused(registry: Registry) -> None:
+    known = registry.with_parts(Orphans, *toys(layers, stacks))
+    with pytest.raises(BuildError, match=r"'ffn' \(SwiGLU\) is shared by layers and registered by none"):
+        compose(known, toy(known, trunk="toy_orphans", block="toy_sharing"))
+
+
+def test_a_prefix_does_not_go_with_learned_chunks(registry: Registry) -> None:
+    known = registry.with_parts(*toys(layers, ends, heads))
+    nodes = {"visibility": "toy_prefix", "downsampler": "toy_dynamic", "head": "toy_token"}
+    with pytest.raises(UserError, match="visibility 'toy_prefix' has a non-causal region, counted in chunks"):
+        compose(known, toy(known, **nodes))
+
+
+def test_layers_know_how_many_have_weights_of_their_own(registry: Registry) -> None:
+    build = Build(registry, {}, width=8, token_width=4, ratio=4, vocab=7, illegal=())
+    assert (build.at_layer(2, 4).unique, build.at_layer(2, 4).uniques) == (2, 4)
+    again = build.at_layer(2, 4, unique=0, uniques=2)
+    assert (again.layer, again.depth, again.unique, again.uniques) == (2, 4, 0, 2)

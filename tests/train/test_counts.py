@@ -10,15 +10,15 @@ import torch
 
 from lllm.model.accounting import TRAIN_FACTOR, spent
 from lllm.registry import Registry
-from tests.check import layers, stacks
+from tests.check import ends, heads, layers, stacks
 from tests.check.compositions import toys
-from tests.train.helpers import Rig, batches, gradients_of, model, shard
+from tests.train.helpers import CONTEXT, Rig, batches, gradients_of, model, shard
 
 GATHER: dict[str, Any] = {"block": "toy_gather"}
 
 
 def known(registry: Registry) -> Registry:
-    return registry.with_parts(*toys(layers, stacks))
+    return registry.with_parts(*toys(ends, heads, layers, stacks))
 
 
 def half(rig_model: Any) -> None:
@@ -48,7 +48,7 @@ def test_the_run_is_charged_for_what_was_done(registry: Registry, tmp_path: Path
 
     def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
         totals = original(self, *args, **kwargs)
-        counted.append(spent(rig.model, totals.counts).flops)
+        counted.append(spent(rig.model, totals.counts, CONTEXT).flops)
         return totals
 
     with pytest.MonkeyPatch.context() as patch:
@@ -80,3 +80,17 @@ def test_progress_reaches_the_parts(registry: Registry, tmp_path: Path) -> None:
         patch.setattr(stacks.CustomFFN, "forward", watched)
         rig.trainer.run()
     assert seen == [0.0, 0.25, 0.5, 0.75]
+
+
+def test_latents_of_a_learned_number_are_charged_as_they_were(registry: Registry, tmp_path: Path) -> None:
+    nodes = {"downsampler": "toy_dynamic", "head": "toy_token"}
+    rig = Rig(known(registry), tmp_path / "run", steps=1, nodes=nodes, flops=1e9, log_every=1)
+    rig.model.downsampler.threshold.fill_(0.3)  # type: ignore[operator, union-attr]
+    rig.trainer.run()
+    (line,) = [line for line in rig.lines() if "loss" in line]
+    latents = line["count.model.latents"]
+    assert 1 < latents < CONTEXT  # the plan has one per token
+    trunk = rig.model.trunk
+    beyond = trunk.cost(round(latents)).flops - trunk.cost(CONTEXT).flops
+    assert beyond < 0
+    assert line["flops"] == pytest.approx(1e9 + TRAIN_FACTOR * rig.trainer.batches.size * beyond)

@@ -46,3 +46,12 @@ def test_a_random_prefix_belongs_to_the_row(registry: Registry) -> None:
     assert torch.equal(part.ok, whole.ok[2:4])
     other = [built(batch, progress=0.0, step=s, seed=1).ok for s in range(3, 8)]
     assert any(not torch.equal(ok, whole.ok) for ok in other)
+
+
+def test_without_a_non_causal_region_no_part_is_told_of_a_prefix(registry: Registry) -> None:
+    batch = rows(registry, (0, 9, 8, 3))
+    told = []
+    built = model(registry, **PROMPTED)
+    built.trunk.register_forward_pre_hook(lambda module, inputs: told.append(inputs[1].prefix))
+    built(batch, progress=0.0, step=0, seed=0)
+    assert told[0].tolist() == [0, 0, 0, 0]

@@ -70,7 +70,8 @@ class Downsampler(ModelPart):
         self.ratio, self.token_width = build.ratio, build.token_width
 
     def latents(self, tokens: int) -> int:
-        """Latents of a row of `tokens` tokens, for accounting; a dynamic part gives the number that it aims at."""
+        """Latents of a row of `tokens` tokens, for accounting; a dynamic part gives the number that it aims at, which
+        the plan takes: what a run is charged is what there were."""
         return tokens // self.ratio
 
     @abstractmethod

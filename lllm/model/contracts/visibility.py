@@ -50,8 +50,9 @@ class Visibility(ModelPart):
 
     def assign(self, prefix: Tensor, chunks: Tensor, rows: Tensor, noise: Noise) -> Tensor:
         """M [B] of the rows of a batch. By default what the data say, `prefix` [B]: the complete chunks of the tokens
-        at the row's beginning that are read and never scored. chunks [B]: complete chunks per row."""
-        return prefix
+        at the row's beginning that are read and never scored; 0 where there is no non-causal region. chunks [B]:
+        complete chunks per row."""
+        return prefix if self.noncausal_region else torch.zeros_like(prefix)
 
     def prefix_chunks(self, lengths: Tensor, ratio: int) -> Tensor:
         """M of rows whose prompts have `lengths` [B] tokens."""
