@@ -20,7 +20,7 @@ class Build(AnyBuild):
 
     width: of the rate at which the part runs (D for trunk parts). token_width: d. layer, depth: executed index and
     count. unique, uniques: index and count of layers with weights of their own (equal to those where none runs twice).
-    used: every part built so far, whose files make the code fingerprint of the run. made: what was shared, at any width.
+    used: every part built so far, whose files make the code fingerprint of the run. made: what is shared, at any width.
     """
 
     width: int

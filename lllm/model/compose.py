@@ -112,8 +112,8 @@ def _refuse_misfits(model: LatentModel, choice: Composition) -> None:
         )
     if down.dynamic and model.visibility.noncausal_region:
         raise UserError(
-            f"model.visibility '{names['visibility']}' has a non-causal region, counted in chunks of model.ratio tokens, "
-            f"and model.downsampler '{names['downsampler']}' learns where chunks end"
+            f"model.visibility '{names['visibility']}' has a non-causal region, counted in chunks of model.ratio "
+            f"tokens, and model.downsampler '{names['downsampler']}' learns where chunks end"
         )
     missing = sorted(set(head.reads) - set(down.lends))
     if missing or (head.reads and not head.wants_tokens):

@@ -86,8 +86,9 @@ class Context:
     def local(self, ok: Tensor, start: int = 0) -> Context:
         """The context of layers over the slots of each chunk: ok [B, N, n] -> N B rows of positions start..start+n-1.
 
-        Such layers are causal (prefix is 0), unless they are given another visibility by `replace`. Each chunk draws noise of its own, keyed by (row, chunk); what they add is averaged over
-        the row's chunks that have a valid slot. The first slot of every chunk is valid, so that no row is empty.
+        Such layers are causal (prefix is 0), unless they are given another visibility by `replace`. Each chunk draws
+        noise of its own, keyed by (row, chunk); what they add is averaged over the row's chunks that have a valid slot.
+        The first slot of every chunk is valid, so that no row is empty.
         """
         batch, n, slots = ok.shape
         inside = ok | (torch.arange(slots, device=ok.device) == 0)

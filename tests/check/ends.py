@@ -204,6 +204,10 @@ class DynamicLending(DynamicDownsampler):
     def step(self, e_Bd: Tensor, ctx: Context, state: State) -> Step:
         return replace(super().step(e_Bd, ctx, state), lent={"sure": torch.sigmoid(self.score(e_Bd)).squeeze(-1)})
 
+    def latents(self, tokens: int) -> int:
+        """What it aims at."""
+        return tokens // 2
+
     def cost(self, n: int) -> Cost:
         """The score is evaluated twice."""
         return super().cost(n) + Cost.dense(self.score.flops(n))
