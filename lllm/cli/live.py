@@ -58,14 +58,14 @@ class _Watcher:
         self.progress = {run.name: _Progress() for run in plan.pending}
 
     def started(self, run: Planned, steps: int) -> None:
-        self.progress[run.name] = _Progress("training", steps=steps)
+        self.progress[run.name] = _Progress("continuing" if run.todo == "continue" else "training", steps=steps)
         self.show(run, forced=True)
 
     def record(self, run: Planned, record: Mapping[str, Any]) -> None:
         progress = self.progress[run.name]
         if not progress.last:  # a run that continues begins where it was
             progress.first, progress.began = int(record["step"]), time.monotonic()
-        progress.step = int(record["step"])
+        progress.state, progress.step = "training", int(record["step"])
         progress.last |= record
         self.show(run)
 
@@ -167,7 +167,7 @@ def _cells(progress: _Progress) -> list[str]:
     took = duration(progress.ended - progress.began) if progress.ended and progress.steps else ""
     return [
         progress.state,
-        f"step {progress.step}/{progress.steps}" if progress.steps else "",
+        f"step {progress.step}/{progress.steps}" if progress.steps and progress.state != "continuing" else "",
         number("bpb", "bpb {:.3f}"),
         number("loss", "loss {:.3f}"),
         f"{si(last['bytes_per_second'])}B/s" if last.get("bytes_per_second") else "",

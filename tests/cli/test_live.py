@@ -11,7 +11,7 @@ from rich.console import Console
 
 from lllm.cli import live
 
-RUNS = [SimpleNamespace(name=name) for name in ("flat/s0", "local_ar_long/s0")]
+RUNS = [SimpleNamespace(name=name, todo="train") for name in ("flat/s0", "local_ar_long/s0")]
 
 
 def drawn(width: int) -> str:
@@ -46,3 +46,16 @@ def test_no_cell_is_cut(width: int, headers: list[str]) -> None:
         assert cell in flat
     assert "local_ar_long/s0" in shown
     assert width < 80 or "45.1 kB/s" in shown
+
+
+def test_a_run_that_continues_claims_no_step_before_it_has_one(capsys: pytest.CaptureFixture[str]) -> None:
+    run: Any = SimpleNamespace(name="flat/s0", todo="continue")
+    plan: Any = SimpleNamespace(pending=[run])
+    lines = live._Lines(plan)
+    lines.started(run, 200)
+    lines.record(run, {"step": 120, "loss": 1.5})
+    lines.ended(run, "interrupted")
+    assert [line.split(", loss")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "flat/s0: continuing",
+        "flat/s0: interrupted, step 120/200",
+    ]
