@@ -1,0 +1,41 @@
+"""What so many seeds can show."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from scipy import stats
+
+from lllm.results.statistics.power import detectable, power_of, seeds_needed
+
+
+def test_one_comparison_is_the_paired_tests_power() -> None:
+    """By the noncentral t distribution of scipy.stats."""
+    n, sd, d = 5, 0.01, 0.02
+    c, away = stats.t.ppf(0.975, n - 1), d / (sd * math.sqrt(2 / n))
+    expected = stats.nct.sf(c, n - 1, away) + stats.nct.cdf(-c, n - 1, away)
+    assert power_of(d, sd, n, 1) == pytest.approx(expected, abs=1e-6)
+
+
+def test_without_a_difference_power_is_the_share_of_one_comparison() -> None:
+    assert power_of(0.0, 0.01, 3, 1) == pytest.approx(0.05, abs=1e-6)
+    assert power_of(0.0, 0.01, 3, 6) < 0.05
+
+
+def test_the_detectable_difference_has_the_asked_power() -> None:
+    for seeds, rows in ((2, 1), (3, 3), (8, 6)):
+        found = detectable(0.006, seeds, rows)
+        assert found is not None
+        assert power_of(found, 0.006, seeds, rows) == pytest.approx(0.8, abs=1e-6)
+    assert detectable(0.006, 1, 3) is None
+    assert detectable(0.0, 3, 3) == 0.0
+
+
+def test_the_fewest_seeds() -> None:
+    for difference, rows in ((0.02, 1), (0.01, 3), (0.004, 6)):
+        n = seeds_needed(difference, 0.006, rows)
+        assert n is not None
+        assert power_of(difference, 0.006, n, rows) >= 0.8
+        assert n == 2 or power_of(difference, 0.006, n - 1, rows) < 0.8
+    assert seeds_needed(1e-6, 0.006, 3) is None
