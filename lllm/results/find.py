@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
 from lllm.errors import UserError, nearest
 from lllm.results.committed import load_records
+from lllm.results.named import semantic_words, words_of
 from lllm.results.records import Record
 from lllm.results.run import Run
 
@@ -56,11 +56,11 @@ def _here(record: Record) -> bool:
 
 
 def _plain(record: Record) -> bool:
-    """Whether it was begun as the experiment's file says, without settings on the command line."""
-    words = None
-    with suppress(UserError):  # a damaged run.json says nothing
-        words = Run(record.path).info.get("argv") if record.path is not None else None
-    return isinstance(words, list) and not any("=" in str(word) and not str(word).startswith("-") for word in words)
+    """Whether it is what the experiment's file says: no setting on a command line that defines a run."""
+    try:
+        return not semantic_words(words_of(record))
+    except UserError:  # a damaged run.json says nothing
+        return False
 
 
 def _has_components(name: str, wanted: str) -> bool:

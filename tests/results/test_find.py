@@ -49,7 +49,7 @@ def test_what_was_moved_aside_is_meant_only_in_full(make_run: MakeRun, root: Pat
 
 def test_of_several_arms_the_one_that_the_file_defines_is_meant(make_run: MakeRun, root: Path) -> None:
     changed = make_run("small", 0, identity=arm("changed"), argv=["run", "study", "small", "train.lr=1e-3"])
-    plain = make_run("small", 0)
+    plain = make_run("small", 0, argv=["run", "study", "small", "wandb=offline"])  # says only how it is executed
     for text in ("small", "study/small", "small/s0"):
         assert find_run(root, text).path == plain.path
     assert find_run(root, arm("changed")[:8]).path == changed.path
