@@ -150,24 +150,13 @@ def _sampling(subject: Subject, rows: list[int]) -> Sampling:
     return Sampling([stream(subject.seed, "draw", row) for row in rows])
 
 
-def _tensors(state: ModelState) -> list[Tensor]:
-    found: list[Tensor] = []
-
-    def keep(tensor: Tensor) -> Tensor:
-        found.append(tensor)
-        return tensor
-
-    map_tensors(state, keep)
-    return found
-
-
 def _copied(state: ModelState) -> ModelState:
     copied: ModelState = map_tensors(state, torch.clone)
     return copied
 
 
 def _same(a: ModelState, b: ModelState) -> bool:
-    left, right = _tensors(a), _tensors(b)
+    left, right = a.tensors(), b.tensors()
     return len(left) == len(right) and all(
         x.shape == y.shape and torch.equal(x.nan_to_num(), y.nan_to_num()) for x, y in zip(left, right, strict=True)
     )

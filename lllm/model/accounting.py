@@ -54,6 +54,8 @@ def forward_cost(model: LatentModel, tokens: int) -> Cost:
 def spent(model: LatentModel, counts: Mapping[str, float], tokens: int) -> Cost:
     """What one row of `tokens` tokens cost beyond `forward_cost`, as a function of what was counted in training: by
     data-dependent parts, and of latents where a downsampler learns their number (the trunk's cost at their mean)."""
+    if not counts:  # as in most models, and this is asked at every step
+        return Cost()
     beyond = parts_spent(model, counts)
     if LATENTS in counts:
         planned = model.trunk.cost(positions(model, tokens)["trunk"]).flops

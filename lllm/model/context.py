@@ -83,6 +83,13 @@ class Context:
             memory={name: at(lent) if isinstance(lent, Tensor) else lent for name, lent in self.memory.items()},
         )
 
+    def packed(self, keep: Tensor) -> tuple[Tensor, Context]:
+        """The positions of `keep` [B, n] of each row side by side: their indices [B, m], m >= 1 being the most that a
+        row keeps, and the call over them, where rows that keep fewer have invalid positions at their end."""
+        most = max(1, int(keep.sum(1).max()))
+        index = keep.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+        return index, self.gather(index).where(keep.gather(1, index))
+
     def local(self, ok: Tensor, start: int = 0) -> Context:
         """The context of layers over the slots of each chunk: ok [B, N, n] -> N B rows of positions start..start+n-1.
 

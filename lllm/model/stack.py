@@ -54,9 +54,7 @@ def run_wanted(
     layers = list(layers)
     if ctx.wanted is None or not position_wise(layers):
         return run_layers(layers, x_BND, ctx, state)
-    most = max(1, int(ctx.wanted.sum(1).max()))
-    index_BM = ctx.wanted.int().argsort(dim=1, descending=True, stable=True)[:, :most]
-    kept = ctx.wanted.gather(1, index_BM)
+    index_BM, inner = ctx.packed(ctx.wanted)
     index_BMD = index_BM.unsqueeze(-1).expand(-1, -1, x_BND.shape[-1])
-    y_BMD, after = run_layers(layers, x_BND.gather(1, index_BMD), ctx.gather(index_BM).where(kept), state)
+    y_BMD, after = run_layers(layers, x_BND.gather(1, index_BMD), inner, state)
     return x_BND.scatter(1, index_BMD, y_BMD), after

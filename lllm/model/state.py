@@ -43,14 +43,17 @@ class State:
         detached: Self = map_tensors(self, lambda tensor: tensor.detach())
         return detached
 
-    def nbytes(self) -> int:
-        """Bytes held by all tensors."""
-        total = 0
+    def tensors(self) -> list[Tensor]:
+        """Every tensor, in the order of the fields."""
+        found: list[Tensor] = []
 
-        def add(tensor: Tensor) -> Tensor:
-            nonlocal total
-            total += tensor.nbytes
+        def keep(tensor: Tensor) -> Tensor:
+            found.append(tensor)
             return tensor
 
-        map_tensors(self, add)
-        return total
+        map_tensors(self, keep)
+        return found
+
+    def nbytes(self) -> int:
+        """Bytes held by all tensors."""
+        return sum(tensor.nbytes for tensor in self.tensors())

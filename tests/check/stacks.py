@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from lllm.model import Build, Context, State
-from lllm.model.contracts import FFN, Block, BlockState, Cost, Mixer, Trunk, TrunkState
-from lllm.model.layers import Linear, RMSNorm
+from lllm.model.contracts import FFN, BlockState, Cost, Mixer, Trunk, TrunkState
+from lllm.model.layers import Linear
 from lllm.model.stack import run_layers, run_wanted, total_cost
 from lllm.registry import Names, Node, PartConfig, register
-from tests.check.layers import between
+from tests.check.layers import ThresholdBlock
 
 
 @dataclass(frozen=True)
@@ -149,28 +149,15 @@ class WrappingTrunk(Trunk):
 
 
 @register("block", "toy_gather")
-class GatherBlock(Block):
-    """Runs the positions whose score exceeds a threshold, gathered; how many that are is known afterwards only."""
-
-    def __init__(self, config: PartConfig, build: Build) -> None:
-        super().__init__(config, build)
-        self.norm, self.score = RMSNorm(build.width), Linear(build.width, 1)
-        self.mixer: Mixer = build.part("mixer")
-        self.ffn: FFN = build.part("ffn")
-        self.threshold: Tensor
-        self.register_buffer("threshold", torch.zeros(()))
-
-    def calibrate_(self, *inputs: Tensor) -> None:
-        self.threshold.copy_(between(self.score(self.norm(inputs[0]))))
+class GatherBlock(ThresholdBlock):
+    """As `toy_threshold`, and gathers the positions that it runs; how many those are is known afterwards only."""
 
     def forward(self, x_BND: Tensor, ctx: Context, state: State | None = None) -> tuple[Tensor, State]:
         carried = state if isinstance(state, BlockState) else BlockState(None)
         normed_BND = self.norm(x_BND)
-        keep = (self.score(normed_BND).squeeze(-1) > self.threshold) & ctx.ok
-        most = max(1, int(keep.sum(1).max()))
-        index = keep.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+        keep = self.chosen(self.score(normed_BND).squeeze(-1), ctx) & ctx.ok
+        index, inner = ctx.packed(keep)
         wide = index.unsqueeze(-1).expand(-1, -1, self.width)
-        inner = ctx.gather(index).where(keep.gather(1, index))
         z_BMD = normed_BND.gather(1, wide)
         mixed, mixer = self.mixer(z_BMD, inner, carried.mixer)
         fed, ffn = self.ffn(z_BMD + mixed, inner, carried.ffn)
@@ -185,10 +172,6 @@ class GatherBlock(Block):
     def inside(self, n: int) -> Cost:
         """Mixer and ffn over n positions."""
         return self.mixer.cost(n) + self.ffn.cost(n)
-
-    def cost(self, n: int) -> Cost:
-        """What a block that runs everything has: the plan's upper bound."""
-        return Cost.dense(self.score.flops(n)) + self.inside(n)
 
     def spent(self, counts: dict[str, float]) -> Cost:  # type: ignore[override]
         """As counted."""

@@ -14,9 +14,9 @@ from lllm.data import Corpus, Document, Scored
 from lllm.data.contracts import Split
 from lllm.model import Build, State
 from lllm.model.contracts import Conditional, Cost, Head, Hidden, Likelihood
-from lllm.model.layers import Linear, TokenTable
 from lllm.model.sampling import Sampling
 from lllm.registry import PartConfig, register
+from tests.check.heads import SamplerHead
 
 GUESS = ord("x")
 
@@ -117,7 +117,7 @@ class AccurateHead(BackwardsHead):
 
 
 @register("head", "toy_samples")
-class SamplesHead(Head):
+class SamplesHead(SamplerHead):
     """No likelihood: trained by a distance, measured by it and by Brier scores of the first tokens of two samples."""
 
     class Config(PartConfig):
@@ -125,28 +125,9 @@ class SamplesHead(Head):
 
         noise: float = 1.0
 
-    categorical = False
-    projective = False
-    prefix_conditional = "none"
-
     def __init__(self, config: Config, build: Build) -> None:
         super().__init__(config, build)
         self.noise = config.noise
-        self.up = Linear(build.width, build.ratio * build.token_width)
-        self.tokens = TokenTable(build.vocab, build.token_width)
-
-    def table(self) -> list[Conditional]:
-        return []
-
-    def conditionals(
-        self, x: Hidden, which: Sequence[Conditional], state: State | None = None
-    ) -> Mapping[Conditional, Tensor]:
-        return {}
-
-    def likelihoods(self, x: Hidden) -> Mapping[str, Likelihood]:
-        aim = self.tokens(x.chunk)
-        distance = ((self.up(x.hidden).view_as(aim) - aim).square().sum(-1) * x.ok).sum(-1)
-        return {"distance": Likelihood("none", distance, primary=True)}
 
     def sample(self, hidden: Tensor, noise: Tensor) -> Tensor:
         """Ids [..., R]: the nearest byte to a noisy aim."""
@@ -174,7 +155,3 @@ class SamplesHead(Head):
         """100 * the geometric mean of the scores, 0 where their product is below; NaN where one is."""
         product = means["brier_1"] * means["brier_2"]
         return {"distance": means["distance"], "brier": 0.0 if product <= 0 else 100 * math.sqrt(product)}
-
-    def cost(self, n: int) -> Cost:
-        """`n` chunks."""
-        return Cost.dense(self.up.flops(n))
