@@ -32,7 +32,7 @@ def show_experiment(experiment: Experiment, as_json: bool) -> None:
         "budget": experiment.composition.get("budget"),
         "seeds": list(experiment.seeds),
         "match": experiment.match.model_dump() if experiment.match else None,
-        "decide": experiment.decide,
+        "decide": experiment.decide.model_dump(exclude_defaults=True) or experiment.decide.metric,
     }
     variants = {name: deltas(tree) for name, tree in experiment.variants.items()}
     if as_json:

@@ -19,12 +19,13 @@ __all__ = ["named_runs", "named_to", "plugin_words"]
 
 def named_runs(experiment: Experiment, label: str, registry: Registry, records: Sequence[Record]) -> Named:
     """The runs of the experiment that are called `label`; errors as in `named`."""
+    from lllm.launch.plan import rule_of
     from lllm.results.named import named
 
     def code(record: Record) -> Code:
         return _code_now(record, registry)
 
-    return named(records, label, list(experiment.variants), experiment.baseline, experiment.decide, code)
+    return named(records, label, list(experiment.variants), experiment.baseline, rule_of(experiment), code)
 
 
 def named_to(plan: Plan, words: Sequence[str], records: Sequence[Record]) -> list[Record]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import BeforeValidator, Field, StringConstraints, field_validator
 
-from lllm.config.schema import Match, Run, Section
+from lllm.config.schema import Decide, Match, Run, Section
+from lllm.config.search import BLOCK, Searched, searched
 from lllm.config.sections import TOP, at_home, checked, hint
 from lllm.config.tree import Tree, merge
 from lllm.config.yaml import read_yaml
@@ -25,6 +26,11 @@ _DEFAULTS = "defaults"
 _NAME = r"[A-Za-z_][A-Za-z0-9_]{0,63}"  # variants name directories
 
 
+def _by_metric(value: Any) -> Any:
+    """`decide: bpb` is short for `decide: {metric: bpb}`."""
+    return {"metric": value} if isinstance(value, str) else value
+
+
 class Plan(Section):
     """What an experiment says beyond its composition."""
 
@@ -32,7 +38,7 @@ class Plan(Section):
     base: str | None = None
     baseline: str | None = None
     seeds: list[Annotated[int, Field(ge=0, lt=1 << 63)]] = Field(default_factory=lambda: [0], min_length=1)
-    decide: Literal["bpb"] = "bpb"
+    decide: Annotated[Decide, BeforeValidator(_by_metric)] = Decide()
 
     @field_validator("seeds")
     @classmethod
@@ -59,7 +65,7 @@ class Experiment:
     baseline: str
     seeds: tuple[int, ...]
     match: Match | None
-    decide: str
+    decide: Decide
 
     def layer(self, variant: str, overrides: Tree | None = None) -> Tree:
         """All settings of a variant, not yet validated.

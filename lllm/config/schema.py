@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, PlainValidator, model_validator
 
 from lllm.registry.config import PartConfig
 
-__all__ = ["Budget", "Data", "Eval", "Match", "Model", "Run", "Train"]
+__all__ = ["Budget", "Data", "Decide", "Eval", "Match", "Model", "Run", "Train"]
 
 _MOST = 1 << 53  # counts are exact as float64, too
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -142,6 +142,19 @@ class Run(Section):
     samples: Annotated[int, Field(ge=0, le=1000)] = 3
     sample_bytes: Size = 120
     wandb: Literal["off", "offline", "online"] = "off"
+
+
+class Decide(Section):
+    """By which rule rows are called better or worse, written before the runs. metric: a number of the results, of the
+    corpus or of the head; level: of the simultaneous intervals; power: with which a number of seeds is said to suffice;
+    floor: the smallest difference that counts, in the metric's units (None: twice the baseline's standard deviation
+    over seeds); better: which of two numbers is."""
+
+    metric: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "bpb"
+    level: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    power: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    floor: Annotated[float, Field(ge=0)] | None = None
+    better: Literal["lower", "higher"] = "lower"
 
 
 class Match(Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,15 +15,16 @@ from lllm.launch.arms import Arm, Arms
 from lllm.launch.environment import environment, git_state
 from lllm.registry.build import blaming
 from lllm.results.committed import load_records
-from lllm.results.compare import Expected
 from lllm.results.files import explained
+from lllm.results.grouping import Expected
 from lllm.results.records import Record
+from lllm.results.rule import Rule
 from lllm.results.run import check_writable, run_path
 from lllm.train import checkpoint
 from lllm.train.recheck import changes
 from lllm.train.world import refuse_device
 
-__all__ = ["Plan", "Planned", "expected", "make_plan"]
+__all__ = ["Plan", "Planned", "expected", "make_plan", "rule_of"]
 
 Todo = Literal["train", "continue", "train anew", "finished", "failed", "running"]
 
@@ -31,7 +32,8 @@ Todo = Literal["train", "continue", "train anew", "finished", "failed", "running
 @dataclass(frozen=True)
 class Planned:
     """One run. todo: what will be done; why: what a user must know about it ('KIND/NAME changed').
-    elsewhere: it is finished, but only its committed numbers are here."""
+    elsewhere: it is finished, but only its committed numbers are here. extra: what its run.json records of it, beside
+    what defines it."""
 
     arm: Arm
     seed: int
@@ -39,6 +41,7 @@ class Planned:
     todo: Todo
     why: str = ""
     elsewhere: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -53,13 +56,15 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """Runs in the order in which they will be trained. label: what --as calls them."""
+    """Runs in the order in which they will be trained. label: what --as calls them; extra: what run.json records of all
+    of them."""
 
     experiment: Experiment
     runs: tuple[Planned, ...]
     results: Path
     plugins: tuple[str, ...] = ()
     label: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def pending(self) -> list[Planned]:
@@ -95,7 +100,14 @@ class Plan:
             "git": git_state(),
             "environment": environment(),
             "argv": sys.argv[1:],
+            **self.extra,
+            **run.extra,
         }
+
+
+def rule_of(experiment: Experiment) -> Rule:
+    """Its decision rule, as the tables know it."""
+    return Rule(**experiment.decide.model_dump())
 
 
 def expected(arms: Arms, variants: Sequence[str], seeds: Sequence[int]) -> list[Expected]:
@@ -108,7 +120,7 @@ def expected(arms: Arms, variants: Sequence[str], seeds: Sequence[int]) -> list[
             variant=arm.variant,
             arm=arm.identity,
             baseline=arm.variant == experiment.baseline,
-            decide=experiment.decide,
+            rule=rule_of(experiment),
             seeds=tuple(seeds),
             fingerprints={k: v for k, v in arm.fingerprints.items() if k != "arm"},
             config=arm.resolved.semantic(),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lllm.config import Experiment, Tree, restore
+from lllm.config.schema import Decide
 from lllm.errors import UserError
 from lllm.identity import arm as arm_of
 from lllm.launch.arms import Arm, Arms, arm_of_setup
@@ -51,7 +52,7 @@ def recorded_arms(
         baseline=record.variant if record.info.get("baseline") else "",
         seeds=(record.seed,),
         match=None,
-        decide="bpb",
+        decide=Decide(),
     )
     arms = Arms(alone, Tree(), registry, progress)
     arms.adopt(arm)

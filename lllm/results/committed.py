@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from lllm.errors import UserError
+from lllm.results.blocks import blocks_of, packed
 from lllm.results.files import dumps, parse_lines, read_metrics, write_bytes
 from lllm.results.index import index
 from lllm.results.named import WORDS, newest_arms, words_of
-from lllm.results.records import INFO, Record
+from lllm.results.records import INFO, MAYBE, Record
 
 __all__ = ["load_records", "read_committed", "write_committed"]
 
@@ -65,6 +66,7 @@ def read_committed(root: Path, experiment: str) -> list[Record]:
                     info={key: line.get(key) for key in INFO} | ({WORDS: line[WORDS]} if WORDS in line else {}),
                     result=dict(line["result"]),
                     curves=dict(line.get("curves") or {}),
+                    blocks=line.get("blocks"),
                 )
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -104,9 +106,10 @@ def _same(old: Record | None, new: Record) -> bool:
 
 
 def _line(record: Record) -> str:
-    info = {key: record.info.get(key) for key in INFO}
+    info = {key: record.info.get(key) for key in INFO if key not in MAYBE or record.info.get(key) is not None}
     parts = {name: {key: part.get(key) for key in _PART} for name, part in record.parts.items()}
     curves = _curves(read_metrics(record.path / "metrics.jsonl")) if record.path else record.curves
+    blocks = blocks_of(record)
     line = {
         "experiment": record.experiment,
         "variant": record.variant,
@@ -117,6 +120,8 @@ def _line(record: Record) -> str:
         "result": record.result,
         "curves": curves,
     }
+    if blocks is not None:
+        line["blocks"] = packed(blocks)
     if record.label:
         line[WORDS] = words_of(record)
     return json.dumps(json.loads(dumps(line)), sort_keys=True, ensure_ascii=False, separators=(",", ":"))

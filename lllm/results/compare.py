@@ -6,108 +6,44 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lllm.results.blocks import Blocks, blocks_of
 from lllm.results.changes import Label
 from lllm.results.committed import load_records, write_committed
 from lllm.results.grouping import FINGERPRINTS, Expected, differs, groups, is_current, stale
+from lllm.results.judging import judged
 from lllm.results.named import Named, facts, newest_arms
+from lllm.results.noise import Noises, read_noise
 from lllm.results.records import Record
-from lllm.results.verdict import NOT_JUDGED, Verdict, apart, judge
+from lllm.results.rows import NUMBERS, Comparison, Row
+from lllm.results.rule import BPB, Rule
 
 __all__ = ["Comparison", "Expected", "Row", "compare", "publish", "publish_named", "tabulate", "tabulate_named"]
 
 _OF_LIKELIHOOD = ("bpb", "bpb_text", "nats_per_byte")  # what a likelihood of kind none does not have
-NUMBERS = (
-    "bpb_text",
-    "nats_per_byte",
-    "parameters",
-    "train_flops_per_byte",
-    "train_flops",
-    "train_bytes",
-    "seconds",
-    "bytes_per_second",
-    "generation_bytes_per_second",
-)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row. Numbers are means over `seeds`, None where no run has one.
-
-    note: what sets the row apart from its variant as defined now, '' for that variant itself;
-    unlike: which settings that its variant does not define forbid a comparison with the baseline;
-    unfinished: seed -> state ('not run', 'running', 'failed: loss is NaN') of those without a finished run;
-    sd: standard deviation of bpb over seeds (n - 1 in the denominator); values: seed -> what the experiment decides by;
-    metrics: those of the corpus and the head by name;
-    delta: mean of the differences of `values` from the baseline's, over the seeds that both have;
-    shared_timing: the machine was shared with other runs while one of these was timed.
-    """
-
-    variant: str
-    arm: str
-    note: str = ""
-    baseline: bool = False
-    stale: bool = False
-    unlike: str = ""
-    seeds: tuple[int, ...] = ()
-    unfinished: Mapping[int, str] = field(default_factory=dict)
-    kind: str = ""
-    bpb: float | None = None
-    sd: float | None = None
-    values: Mapping[int, float] = field(default_factory=dict)
-    numbers: Mapping[str, float | None] = field(default_factory=dict)
-    metrics: Mapping[str, float | None] = field(default_factory=dict)
-    delta: float | None = None
-    verdict: Verdict = NOT_JUDGED
-    untuned: bool = True
-    shared_timing: bool = False
-    fingerprints: Mapping[str, str] = field(default_factory=dict)
-    runs: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Rows in the file's order, each followed by its stale ones; then, with `all_runs`, the arms that are not in it.
-
-    hidden: finished runs of other arms that are not shown; label: what --as called the rows; settings: what they
-    change of the file, as typed on the command line; command: what makes them again.
-    """
-
-    experiment: str
-    decide: str
-    rows: tuple[Row, ...]
-    hidden: int = 0
-    label: str = ""
-    settings: tuple[str, ...] = ()
-    command: str = ""
-
-    @property
-    def title(self) -> str:
-        """EXPERIMENT, or EXPERIMENT as NAME."""
-        return f"{self.experiment} as {self.label}" if self.label else self.experiment
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
 
 
 def compare(root: Path, experiment: str, rows: Sequence[Expected], all_runs: bool = False) -> Comparison:
     """The comparison of the runs below `root` with what the experiment file expects now."""
-    return tabulate(load_records(root, experiment), experiment, rows, all_runs)
+    return tabulate(load_records(root, experiment), experiment, rows, all_runs, read_noise(root, experiment))
 
 
 def tabulate(
-    records: Sequence[Record], experiment: str, rows: Sequence[Expected], all_runs: bool = False
+    records: Sequence[Record],
+    experiment: str,
+    rows: Sequence[Expected],
+    all_runs: bool = False,
+    noise: Noises | None = None,
 ) -> Comparison:
-    """`compare` of records at hand: those of one experiment."""
+    """`compare` of records at hand: those of one experiment. noise: what is stored of its baseline's."""
     by_arm: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
         by_arm[record.variant, record.arm].append(record)
     wanted = {(expected.variant, expected.arm) for expected in rows}
-    decide = next((e.decide for e in rows if e.baseline), "bpb")
+    rule = next((e.rule for e in rows if e.baseline), BPB)
     asked = tuple(sorted({record.seed for key in wanted for record in by_arm.get(key, [])}))
     table: list[Row] = []
     current: dict[str, Record] = {}
@@ -118,9 +54,9 @@ def tabulate(
             current[expected.variant] = stands_for_it
     others = {key: group for key, group in by_arm.items() if key not in wanted}
     if all_runs:
-        table += _other_rows(others, rows, current, decide)
+        table += _other_rows(others, rows, current, rule)
     hidden = 0 if all_runs else sum(record.state == "finished" for group in others.values() for record in group)
-    return Comparison(experiment, decide, _judged(table), hidden)
+    return _judged(Comparison(experiment, rule, tuple(table), hidden=hidden), records, noise)
 
 
 def publish(
@@ -136,7 +72,7 @@ def publish(
     from lllm.results.table import write_markdown
 
     found = load_records(root, experiment) if records is None else records
-    comparison = tabulate(found, experiment, rows)
+    comparison = tabulate(found, experiment, rows, noise=read_noise(root, experiment))
     used = {name for row in comparison.rows for name in row.runs}
     carried = newest_arms(found)
     kept = [r for r in found if r.name in used or (r.label and carried[r.variant, r.label] == r.arm)]
@@ -147,13 +83,13 @@ def publish(
     return write_markdown(root, comparison)
 
 
-def tabulate_named(experiment: str, runs: Named, all_runs: bool = False) -> Comparison:
+def tabulate_named(experiment: str, runs: Named, all_runs: bool = False, noise: Noises | None = None) -> Comparison:
     """The comparison of runs that have one name, whatever the file says now. all_runs: with those moved aside."""
     records = [record for record in runs.records if all_runs or not record.aside]
     made = tabulate(records, experiment, runs.rows, all_runs=True)
     aside = {record.name for record in records if record.aside}
-    rows = _judged([_labelled(row, runs.labels[row.variant, row.arm], aside) for row in made.rows])
-    return replace(made, rows=rows, **facts(runs))
+    rows = tuple(_labelled(row, runs.labels[row.variant, row.arm], aside) for row in made.rows)
+    return _judged(replace(made, rows=rows, **facts(runs)), records, noise)
 
 
 def publish_named(root: Path, experiment: str, runs: Named) -> Path | None:
@@ -165,7 +101,7 @@ def publish_named(root: Path, experiment: str, runs: Named) -> Path | None:
     if not kept:
         return None
     write_committed(root, experiment, kept)
-    return write_markdown(root, tabulate_named(experiment, runs))
+    return write_markdown(root, tabulate_named(experiment, runs, noise=read_noise(root, experiment)))
 
 
 def _labelled(row: Row, label: Label, aside: AbstractSet[str]) -> Row:
@@ -184,14 +120,14 @@ def _variant_rows(
     first = fresh[0] if fresh else None
     done = {record.seed for record in fresh}
     row = replace(
-        _row(fresh, expected.variant, expected.arm, expected.decide),
+        _row(fresh, expected.variant, expected.arm, expected.rule),
         baseline=expected.baseline,
         unfinished=_unfinished(records, [seed for seed in expected.seeds or asked if seed not in done]),
     )
     made = [row]
     for group in finished:
         if group is not fresh:
-            old = _row(group, expected.variant, expected.arm, expected.decide)
+            old = _row(group, expected.variant, expected.arm, expected.rule)
             note = stale(group[0], first, expected)
             if any(note == other.note for other in made):
                 note += f" (code {group[0].fingerprint('code')[:8]})"
@@ -213,7 +149,7 @@ def _other_rows(
     others: Mapping[tuple[str, str], Sequence[Record]],
     rows: Sequence[Expected],
     current: Mapping[str, Record],
-    decide: str,
+    rule: Rule,
 ) -> list[Row]:
     """Arms that the file does not define now, labelled by what differs, in the order of their variants."""
     defined = {expected.variant: (place, expected) for place, expected in enumerate(rows)}
@@ -222,17 +158,19 @@ def _other_rows(
         place, expected = defined.get(variant, (len(rows), None))
         for group in groups(record for record in records if record.state == "finished"):
             note = differs(group[0], expected, current.get(variant))
-            made.append((place, variant, note, arm, _row(group, variant, arm, decide)))
-    return [replace(row, note=note) for _, _, note, _, row in sorted(made, key=lambda item: item[:4])]
+            made.append((place, variant, note, arm, _row(group, variant, arm, rule)))
+    return [replace(row, note=note, other=True) for _, _, note, _, row in sorted(made, key=lambda item: item[:4])]
 
 
-def _row(group: Sequence[Record], variant: str, arm: str, decide: str) -> Row:
+def _row(group: Sequence[Record], variant: str, arm: str, rule: Rule) -> Row:
     """The means of records that may be averaged."""
     if not group:
         return Row(variant, arm)
     results = [record.result or {} for record in group]
     bpb = _numbers(results, "bpb")
-    values = {r.seed: v for r in group for v in _numbers([r.result or {}], decide)}
+    values = {r.seed: v for r in group for v in _decided_by(r, rule.metric)}
+    tuned = [_mapping(record.info.get("tuned")) for record in group]
+    looks = [int(_mapping(record.info.get("looks")).get("most", 0)) for record in group]
     return Row(
         variant,
         arm,
@@ -243,23 +181,38 @@ def _row(group: Sequence[Record], variant: str, arm: str, decide: str) -> Row:
         values=values,
         numbers={name: _mean(_numbers(results, name)) for name in NUMBERS},
         metrics=_metrics([record.metrics for record in group]),
-        untuned=any(result.get("untuned", True) for result in results),
+        trials=min(int(t.get("trials", 0)) for t in tuned),
+        sensitivity=_mapping(tuned[0].get("sensitivity")),
+        budget=_mapping(group[0].info.get("budget")),
+        steps=group[0].info.get("steps"),
+        looks=max(looks) or None,
         shared_timing=any(result.get("shared_timing") for result in results),
         fingerprints={name: group[0].fingerprint(name) for name in FINGERPRINTS},
         runs=tuple(record.name for record in group),
     )
 
 
-def _judged(table: Sequence[Row]) -> tuple[Row, ...]:
-    baseline = next((row for row in table if row.baseline), None)
-    judged = []
-    for row in table:
-        delta = None
-        if baseline and row is not baseline and not row.stale and not apart(row, baseline):
-            paired = row.values.keys() & baseline.values.keys()
-            delta = _mean([row.values[seed] - baseline.values[seed] for seed in sorted(paired)])
-        judged.append(replace(row, delta=delta, verdict=judge(row, baseline)))
-    return tuple(judged)
+def _judged(comparison: Comparison, records: Sequence[Record], noise: Noises | None) -> Comparison:
+    """With intervals and verdicts."""
+    by_name = {record.name: record for record in records}
+
+    def blocks(row: Row) -> dict[int, Blocks]:
+        found = {seed: blocks_of(by_name[name]) for seed, name in zip(row.seeds, row.runs, strict=True)}
+        return {seed: pieces for seed, pieces in found.items() if pieces is not None}
+
+    baseline = next((row for row in comparison.rows if row.baseline and not row.stale), None)
+    known = noise.fitting(baseline.arm, baseline.fingerprints) if noise and baseline else None
+    made = judged(comparison.rows, comparison.rule, known, blocks)
+    return replace(comparison, rows=made.rows, family=made.family, floor=made.floor)
+
+
+def _decided_by(record: Record, metric: str) -> list[float]:
+    """The number that decides: a field of the result, or a metric of the corpus or the head."""
+    return _numbers([record.result or {}], metric) or _real([record.metrics.get(metric)])
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _numbers(results: Iterable[Mapping[str, Any]], name: str) -> list[float]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lllm.results.records import Record, differences
+from lllm.results.rule import BPB, Rule
 
 __all__ = ["FINGERPRINTS", "Expected", "assignments", "differs", "few", "groups", "is_current", "stale"]
 
@@ -20,15 +21,15 @@ _SHOWN = 3  # differences that fit in a table's cell
 class Expected:
     """What the experiment file says of a variant now. What is left empty is not known, and is not checked.
 
-    arm: 32 hexadecimal digits; seeds: those it asks for; fingerprints: of code, data and evaluator as they are now;
-    config: its resolved semantic config, from which the labels of other arms are computed; parts: 'kind/name' ->
-    {"digest", "version"} of the parts that it uses now, so that what went stale is named without a current run.
+    arm: 32 hexadecimal digits; rule: by which it is decided; seeds: those it asks for; fingerprints: of code, data and
+    evaluator as they are now; config: its resolved semantic config, from which the labels of other arms are computed;
+    parts: 'kind/name' -> {"digest", "version"} of the parts that it uses now, so that what went stale is named without a current run.
     """
 
     variant: str
     arm: str
     baseline: bool = False
-    decide: str = "bpb"
+    rule: Rule = BPB
     seeds: tuple[int, ...] = ()
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from lllm.results.changes import label as label_of
 from lllm.results.files import write_json
 from lllm.results.grouping import Expected
 from lllm.results.records import Record
+from lllm.results.rule import Rule
 from lllm.results.run import Run
 
 __all__ = [
@@ -66,7 +67,7 @@ def named(
     label: str,
     variants: Sequence[str],
     baseline: str,
-    decide: str,
+    rule: Rule,
     code: Callable[[Record], Code] = lambda record: ("", {}),
 ) -> Named:
     """What the records called `label` make a table of. A variant's newest arm is its row; others keep a row of theirs.
@@ -92,7 +93,7 @@ def named(
             seeds[record.variant].add(record.seed)
     order = [v for v in variants if v in found] + sorted(found.keys() - set(variants))
     asked = tuple(sorted(set().union(*seeds.values())))
-    rows = tuple(_row(found[variant], variant == baseline, decide, asked, *code(found[variant])) for variant in order)
+    rows = tuple(_row(found[variant], variant == baseline, rule, asked, *code(found[variant])) for variant in order)
     made = _made(called)
     common = shared([made[key] for key in dict.fromkeys((r.variant, r.arm) for r in [*found.values(), *mine])])
     newest_made = {row.variant: made[row.variant, row.arm] for row in rows}
@@ -134,13 +135,13 @@ def _commands(found: Mapping[str, Record], order: Sequence[str], variants: Seque
 
 
 def _row(
-    record: Record, baseline: bool, decide: str, seeds: tuple[int, ...], code: str, parts: Mapping[str, Any]
+    record: Record, baseline: bool, rule: Rule, seeds: tuple[int, ...], code: str, parts: Mapping[str, Any]
 ) -> Expected:
     return Expected(
         variant=record.variant,
         arm=record.arm,
         baseline=baseline,
-        decide=decide,
+        rule=rule,
         seeds=seeds,
         fingerprints={"code": code},
         config=record.config,

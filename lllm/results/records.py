@@ -9,16 +9,21 @@ from typing import Any
 
 from lllm.results.state import State
 
-__all__ = ["INFO", "Record", "differences", "flatten"]
+__all__ = ["INFO", "MAYBE", "Record", "differences", "flatten"]
+
+# What a run may have beside what defines it. tuned: {"trials", "fields"} of a run at tuned settings; trial: {"study",
+# "number"} of one that a sweep asked for; looks: {"most"} of one whose seeds were added until the verdict was in.
+MAYBE = ("tuned", "trial", "looks")
 
 # what is kept of run.json: no paths of a machine, nothing that only one machine knows
-INFO = ("name", "baseline", "arm", "seed", "config", "fingerprints", "parts", "steps", "budget", "sizes")
+INFO = ("name", "baseline", "arm", "seed", "config", "fingerprints", "parts", "steps", "budget", "sizes", *MAYBE)
 
 
 @dataclass(frozen=True)
 class Record:
     """One run. `info` has the keys of `INFO`, its config the semantic half only. `path` is None when the run is known
-    from runs.jsonl alone. `finished_at` is the time of result.json, 0 when unknown."""
+    from runs.jsonl alone; `curves` and `blocks` (see `blocks_of`) are what its line has. `finished_at` is the time of
+    result.json, 0 when unknown."""
 
     experiment: str
     variant: str
@@ -31,6 +36,7 @@ class Record:
     path: Path | None = None
     finished_at: float = 0.0
     curves: Mapping[str, Any] = field(default_factory=dict)
+    blocks: Mapping[str, Any] | None = None
 
     @property
     def name(self) -> str:

@@ -1,25 +1,88 @@
-"""What may be said of a row against the baseline. Intervals are not computed yet, so that nothing is ever decided."""
+"""What may be said of a row against the baseline: better, worse, inconclusive or not comparable, and why."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+from lllm.results.rule import Rule
 
 if TYPE_CHECKING:
-    from lllm.results.compare import Row
+    from lllm.results.judging import FamilyFacts
+    from lllm.results.rows import Row
 
-__all__ = ["NOT_JUDGED", "Verdict", "apart", "judge"]
+__all__ = ["NOT_JUDGED", "Floor", "Interval", "Verdict", "apart", "judge", "refused", "terms"]
+
+Word = Literal["", "baseline", "better", "worse", "inconclusive", "not comparable", "none"]
+
+_EQUAL = 0.02  # two budgets that agree within this share, and one step of rounding, are equal
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A sentence for the table, and whether it decides anything."""
+    """word: the verdict itself, 'none' where there is none; text: with its reason and its terms, for the table."""
 
     text: str
-    decided: bool = False
+    word: Word = ""
+
+    @property
+    def decided(self) -> bool:
+        """Whether it says that the row differs from the baseline."""
+        return self.word in ("better", "worse")
 
 
 NOT_JUDGED = Verdict("")
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The smallest difference that counts. source: 'given', '8 seeds of the baseline', 'the rows themselves'."""
+
+    value: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A row minus the baseline, in the metric's units.
+
+    difference, half, p: the many-to-one comparison (Dunnett), simultaneous over the table's rows, one variance;
+    paired_half, holm_p: Student's t over the n seeds that both have, of this row alone, its p value corrected by Holm;
+    evaluation: half width of the bootstrap interval over evaluated documents, and seeds where there are several. None:
+    not known.
+    """
+
+    difference: float
+    n: int
+    half: float | None = None
+    p: float | None = None
+    paired_half: float | None = None
+    holm_p: float | None = None
+    evaluation: float | None = None
+
+
+def refused(row: Row, baseline: Row | None) -> Verdict | None:
+    """Why there can be no verdict on `row`, whatever its numbers; None when there can be one."""
+    if row.baseline and not row.stale:
+        return Verdict("baseline", "baseline")
+    if not row.runs:
+        return Verdict("no verdict: no finished run", "none")
+    if row.stale:
+        return Verdict("no verdict: stale", "none")
+    if baseline is None or not baseline.runs:
+        what = "no baseline" if baseline is None else "the baseline has no finished run"
+        return Verdict(f"no verdict: {what}", "none")
+    if reason := apart(row, baseline):
+        return Verdict(f"not comparable: {reason}", "not comparable")
+    if row.other:
+        return Verdict("no verdict: exploratory, not a row of the experiment", "none")
+    if not row.values or not baseline.values:
+        whose = "" if not row.values else " of the baseline"
+        return Verdict(f"no verdict: the results{whose} have no such metric", "none")
+    paired = row.values.keys() & baseline.values.keys()
+    if len(paired) < 2:
+        return Verdict("no verdict: one seed" if paired else "no verdict: no seed in common", "none")
+    return None
 
 
 def apart(row: Row, baseline: Row) -> str:
@@ -31,24 +94,75 @@ def apart(row: Row, baseline: Row) -> str:
     for name in ("data", "evaluator"):
         if row.fingerprints.get(name) != baseline.fingerprints.get(name):
             return f"other {name}"
-    return row.unlike
+    if row.unlike:
+        return row.unlike
+    return "" if terms(row, baseline) is not None else f"other budget, {_ratios(row, baseline)}"
 
 
-def judge(row: Row, baseline: Row | None) -> Verdict:
-    """The verdict on `row`: today always why there is none."""
-    if row.baseline and not row.stale:
-        return Verdict("baseline")
-    if not row.runs:
-        return Verdict("no verdict: no finished run")
-    if row.stale:
-        return Verdict("no verdict: stale")
-    if baseline is None or not baseline.runs:
-        return Verdict(
-            "no verdict: no baseline" if baseline is None else "no verdict: the baseline has no finished run"
-        )
-    if reason := apart(row, baseline):
-        return Verdict(f"not comparable: {reason}")
-    paired = row.values.keys() & baseline.values.keys()
-    if not paired:
-        return Verdict("no verdict: no seed in common")
-    return Verdict("no verdict: one seed" if len(paired) == 1 else "no verdict: intervals are not computed yet")
+def terms(row: Row, baseline: Row) -> str | None:
+    """The equal budget of the two: '' bytes, 'at equal FLOPs', 'at equal time'; None: nothing was equal."""
+    if _equal(row, baseline, "train_bytes"):
+        return ""
+    if _equal(row, baseline, "train_flops"):
+        return "at equal FLOPs"
+    seconds = row.budget.get("seconds")
+    return "at equal time" if seconds is not None and seconds == baseline.budget.get("seconds") else None
+
+
+def judge(
+    row: Row, baseline: Row, interval: Interval, family: FamilyFacts, floor: Floor, rule: Rule, decided: bool
+) -> Verdict:
+    """The verdict on a row that has one. decided: its interval excludes 0 at the family's level, at this look or an
+    earlier one."""
+    labels = [terms(row, baseline) or "", _tuning(row, baseline)]
+    said = "".join(f" ({label})" for label in labels if label)
+    size = abs(interval.difference)
+    if size <= floor.value:
+        return Verdict(f"inconclusive: within the noise floor{said}", "inconclusive")
+    if not decided:
+        return Verdict(f"inconclusive: {_more(interval, family, rule)}{said}", "inconclusive")
+    if interval.evaluation is not None and size <= interval.evaluation:
+        return Verdict(f"inconclusive: other documents may say otherwise{said}", "inconclusive")
+    lower = interval.difference < 0
+    word: Word = "better" if lower == (rule.better == "lower") else "worse"
+    return Verdict(f"{word}{said}", word)
+
+
+def _more(interval: Interval, family: FamilyFacts, rule: Rule) -> str:
+    """How many more seeds would decide, if the difference is what it seems."""
+    from lllm.results.statistics.power import seeds_needed
+
+    needed = seeds_needed(interval.difference, family.sd, family.comparisons, rule.power, rule.level)
+    if needed is None:
+        return "over 1000 seeds would decide"
+    more = max(1, needed - interval.n)
+    return f"about {more} more {'seeds' if more > 1 else 'seed'} would decide"
+
+
+def _tuning(row: Row, baseline: Row) -> str:
+    """What is to be known about how the two were tuned, '' when both were, equally."""
+    if row.trials == baseline.trials:
+        return "" if row.trials else "untuned"
+    if row.trials and baseline.trials:
+        return f"{row.trials} trials against {baseline.trials}"
+    return "untuned" if baseline.trials else "the baseline untuned"
+
+
+def _equal(row: Row, baseline: Row, name: str) -> bool:
+    """Whether both spent the same; what neither recorded is taken to be equal, and was judged by its fingerprints."""
+    mine, theirs = row.numbers.get(name), baseline.numbers.get(name)
+    if mine is None or theirs is None:
+        return mine is theirs
+    steps = [steps for steps in (row.steps, baseline.steps) if steps]
+    slack = _EQUAL + (1 / min(steps) if steps else 0)
+    return abs(mine - theirs) <= slack * max(mine, theirs)
+
+
+def _ratios(row: Row, baseline: Row) -> str:
+    """'2.00x the bytes, 1.95x the FLOPs'."""
+    told = []
+    for name, what in (("train_bytes", "bytes"), ("train_flops", "FLOPs")):
+        mine, theirs = row.numbers.get(name), baseline.numbers.get(name)
+        if mine is not None and theirs:
+            told.append(f"{mine / theirs:.2f}x the {what}")
+    return ", ".join(told)

@@ -45,7 +45,7 @@ def test_a_file_says_everything(tmp_path: Path) -> None:
     experiment = load_experiment("toy", tmp_path)
     assert (experiment.name, experiment.base, experiment.hypothesis) == ("toy", "below", "One sentence.")
     assert list(experiment.variants) == ["a", "b", "c"]
-    assert (experiment.baseline, experiment.seeds, experiment.decide) == ("b", (3, 1), "bpb")
+    assert (experiment.baseline, experiment.seeds, experiment.decide.metric) == ("b", (3, 1), "bpb")
     assert experiment.match is not None
     assert (experiment.match.params, experiment.match.knob) == (0.02, "model.trunk.depth")
     assert experiment.layer("b").get("model.head") == {"use": "local_ar", "width": 16, "depth": 3}
@@ -119,7 +119,11 @@ def test_a_default_part_of_each_kind_exists(registry: Registry) -> None:
         (PLAIN + "seeds: [-1]\n", r"toy.yaml:3: seeds.0 = -1: expected at least 0"),
         (PLAIN + "seeds: []\n", r"toy.yaml:3: seeds = \[\]: expected at least 1 item"),
         (PLAIN + "seeds: 3\n", r"toy.yaml:3: seeds = 3: expected a valid list"),
-        (PLAIN + "decide: loss\n", r"toy.yaml:3: decide = 'loss': expected 'bpb'"),
+        (PLAIN + "decide: 3\n", r"toy.yaml:3: decide = 3: expected "),
+        (PLAIN + "decide: {metric: 'no name'}\n", r"toy.yaml:3: decide.metric = 'no name': expected a match"),
+        (PLAIN + "decide: {floor: -1}\n", r"toy.yaml:3: decide.floor = -1: expected at least 0"),
+        (PLAIN + "decide: {level: 95}\n", r"toy.yaml:3: decide.level = 95: expected less than 1"),
+        (PLAIN + "decide: {lvel: 0.9}\n", r"toy.yaml:3: decide.lvel: unknown key 'lvel'; did you mean 'level'"),
         (PLAIN + "variants: {a: {}, b: {}}\nbaseline: c\n", r"toy.yaml:4: baseline = 'c': no such variant"),
         (PLAIN + "variants: {}\n", r"toy.yaml:3: variants = \{\}: expected a mapping"),
         (PLAIN + "variants: [a]\n", r"toy.yaml:3: variants = \['a'\]: expected a mapping"),

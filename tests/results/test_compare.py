@@ -10,6 +10,7 @@ import pytest
 
 from lllm.results.compare import Comparison, Expected, Row, compare, publish
 from lllm.results.files import write_json
+from lllm.results.rule import Rule
 from lllm.results.run import retire
 from tests.results.conftest import CONFIG, FINGERPRINTS, PARTS, MakeRun, arm
 
@@ -33,8 +34,8 @@ def test_means_spread_and_paired_delta(make_run: MakeRun, root: Path) -> None:
     assert flat.delta is None
     assert small.delta == pytest.approx(-0.1)  # over seeds 0 and 1, not against the mean of three
     assert small.unfinished == {2: "not run"}
-    assert small.verdict.text == "no verdict: intervals are not computed yet"
-    assert not any(r.verdict.decided for r in table.rows)
+    assert small.verdict.text == "better (untuned)"  # without any spread around row and seed, any difference is one
+    assert not any(r.verdict.decided for r in table.rows if r.baseline)
     assert flat.numbers["parameters"] == 1_310_000
 
 
@@ -44,7 +45,7 @@ def test_one_seed_gives_no_verdict(make_run: MakeRun, root: Path) -> None:
     small = row(compare(root, "study", ROWS), "small")
     assert small.verdict.text == "no verdict: one seed"
     assert small.sd is None
-    assert small.untuned
+    assert small.trials == 0
 
 
 def test_seeds_without_a_partner_give_no_verdict(make_run: MakeRun, root: Path) -> None:
@@ -184,7 +185,8 @@ def test_missing_seeds_say_why(make_run: MakeRun, root: Path) -> None:
 def test_another_rule_decides(make_run: MakeRun, root: Path) -> None:
     make_run("flat", 0, 2.0, results={"seconds": 10.0})
     make_run("small", 0, 3.0, results={"seconds": 7.0})
-    rows = [Expected("flat", arm("flat"), True, "seconds"), Expected("small", arm("small"), False, "seconds")]
+    rule = Rule("seconds")
+    rows = [Expected("flat", arm("flat"), True, rule), Expected("small", arm("small"), False, rule)]
     table = compare(root, "study", rows)
     assert (table.decide, table.rows[1].delta) == ("seconds", -3.0)
 

@@ -15,6 +15,7 @@ from lllm.results.committed import load_records, read_committed, write_committed
 from lllm.results.compare import Comparison, publish, publish_named, tabulate_named
 from lllm.results.grouping import Expected
 from lllm.results.named import check_name, named, rename, words_of
+from lllm.results.rule import BPB
 from lllm.results.run import Run, retire
 from tests.results.conftest import CONFIG, PARTS, MakeRun, arm
 
@@ -35,7 +36,7 @@ def test_a_name_has_a_page_of_its_own_and_the_files_page_is_not_touched(make_run
     for seed in (0, 1):
         frozen(make_run, "small", seed, 2.25)
         frozen(make_run, "flat", seed)
-    runs = named(load_records(root, "study"), "frozen", ["flat", "small"], "flat", "bpb")
+    runs = named(load_records(root, "study"), "frozen", ["flat", "small"], "flat", BPB)
     path = publish_named(root, "study", runs)
     assert path == root / "study" / "table.frozen.md"
     assert (root / "study" / "table.md").read_bytes() == page
@@ -51,11 +52,11 @@ def test_a_name_has_a_page_of_its_own_and_the_files_page_is_not_touched(make_run
 def test_committed_lines_alone_give_the_same_page(make_run: MakeRun, root: Path) -> None:
     frozen(make_run, "flat", 0)
     frozen(make_run, "small", 0)
-    publish_named(root, "study", named(load_records(root, "study"), "frozen", ["flat", "small"], "flat", "bpb"))
+    publish_named(root, "study", named(load_records(root, "study"), "frozen", ["flat", "small"], "flat", BPB))
     page, lines = ((root / "study" / name).read_bytes() for name in ("table.frozen.md", "runs.jsonl"))
     for variant in ("flat", "small"):
         shutil.rmtree(root / "study" / variant)
-    publish_named(root, "study", named(load_records(root, "study"), "frozen", ["flat", "small"], "flat", "bpb"))
+    publish_named(root, "study", named(load_records(root, "study"), "frozen", ["flat", "small"], "flat", BPB))
     assert (root / "study" / "table.frozen.md").read_bytes() == page
     assert (root / "study" / "runs.jsonl").read_bytes() == lines
 
@@ -65,7 +66,7 @@ def test_a_name_moves_on_to_another_arm_and_no_line_is_lost(make_run: MakeRun, r
     write_committed(root, "study", load_records(root, "study"))
     shutil.rmtree(old.path)
     frozen(make_run, "flat", 0, 2.0, identity=arm("flat c"))
-    runs = named(load_records(root, "study"), "frozen", ["flat"], "flat", "bpb")
+    runs = named(load_records(root, "study"), "frozen", ["flat"], "flat", BPB)
     assert [row.arm for row in runs.rows] == [arm("flat c")]
     publish_named(root, "study", runs)
     assert {r.arm: r.label for r in read_committed(root, "study")} == {arm("flat b"): "", arm("flat c"): "frozen"}
@@ -84,10 +85,10 @@ def test_a_run_may_get_its_name_later(make_run: MakeRun, root: Path) -> None:
 def test_an_edited_part_makes_named_rows_stale(make_run: MakeRun, root: Path) -> None:
     frozen(make_run, "flat", 0)
     now = {**PARTS, "head/first": {**PARTS["head/first"], "digest": "new"}}
-    found = named(load_records(root), "frozen", ["flat"], "flat", "bpb", lambda record: ("f" * 32, now))
+    found = named(load_records(root), "frozen", ["flat"], "flat", BPB, lambda record: ("f" * 32, now))
     fresh, old = tabulate_named("study", found).rows
     assert (fresh.bpb, old.bpb, old.note) == (None, 2.5, "stale: head/first changed")
-    unknown = named(load_records(root), "frozen", ["flat"], "flat", "bpb")
+    unknown = named(load_records(root), "frozen", ["flat"], "flat", BPB)
     assert tabulate_named("study", unknown).rows[0].bpb == 2.5
 
 
@@ -99,7 +100,7 @@ def tried(make_run: MakeRun, variant: str, *words: str, bpb: float = 2.5, **trai
 
 
 def foo(root: Path, all_runs: bool = False) -> Comparison:
-    found = named(load_records(root, "study"), "foo", ["flat", "small"], "flat", "bpb")
+    found = named(load_records(root, "study"), "foo", ["flat", "small"], "flat", BPB)
     return tabulate_named("study", found, all_runs)
 
 
@@ -151,7 +152,7 @@ def test_a_run_moved_aside_is_a_row_only_when_all_are_asked_for(make_run: MakeRu
     assert (table.settings, [r.note for r in table.rows]) == ((), ["", ""])
     old = foo(root, all_runs=True).rows[2]
     assert (old.note, old.delta, old.verdict.text) == ("differs: train.batch=4; set aside", None, "no verdict: stale")
-    publish_named(root, "study", named(load_records(root, "study"), "foo", ["flat", "small"], "flat", "bpb"))
+    publish_named(root, "study", named(load_records(root, "study"), "foo", ["flat", "small"], "flat", BPB))
     assert len(read_committed(root, "study")) == 2
     assert "set aside" not in (root / "study" / "table.foo.md").read_text()
 
@@ -170,7 +171,7 @@ def test_a_setting_after_json_is_no_value_of_it(make_run: MakeRun, root: Path) -
 def test_unknown_and_illegible_names(make_run: MakeRun, root: Path) -> None:
     frozen(make_run, "flat", 0)
     with pytest.raises(UserError, match="did you mean 'frozen'"):
-        named(load_records(root), "frozne", ["flat"], "flat", "bpb")
+        named(load_records(root), "frozne", ["flat"], "flat", BPB)
     assert check_name("v1.2-b") == "v1.2-b"
     for bad in ("", "a/b", "../x", ".hidden", "a b"):
         with pytest.raises(UserError, match="expected letters, digits"):

@@ -103,7 +103,7 @@ def test_a_terminal_gets_the_same_cells(
     make_run("small", 0, name="[bold]odd[/bold]", identity=arm("x"))
     comparison = compare(root, "study", ROWS, all_runs=True)
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    monkeypatch.setenv("COLUMNS", "220")
+    monkeypatch.setenv("COLUMNS", "260")
     show(comparison)
     shown = capsys.readouterr().out
     assert shown.count("variant") == 1

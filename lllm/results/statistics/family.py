@@ -20,6 +20,8 @@ from lllm.results.statistics.dunnett import critical, p_value
 
 __all__ = ["Comparison", "Family", "compare_all", "equal_variances"]
 
+_ROUNDING = 1e-13  # of float64, relative to the values
+
 Values = Mapping[str, Mapping[int, float]]
 
 
@@ -74,6 +76,8 @@ def compare_all(values: Values, baseline: str, level: float = 0.95) -> Family | 
     if df < 1:
         return None
     sd = math.sqrt(float(residuals @ residuals) / df)
+    if sd <= _ROUNDING * float(np.abs(y).max(initial=0.0)):  # runs that agree exactly: what is left is the arithmetic's
+        sd = 0.0
     # The baseline is the reference: coefficient i is row i - baseline.
     covariance = inverse[: len(others), : len(others)]
     rho = _smallest_correlation(covariance)

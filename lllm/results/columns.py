@@ -1,0 +1,201 @@
+"""The columns of a table: what each shows of a row, which of them a table has, and the order of its rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from lllm.errors import UserError, nearest
+from lllm.results.rows import Comparison, Row
+
+__all__ = ["ABSENT", "Column", "chosen", "columns_of", "duration", "si", "sorted_by"]
+
+ABSENT = "-"
+_PREFIXES = ("", "k", "M", "G", "T", "P", "E")
+_OF_BITS = ("bpb", "bpb_text", "nats_per_byte")
+
+
+@dataclass(frozen=True)
+class Column:
+    """key: by which --columns and --sort name it; value: of a row, as a script has it; cell: of a row, as it is read;
+    right: to which side it is aligned; cost: of what a row cost, not of what it reached; asked: shown only on request;
+    always: shown although no row has a value."""
+
+    key: str
+    header: str
+    value: Callable[[Row], Any]
+    cell: Callable[[Row], str]
+    right: bool = True
+    cost: bool = False
+    asked: bool = False
+    always: bool = False
+
+
+def columns_of(comparison: Comparison) -> list[Column]:
+    """Every column that the comparison could show, in order."""
+    metric = comparison.decide
+    difference = _small if metric in _OF_BITS else _general
+    unmarked = " " if any(row.shared_timing for row in comparison.rows) else ""  # keeps the digits in line
+
+    def timed(shown: Callable[[float | None], str], name: str, row: Row) -> str:
+        cell = shown(row.numbers.get(name))
+        return cell + ("*" if row.shared_timing and cell != ABSENT else unmarked)
+
+    def number(key: str, header: str, name: str, shown: Callable[[float | None], str], **more: Any) -> Column:
+        return Column(key, header, lambda row: row.numbers.get(name), lambda row: shown(row.numbers.get(name)), **more)
+
+    def of_interval(key: str, header: str, field: str, shown: Callable[[float | None], str], **more: Any) -> Column:
+        def value(row: Row) -> float | None:
+            return getattr(row.interval, field) if row.interval else None
+
+        def cell(row: Row) -> str:
+            return "" if row.baseline and not row.stale else shown(value(row))
+
+        return Column(key, header, value, cell, **more)
+
+    def speed(key: str, header: str, name: str, shown: Callable[[float | None], str]) -> Column:
+        return Column(key, header, lambda row: row.numbers.get(name), partial(timed, shown, name), cost=True)
+
+    def metric_column(name: str) -> Column:
+        return Column(name, name, lambda row: row.metrics.get(name), lambda row: _fixed(row.metrics.get(name)))
+
+    shown_by_itself = {"bpb", "nats_per_byte", *(name for row in comparison.rows for name in row.metrics)}
+    decided = [_mean_column(metric)] if metric not in shown_by_itself else []
+    return [
+        Column("variant", "variant", lambda row: row.variant, _name, right=False, always=True),
+        Column("seeds", "seeds", lambda row: len(row.seeds), _seeds),
+        Column("bpb", "bpb", lambda row: row.bpb, lambda row: _fixed(row.bpb), always=True),
+        Column("sd", "sd", lambda row: row.sd, lambda row: _fixed(row.sd)),
+        Column("nats_per_byte", "nats/byte", _exact_nats, lambda row: _fixed(_exact_nats(row))),
+        Column("kind", "kind", lambda row: row.kind, lambda row: row.kind or ABSENT, right=False),
+        *(metric_column(name) for name in sorted({name for row in comparison.rows for name in row.metrics})),
+        *decided,
+        of_interval("difference", f"Δ {metric}", "difference", partial(difference, sign="+")),
+        of_interval("half", "±", "half", difference),
+        of_interval("paired_half", "± paired", "paired_half", difference),
+        of_interval("evaluation", "± documents", "evaluation", difference),
+        of_interval("p", "p", "p", _probability, asked=True),
+        of_interval("holm_p", "p Holm", "holm_p", _probability, asked=True),
+        number("parameters", "parameters", "parameters", si, cost=True),
+        number("bytes", "trained on", "train_bytes", _bytes, cost=True),
+        number("flops", "FLOPs", "train_flops", si, cost=True),
+        number("flops_per_byte", "FLOPs/byte", "train_flops_per_byte", si, cost=True),
+        speed("seconds", "time", "seconds", duration),
+        speed("bytes_per_second", "bytes/s", "bytes_per_second", si),
+        speed("generation_bytes_per_second", "gen. bytes/s", "generation_bytes_per_second", si),
+        Column("trials", "trials", lambda row: row.trials, lambda row: str(row.trials or ABSENT), cost=True),
+        *(_sensitivity(at) for at in dict.fromkeys(at for row in comparison.rows for at in row.sensitivity)),
+        Column("arm", "arm", lambda row: row.arm, lambda row: row.arm[:8], right=False, asked=True),
+        Column("verdict", "verdict", lambda row: row.verdict.text, lambda row: row.verdict.text, right=False),
+    ]
+
+
+def chosen(comparison: Comparison, keys: Sequence[str] | None = None) -> list[Column]:
+    """Those that `keys` name, in that order; None: those that say something, a column without any value is left out.
+
+    Raises:
+        UserError: there is no such column.
+    """
+    every = columns_of(comparison)
+    if keys is None:
+        return [c for c in every if c.always or (not c.asked and _says_something(c, comparison))]
+    return [_column(key, every, "--columns") for key in keys]
+
+
+def sorted_by(comparison: Comparison, key: str | None) -> Comparison:
+    """The comparison with its rows by a column, '-KEY' for the largest first; rows without a value come last. None: as
+    they are.
+
+    Raises:
+        UserError: there is no such column.
+    """
+    if key is None:
+        return comparison
+    column = _column(key.removeprefix("-"), columns_of(comparison), "--sort")
+    known = [row for row in comparison.rows if column.value(row) is not None]
+    absent = [row for row in comparison.rows if column.value(row) is None]
+    ordered = sorted(known, key=column.value, reverse=key.startswith("-"))
+    return replace(comparison, rows=(*ordered, *absent))
+
+
+def si(value: float | None) -> str:
+    """Three digits and a prefix: '1.31 M', '45.1 k', '812'."""
+    if value is None or not math.isfinite(value):
+        return ABSENT
+    value = float(f"{value:.3g}")
+    power = min(max(int(math.log10(abs(value)) // 3), 0), len(_PREFIXES) - 1) if value else 0
+    digits = f"{value / 1000**power:#.3g}".rstrip(".")
+    return f"{digits} {_PREFIXES[power]}".rstrip() if value else "0"
+
+
+def duration(seconds: float | None) -> str:
+    """'38.2 s', '12.3 min', '3.1 h'."""
+    if seconds is None:
+        return ABSENT
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _column(key: str, every: Sequence[Column], option: str) -> Column:
+    by_name = {c.key: c for c in every} | {c.header: c for c in every}
+    if key not in by_name:
+        raise UserError(f"{option} {key}: no such column{nearest(key, [c.key for c in every])}")
+    return by_name[key]
+
+
+def _says_something(column: Column, comparison: Comparison) -> bool:
+    return any(column.cell(row).strip() not in (ABSENT, "") for row in comparison.rows)
+
+
+def _name(row: Row) -> str:
+    return f"{row.variant} ({row.note})" if row.note else row.variant
+
+
+def _seeds(row: Row) -> str:
+    done = str(len(row.seeds) or ABSENT)
+    return f"{done} of {len(row.seeds) + len(row.unfinished)}" if row.unfinished else done
+
+
+def _exact_nats(row: Row) -> float | None:
+    return row.numbers.get("nats_per_byte") if row.kind == "exact" else None
+
+
+def _mean_column(metric: str) -> Column:
+    """The mean of what decides, where no other column shows it."""
+
+    def mean(row: Row) -> float | None:
+        return math.fsum(row.values.values()) / len(row.values) if row.values else None
+
+    return Column(metric, metric, mean, lambda row: _general(mean(row)))
+
+
+def _sensitivity(at: str) -> Column:
+    def value(row: Row) -> float | None:
+        return row.sensitivity.get(at)
+
+    return Column(f"lr_{at}", f"at {at} lr", value, lambda row: _fixed(value(row)))
+
+
+def _bytes(value: float | None) -> str:
+    shown = si(value)
+    return shown if shown == ABSENT else f"{shown}B" if shown[-1:].isalpha() else f"{shown} B"
+
+
+def _fixed(value: float | None) -> str:
+    return ABSENT if value is None else f"{value:.4f}"
+
+
+def _small(value: float | None, sign: str = "") -> str:
+    return ABSENT if value is None else f"{value:{sign}.4f}"
+
+
+def _general(value: float | None, sign: str = "") -> str:
+    return ABSENT if value is None else f"{value:{sign}.4g}"
+
+
+def _probability(value: float | None) -> str:
+    return ABSENT if value is None else f"{value:.4f}" if value >= 1e-4 else "<0.0001"

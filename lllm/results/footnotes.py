@@ -1,0 +1,69 @@
+"""What must be said below a table, so that its numbers are read for what they are."""
+
+from __future__ import annotations
+
+from lllm.results.judging import FamilyFacts
+from lllm.results.rows import Comparison, Row
+
+__all__ = ["footnotes"]
+
+_UNEQUAL = 0.05  # p value of equal variances below which it is said
+
+
+def footnotes(comparison: Comparison) -> list[str]:
+    """Sentences, each once: the intervals, the floor, tuning, timings, what is missing."""
+    rows = comparison.rows
+    notes = _of_intervals(comparison)
+    if any(row.runs for row in rows):
+        tuned = [row.variant for row in rows if row.runs and row.trials]
+        notes.append(f"Tuned: {', '.join(tuned)}; the others are untuned." if tuned else "Untuned: no row was tuned.")
+    if any(row.shared_timing for row in rows):
+        notes.append("*: timed while other runs shared the machine.")
+    notes += [_missing(row) for row in rows if row.unfinished]
+    if comparison.hidden:
+        notes.append(f"{comparison.hidden} finished runs of other arms (overrides, budgets, trials): --all shows them.")
+    return list(dict.fromkeys(notes))
+
+
+def _of_intervals(comparison: Comparison) -> list[str]:
+    family, floor, rule = comparison.family, comparison.floor, comparison.rule
+    notes = []
+    if any(row.delta is not None for row in comparison.rows):
+        direction = "" if rule.better == "lower" else ", higher is better"
+        notes.append(f"Δ: difference from the baseline's {rule.metric} over the seeds that both have{direction}.")
+    if family is not None:
+        notes.append(_interval(family))
+        notes.append("± paired: Student's t over a row's own seeds, uncorrected.")
+        if family.homogeneity is not None and family.homogeneity < _UNEQUAL:
+            notes.append(
+                f"The rows' variances differ (p = {family.homogeneity:.3f}): one variance for all is doubtful, and "
+                "± paired is the safer interval."
+            )
+        if family.most is not None:
+            notes.append(
+                f"Seeds were added until the verdict was in, at most {family.most}: each look spends its share of the "
+                f"error (alpha spending, O'Brien-Fleming type), the last one at level {family.level:.2%}."
+            )
+    if any(row.interval and row.interval.evaluation is not None for row in comparison.rows):
+        notes.append("± documents: bootstrap over the evaluated documents and the seeds, for this row alone.")
+    if floor is not None:
+        what = floor.source if floor.source == "given" else f"2 sd of {floor.source}"
+        notes.append(f"Noise floor {floor.value:.4g} ({what}): no smaller difference is called one.")
+    return notes
+
+
+def _interval(family: FamilyFacts) -> str:
+    rows = "one comparison" if family.comparisons == 1 else f"{family.comparisons} comparisons at once"
+    return (
+        f"±: {family.level:.4g} confidence of {rows} (Dunnett; sd {family.sd:.4g} pooled over rows, {family.df} "
+        "degrees of freedom)."
+    )
+
+
+def _missing(row: Row) -> str:
+    by_state: dict[str, list[str]] = {}
+    for seed, state in row.unfinished.items():
+        by_state.setdefault(state, []).append(str(seed))
+    why = "; ".join(f"{'seeds' if len(s) > 1 else 'seed'} {', '.join(s)}: {state}" for state, s in by_state.items())
+    asked = len(row.seeds) + len(row.unfinished)
+    return f"{row.variant}: {len(row.unfinished)} of {asked} missing ({why})."

@@ -1,0 +1,180 @@
+"""The rows of a table against its baseline, all at once: intervals, the noise floor, verdicts."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from lllm.results.rule import Rule
+from lllm.results.verdict import Floor, Interval, Verdict, apart, judge, refused
+
+if TYPE_CHECKING:
+    from lllm.results.blocks import Blocks
+    from lllm.results.noise import Noise
+    from lllm.results.rows import Row
+    from lllm.results.statistics.family import Family
+
+__all__ = ["FamilyFacts", "Judged", "judged"]
+
+_RESAMPLES = 2000
+_OF_NATS = ("bpb", "nats_per_byte")  # metrics that are sums over documents
+_SPREAD = 2.0  # standard deviations of a run below which a difference is called nothing
+_BASELINE = "baseline"
+
+
+@dataclass(frozen=True)
+class FamilyFacts:
+    """What the intervals of a table rest on. sd: pooled standard deviation of a run around its row and seed, with df
+    degrees of freedom; level: of the simultaneous intervals of so many comparisons; homogeneity: p value of equal
+    variances (None: too few runs to ask); most: seeds at which the last look is taken, where seeds were added one by
+    one until the verdict was in (None: one look, at seeds fixed beforehand)."""
+
+    sd: float
+    df: int
+    level: float
+    comparisons: int
+    homogeneity: float | None = None
+    most: int | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Rows with interval and verdict, and what these rest on; None where there was nothing to compute."""
+
+    rows: tuple[Row, ...]
+    family: FamilyFacts | None = None
+    floor: Floor | None = None
+
+
+def judged(
+    table: Sequence[Row], rule: Rule, noise: Noise | None, blocks: Callable[[Row], Mapping[int, Blocks]]
+) -> Judged:
+    """Judge every row. noise: the stored noise of the baseline, if any; blocks(row): seed -> what its evaluation found
+    piece by piece."""
+    baseline = next((row for row in table if row.baseline and not row.stale), None)
+    refusals = [refused(row, baseline) for row in table]
+    fit = [i for i, refusal in enumerate(refusals) if refusal is None]
+    looks = _looks(baseline, [table[i] for i in fit], rule) if baseline is not None else []
+    if baseline is None or not looks:
+        return Judged(tuple(_unjudged(row, baseline, refusals[i]) for i, row in enumerate(table)))
+    last = looks[-1]
+    floor = _floor(rule, noise, last.family.sd)
+    intervals = _intervals(baseline, [table[i] for i in fit], last, rule, blocks)
+    rows = [_unjudged(row, baseline, refusals[i]) for i, row in enumerate(table)]
+    for key, (i, interval) in enumerate(zip(fit, intervals, strict=True)):
+        decided = any(look.decides(key, floor.value) for look in looks)
+        verdict = judge(table[i], baseline, interval, last.facts, floor, rule, decided)
+        rows[i] = replace(table[i], interval=interval, verdict=verdict)
+    return Judged(tuple(rows), last.facts, floor)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """The comparison as it stood with so many seeds; rows go by their place among those that are judged."""
+
+    family: Family
+    facts: FamilyFacts
+
+    def decides(self, row: int, floor: float) -> bool:
+        """Whether the row's interval excludes 0, and its difference is beyond the floor."""
+        found = self.family.comparisons.get(str(row))
+        return found is not None and found.p <= 1 - self.family.level and abs(found.difference) > floor
+
+
+def _looks(baseline: Row, rows: Sequence[Row], rule: Rule) -> list[_Look]:
+    """One look at all seeds; or one with 2, 3, ... seeds where they were added until the verdict was in, each at the
+    level that alpha spending leaves it. Seeds were added in ascending order."""
+    from lllm.results.statistics.family import compare_all  # scipy is imported where something is computed
+    from lllm.results.statistics.sequential import look_level
+
+    values = {_BASELINE: baseline.values} | {str(i): row.values for i, row in enumerate(rows)}
+    most = max((row.looks for row in [baseline, *rows] if row.looks), default=None)
+    if most is None:
+        counts, levels = [None], [rule.level]
+    else:
+        seen = len({seed for row in [baseline, *rows] for seed in row.values})
+        most = max(most, seen)
+        counts = list(range(2, seen + 1))
+        levels = [look_level(rule.level, n, most) for n in counts]
+    found = []
+    for count, level in zip(counts, levels, strict=True):
+        family = compare_all(_first(values, count), _BASELINE, level)
+        if family is not None:
+            k = len(family.comparisons)
+            facts = FamilyFacts(family.sd, family.df, level, k, family.homogeneity, most)
+            found.append(_Look(family, facts))
+    return found
+
+
+def _first(values: Mapping[str, Mapping[int, float]], count: int | None) -> dict[str, dict[int, float]]:
+    """The values of the first `count` seeds of all (None: of every seed), without the rows that have none of them."""
+    seeds = sorted({seed for runs in values.values() for seed in runs})[:count]
+    kept = {row: {seed: runs[seed] for seed in seeds if seed in runs} for row, runs in values.items()}
+    return {row: runs for row, runs in kept.items() if runs or row == _BASELINE}
+
+
+def _floor(rule: Rule, noise: Noise | None, sd: float) -> Floor:
+    if rule.floor is not None:
+        return Floor(rule.floor, "given")
+    if noise is not None:
+        return Floor(_SPREAD * noise.sd, f"{noise.n} seeds of the baseline")
+    return Floor(_SPREAD * sd, "the rows' own spread")
+
+
+def _unjudged(row: Row, baseline: Row | None, refusal: Verdict | None) -> Row:
+    """With the mean difference over the seeds that both have, where that may be formed, and why there is no more."""
+    verdict = refusal or Verdict("no verdict: too few runs to estimate their spread", "none")
+    interval = None
+    if baseline is not None and row is not baseline and not row.stale and not apart(row, baseline):
+        seeds = sorted(row.values.keys() & baseline.values.keys())
+        if seeds:
+            difference = statistics.fmean(row.values[seed] - baseline.values[seed] for seed in seeds)
+            interval = Interval(difference, len(seeds))
+    return replace(row, interval=interval, verdict=verdict)
+
+
+def _intervals(
+    baseline: Row, rows: Sequence[Row], look: _Look, rule: Rule, blocks: Callable[[Row], Mapping[int, Blocks]]
+) -> list[Interval]:
+    """Of each row, at the last look."""
+    from lllm.results.statistics.paired import holm, paired
+
+    pairs = [paired(row.values, baseline.values, rule.level) for row in rows]
+    corrected = holm([1.0 if pair.p is None else pair.p for pair in pairs])
+    found = []
+    for i, (row, pair) in enumerate(zip(rows, pairs, strict=True)):
+        family = look.family.comparisons[str(i)]
+        found.append(
+            Interval(
+                difference=family.difference,
+                n=family.n,
+                half=family.half,
+                p=family.p,
+                paired_half=pair.half,
+                holm_p=corrected[i],
+                evaluation=_evaluation(row, baseline, rule, blocks) if rule.metric in _OF_NATS else None,
+            )
+        )
+    return found
+
+
+def _evaluation(row: Row, baseline: Row, rule: Rule, blocks: Callable[[Row], Mapping[int, Blocks]]) -> float | None:
+    """Half width of the bootstrap interval of the difference over what was evaluated, in the metric's units."""
+    from lllm.results.statistics.bootstrap import documents_and_seeds
+
+    mine, theirs = blocks(row), blocks(baseline)
+    shared = [seed for seed in mine if seed in theirs and mine[seed].key == theirs[seed].key]
+    if not shared or len({mine[seed].key for seed in shared}) > 1:
+        return None
+    found = documents_and_seeds(
+        {seed: mine[seed].nats for seed in shared},
+        {seed: theirs[seed].nats for seed in shared},
+        mine[shared[0]].bytes,
+        resamples=_RESAMPLES,
+        level=rule.level,
+    )
+    unit = 1.0 if rule.metric == "bpb" else math.log(2)
+    return unit * (found.high - found.low) / 2
