@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,11 +13,13 @@ from lllm.cli.output import print_json
 from lllm.errors import UserError
 
 if TYPE_CHECKING:
-    from lllm.results.compare import Comparison
+    from lllm.results.rows import Comparison
 
     _Found = tuple[Comparison, Callable[[], Path | None]]  # what is shown, and what writes it
 
 __all__ = ["compare"]
+
+Format = Literal["terminal", "markdown", "csv", "json"]
 
 
 def compare(
@@ -26,45 +28,89 @@ def compare(
         bool, typer.Option("--all", help="Show other arms, too: overrides, other budgets, trials.")
     ] = False,
     name: Annotated[str | None, typer.Option("--as", help="The table of the runs of that name instead.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    form: Annotated[Format, typer.Option("--format", help="How it is printed.")] = "terminal",
+    columns: Annotated[str | None, typer.Option(help="Which, as variant,bpb,difference,half,p,verdict.")] = None,
+    sort: Annotated[str | None, typer.Option(help="Order rows by a column; -COLUMN: the largest first.")] = None,
+    verdict: Annotated[
+        bool, typer.Option("--verdict", help="Exit with code 2, and say why, when a row has no verdict.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As --format json.")] = False,
     results: Annotated[Path, typer.Option("--results", help="Where runs are.")] = Path("results"),
     plugin: Annotated[list[Path] | None, typer.Option("--plugin", help="Load a Python file with parts, too.")] = None,
 ) -> None:
     """Print the table of an experiment, and write it with the numbers it shows: table.md and runs.jsonl.
 
-    With --as NAME: of the runs of that name, whatever they changed of the experiment's file, and table.NAME.md.
+    With --as NAME: of the runs of that name, whatever they changed of the experiment's file, and table.NAME.md. Each
+    row is judged against its own experiment's baseline; rows of two experiments are never ranked.
     """
-    from lllm.results.table import show
+    from lllm.results.columns import sorted_by
 
-    comparisons = []
+    wanted = None if columns is None else [key.strip() for key in columns.split(",")]
+    shown = []
     for experiment in experiments:
-        if name is None:
-            shown, write = _plain(experiment, all_runs, results, plugin or [])
-        else:
-            shown, write = _named(experiment, name, all_runs, results, plugin or [])
-        comparisons.append(shown)
-        if not as_json:
-            show(shown)
-        try:
-            path = write()
-        except UserError as error:  # a folder that may only be read is no reason to hide the table
-            print(f"not written: {error}", file=sys.stderr)
-            continue
-        if path and not as_json:
-            print(f"written: {path}")
-    if as_json:
-        print_json([shown.to_json() for shown in comparisons])
+        found, write = _found(experiment, name, all_runs, results, plugin or [])
+        shown.append(sorted_by(found, sort))
+        _show(shown[-1], form if not as_json else "json", wanted)
+        _written(write, quiet=as_json or form != "terminal")
+    if as_json or form == "json":
+        print_json([comparison.to_json() for comparison in shown])
+    elif form == "csv":
+        from lllm.results.table import comma_separated
+
+        print(comma_separated(shown, wanted), end="")
+    if verdict:
+        _refuse_undecidable(shown)
+
+
+def _found(name: str, label: str | None, all_runs: bool, results: Path, plugins: list[Path]) -> _Found:
+    if label is None:
+        return _plain(name, all_runs, results, plugins)
+    return _named(name, label, all_runs, results, plugins)
+
+
+def _show(comparison: Comparison, form: Format, wanted: Sequence[str] | None) -> None:
+    """Print it, unless it is printed together with others."""
+    from lllm.results.columns import chosen
+    from lllm.results.table import markdown, show
+
+    chosen(comparison, wanted)  # an unknown column is refused in every format
+    if form == "terminal":
+        show(comparison, wanted)
+    elif form == "markdown":
+        print(markdown(comparison, wanted))
+
+
+def _written(write: Callable[[], Path | None], quiet: bool) -> None:
+    try:
+        path = write()
+    except UserError as error:  # a folder that may only be read is no reason to hide the table
+        print(f"not written: {error}", file=sys.stderr)
+        return
+    if path and not quiet:
+        print(f"written: {path}")
+
+
+def _refuse_undecidable(shown: Sequence[Comparison]) -> None:
+    """Raises UserError for the first row about which nothing can be said."""
+    for comparison in shown:
+        for row in comparison.rows:
+            if row.verdict.word in ("none", "not comparable") and not (row.stale or row.other):
+                raise UserError(
+                    f"{comparison.title}, row '{row.variant}': {row.verdict.text}; expected runs that can be judged: "
+                    "the baseline's data, kind of likelihood and budget, and at least two seeds that both have"
+                )
 
 
 def _plain(name: str, all_runs: bool, results: Path, plugins: list[Path]) -> _Found:
     from lllm.launch.expected import expected_rows
     from lllm.results.committed import load_records
     from lllm.results.compare import publish, tabulate
+    from lllm.results.noise import read_noise
 
     rows = expected_rows(name, plugins)
     experiment = Path(name).stem if name.endswith((".yaml", ".yml")) else name
     records = load_records(results, experiment)
-    shown = tabulate(records, experiment, rows, all_runs)
+    shown = tabulate(records, experiment, rows, all_runs, read_noise(results, experiment))
     return shown, lambda: publish(results, experiment, rows, records)
 
 
@@ -75,8 +121,10 @@ def _named(name: str, label: str, all_runs: bool, results: Path, plugins: list[P
     from lllm.results.committed import load_records
     from lllm.results.compare import publish_named, tabulate_named
     from lllm.results.named import check_name
+    from lllm.results.noise import read_noise
 
     experiment = load_experiment(name)
     records = load_records(results, experiment.name)
     runs = named_runs(experiment, check_name(label), load_registry(plugins), records)
-    return tabulate_named(experiment.name, runs, all_runs), lambda: publish_named(results, experiment.name, runs)
+    shown = tabulate_named(experiment.name, runs, all_runs, read_noise(results, experiment.name))
+    return shown, lambda: publish_named(results, experiment.name, runs)

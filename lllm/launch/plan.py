@@ -13,6 +13,7 @@ from lllm.errors import UserError
 from lllm.identity import code_fingerprint
 from lllm.launch.arms import Arm, Arms
 from lllm.launch.environment import environment, git_state
+from lllm.launch.metric import refuse_metric
 from lllm.registry.build import blaming
 from lllm.results.committed import load_records
 from lllm.results.files import explained
@@ -161,6 +162,8 @@ def make_plan(
             _refuse_here(resolved)
     with blaming(arms.registry):
         decided = [arms.arm(variant) for variant in variants]
+    for arm in decided:
+        refuse_metric(arm, experiment.decide.metric)
     runs = []
     for seed in seeds:
         for arm in decided:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lllm.errors import UserError
 from lllm.results.blocks import Blocks, blocks_of
 from lllm.results.changes import Label
 from lllm.results.committed import load_records, write_committed
@@ -19,11 +20,9 @@ from lllm.results.named import Named, facts, newest_arms
 from lllm.results.noise import Noises, read_noise
 from lllm.results.records import Record
 from lllm.results.rows import NUMBERS, Comparison, Row
-from lllm.results.rule import BPB, Rule
+from lllm.results.rule import BPB, OF_LIKELIHOOD, Rule
 
 __all__ = ["Comparison", "Expected", "Row", "compare", "publish", "publish_named", "tabulate", "tabulate_named"]
-
-_OF_LIKELIHOOD = ("bpb", "bpb_text", "nats_per_byte")  # what a likelihood of kind none does not have
 
 
 def compare(root: Path, experiment: str, rows: Sequence[Expected], all_runs: bool = False) -> Comparison:
@@ -195,15 +194,21 @@ def _row(group: Sequence[Record], variant: str, arm: str, rule: Rule) -> Row:
 def _judged(comparison: Comparison, records: Sequence[Record], noise: Noises | None) -> Comparison:
     """With intervals and verdicts."""
     by_name = {record.name: record for record in records}
+    damaged: dict[str, str] = {}
 
     def blocks(row: Row) -> dict[int, Blocks]:
-        found = {seed: blocks_of(by_name[name]) for seed, name in zip(row.seeds, row.runs, strict=True)}
+        found = {}
+        for seed, name in zip(row.seeds, row.runs, strict=True):
+            try:
+                found[seed] = blocks_of(by_name[name])
+            except UserError as error:  # no reason to hide the table
+                damaged[name] = str(error)
         return {seed: pieces for seed, pieces in found.items() if pieces is not None}
 
     baseline = next((row for row in comparison.rows if row.baseline and not row.stale), None)
-    known = noise.fitting(baseline.arm, baseline.fingerprints) if noise and baseline else None
+    known = noise.fitting(baseline.arm, baseline.fingerprints, comparison.decide) if noise and baseline else None
     made = judged(comparison.rows, comparison.rule, known, blocks)
-    return replace(comparison, rows=made.rows, family=made.family, floor=made.floor)
+    return replace(comparison, rows=made.rows, family=made.family, floor=made.floor, problems=tuple(damaged.values()))
 
 
 def _decided_by(record: Record, metric: str) -> list[float]:
@@ -217,7 +222,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 def _numbers(results: Iterable[Mapping[str, Any]], name: str) -> list[float]:
     """The numbers called `name`, of the results that have one."""
-    if name in _OF_LIKELIHOOD:
+    if name in OF_LIKELIHOOD:
         results = (result for result in results if result.get("kind") != "none")
     return _real(result.get(name) for result in results)
 

@@ -20,6 +20,7 @@ def footnotes(comparison: Comparison) -> list[str]:
     if any(row.shared_timing for row in rows):
         notes.append("*: timed while other runs shared the machine.")
     notes += [_missing(row) for row in rows if row.unfinished]
+    notes += [f"Not read: {problem}." for problem in comparison.problems]
     if comparison.hidden:
         notes.append(f"{comparison.hidden} finished runs of other arms (overrides, budgets, trials): --all shows them.")
     return list(dict.fromkeys(notes))
@@ -47,8 +48,7 @@ def _of_intervals(comparison: Comparison) -> list[str]:
     if any(row.interval and row.interval.evaluation is not None for row in comparison.rows):
         notes.append("± documents: bootstrap over the evaluated documents and the seeds, for this row alone.")
     if floor is not None:
-        what = floor.source if floor.source == "given" else f"2 sd of {floor.source}"
-        notes.append(f"Noise floor {floor.value:.4g} ({what}): no smaller difference is called one.")
+        notes.append(f"Noise floor {floor.value:.4g} ({floor.source}): no smaller difference is called one.")
     return notes
 
 

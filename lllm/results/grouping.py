@@ -23,7 +23,8 @@ class Expected:
 
     arm: 32 hexadecimal digits; rule: by which it is decided; seeds: those it asks for; fingerprints: of code, data and
     evaluator as they are now; config: its resolved semantic config, from which the labels of other arms are computed;
-    parts: 'kind/name' -> {"digest", "version"} of the parts that it uses now, so that what went stale is named without a current run.
+    parts: 'kind/name' -> {"digest", "version"} of the parts that it uses now, so that what went stale is named without
+    a current run.
     """
 
     variant: str

@@ -55,15 +55,15 @@ def judged(
     """Judge every row. noise: the stored noise of the baseline, if any; blocks(row): seed -> what its evaluation found
     piece by piece."""
     baseline = next((row for row in table if row.baseline and not row.stale), None)
-    refusals = [refused(row, baseline) for row in table]
+    refusals = [refused(row, baseline, rule.metric) for row in table]
     fit = [i for i, refusal in enumerate(refusals) if refusal is None]
     looks = _looks(baseline, [table[i] for i in fit], rule) if baseline is not None else []
     if baseline is None or not looks:
-        return Judged(tuple(_unjudged(row, baseline, refusals[i]) for i, row in enumerate(table)))
+        return Judged(tuple(_unjudged(row, baseline, rule, refusals[i]) for i, row in enumerate(table)))
     last = looks[-1]
     floor = _floor(rule, noise, last.family.sd)
     intervals = _intervals(baseline, [table[i] for i in fit], last, rule, blocks)
-    rows = [_unjudged(row, baseline, refusals[i]) for i, row in enumerate(table)]
+    rows = [_unjudged(row, baseline, rule, refusals[i]) for i, row in enumerate(table)]
     for key, (i, interval) in enumerate(zip(fit, intervals, strict=True)):
         decided = any(look.decides(key, floor.value) for look in looks)
         verdict = judge(table[i], baseline, interval, last.facts, floor, rule, decided)
@@ -120,15 +120,15 @@ def _floor(rule: Rule, noise: Noise | None, sd: float) -> Floor:
     if rule.floor is not None:
         return Floor(rule.floor, "given")
     if noise is not None:
-        return Floor(_SPREAD * noise.sd, f"{noise.n} seeds of the baseline")
-    return Floor(_SPREAD * sd, "the rows' own spread")
+        return Floor(noise.floor, f"2 sd of {noise.n} seeds of the baseline")
+    return Floor(_SPREAD * sd, "2 sd of the rows' own spread")
 
 
-def _unjudged(row: Row, baseline: Row | None, refusal: Verdict | None) -> Row:
+def _unjudged(row: Row, baseline: Row | None, rule: Rule, refusal: Verdict | None) -> Row:
     """With the mean difference over the seeds that both have, where that may be formed, and why there is no more."""
     verdict = refusal or Verdict("no verdict: too few runs to estimate their spread", "none")
     interval = None
-    if baseline is not None and row is not baseline and not row.stale and not apart(row, baseline):
+    if baseline is not None and row is not baseline and not row.stale and not apart(row, baseline, rule.metric):
         seeds = sorted(row.values.keys() & baseline.values.keys())
         if seeds:
             difference = statistics.fmean(row.values[seed] - baseline.values[seed] for seed in seeds)

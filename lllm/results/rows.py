@@ -80,6 +80,7 @@ class Comparison:
 
     rule: by which it is decided; family: what the intervals rest on; floor: the smallest difference that counts; both
     None where no interval can be computed.
+    problems: files that could not be read, and whose numbers are missing;
     hidden: finished runs of other arms that are not shown; label: what --as called the rows; settings: what they
     change of the file, as typed on the command line; command: what makes them again.
     """
@@ -89,6 +90,7 @@ class Comparison:
     rows: tuple[Row, ...]
     family: FamilyFacts | None = None
     floor: Floor | None = None
+    problems: tuple[str, ...] = ()
     hidden: int = 0
     label: str = ""
     settings: tuple[str, ...] = ()

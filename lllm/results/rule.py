@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["BPB", "Rule"]
+__all__ = ["BPB", "OF_LIKELIHOOD", "Rule"]
+
+OF_LIKELIHOOD = ("bpb", "bpb_text", "nats_per_byte")  # what a likelihood of kind none does not have
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from lllm.results.rule import Rule
+from lllm.results.rule import OF_LIKELIHOOD, Rule
 
 if TYPE_CHECKING:
     from lllm.results.judging import FamilyFacts
@@ -36,7 +36,7 @@ NOT_JUDGED = Verdict("")
 
 @dataclass(frozen=True)
 class Floor:
-    """The smallest difference that counts. source: 'given', '8 seeds of the baseline', 'the rows themselves'."""
+    """The smallest difference that counts. source: 'given', '2 sd of 8 seeds of the baseline'."""
 
     value: float
     source: str
@@ -61,8 +61,8 @@ class Interval:
     evaluation: float | None = None
 
 
-def refused(row: Row, baseline: Row | None) -> Verdict | None:
-    """Why there can be no verdict on `row`, whatever its numbers; None when there can be one."""
+def refused(row: Row, baseline: Row | None, metric: str) -> Verdict | None:
+    """Why there can be no verdict on `row` by the metric, whatever its numbers; None when there can be one."""
     if row.baseline and not row.stale:
         return Verdict("baseline", "baseline")
     if not row.runs:
@@ -72,7 +72,7 @@ def refused(row: Row, baseline: Row | None) -> Verdict | None:
     if baseline is None or not baseline.runs:
         what = "no baseline" if baseline is None else "the baseline has no finished run"
         return Verdict(f"no verdict: {what}", "none")
-    if reason := apart(row, baseline):
+    if reason := apart(row, baseline, metric):
         return Verdict(f"not comparable: {reason}", "not comparable")
     if row.other:
         return Verdict("no verdict: exploratory, not a row of the experiment", "none")
@@ -85,12 +85,13 @@ def refused(row: Row, baseline: Row | None) -> Verdict | None:
     return None
 
 
-def apart(row: Row, baseline: Row) -> str:
-    """Why a number of `row` may not be set against the baseline's, '' when it may."""
-    if not row.kind or row.kind == "none" or baseline.kind == "none":
-        return "no likelihood"
-    if row.kind != baseline.kind:
-        return f"{row.kind} against {baseline.kind}"
+def apart(row: Row, baseline: Row, metric: str) -> str:
+    """Why the metric of `row` may not be set against the baseline's, '' when it may."""
+    if metric in OF_LIKELIHOOD:
+        if not row.kind or row.kind == "none" or baseline.kind == "none":
+            return "no likelihood"
+        if row.kind != baseline.kind:
+            return f"{row.kind} against {baseline.kind}"
     for name in ("data", "evaluator"):
         if row.fingerprints.get(name) != baseline.fingerprints.get(name):
             return f"other {name}"
