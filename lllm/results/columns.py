@@ -86,7 +86,7 @@ def columns_of(comparison: Comparison) -> list[Column]:
         speed("seconds", "time", "seconds", duration),
         speed("bytes_per_second", "bytes/s", "bytes_per_second", si),
         speed("generation_bytes_per_second", "gen. bytes/s", "generation_bytes_per_second", si),
-        Column("trials", "trials", lambda row: row.trials, lambda row: str(row.trials or ABSENT), cost=True),
+        Column("trials", "trials", lambda row: row.trials, lambda row: str(row.trials) if row.runs else ABSENT, cost=True),
         *(_sensitivity(at) for at in dict.fromkeys(at for row in comparison.rows for at in row.sensitivity)),
         Column("arm", "arm", lambda row: row.arm, lambda row: row.arm[:8], right=False, asked=True),
         Column("verdict", "verdict", lambda row: row.verdict.text, lambda row: row.verdict.text, right=False),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import sysconfig
 from collections.abc import Iterator
@@ -34,13 +35,16 @@ class PythonStdlib(Corpus):
     def _files(self) -> list[tuple[str, bytes]]:
         root = Path(sysconfig.get_path("stdlib"))
         config: Any = self.config
+        names: list[str] = []
+        for folder, below, files in os.walk(root):  # what is left out is not even walked through
+            below[:] = [name for name in below if name not in _LEFT_OUT]
+            inside = os.path.relpath(folder, root).replace(os.sep, "/")
+            names += [name if inside == "." else f"{inside}/{name}" for name in files if name.endswith(".py")]
         found = []
-        for path in sorted(root.rglob("*.py")):
-            relative = path.relative_to(root)
-            if _LEFT_OUT.isdisjoint(relative.parts):
-                raw = path.read_bytes()
-                if 0 < len(raw) <= config.max_bytes:
-                    found.append((relative.as_posix(), raw))
+        for name in sorted(names, key=lambda name: name.split("/")):
+            raw = (root / name).read_bytes()
+            if 0 < len(raw) <= config.max_bytes:
+                found.append((name, raw))
         if not found:
             raise UserError(f"corpus python_stdlib: no source files below {root}; expected the standard library's .py")
         return found

@@ -13,8 +13,9 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 from scipy.special import gammaincinv, ndtr, stdtr
+
+from lllm.results.statistics.root import root
 
 __all__ = ["critical", "p_value", "scale_nodes"]
 
@@ -73,4 +74,4 @@ def critical(level: float, k: int, df: int, rho: float = 0.5) -> float:
     high = 2.0
     while p_value(high, k, df, rho) > 1 - level:
         high *= 2
-    return float(brentq(lambda c: 1 - level - p_value(c, k, df, rho), 0.0, high, xtol=1e-10))
+    return root(lambda c: 1 - level - p_value(c, k, df, rho), 0.0, high, 1e-10)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from scipy.optimize import brentq
 from scipy.special import ndtr
 
 from lllm.results.statistics.dunnett import critical, scale_nodes
+from lllm.results.statistics.root import root
 
 __all__ = ["detectable", "power_of", "seeds_needed"]
 
@@ -31,7 +31,7 @@ def detectable(sd: float, seeds: int, comparisons: int, power: float = 0.8, leve
     high = critical(level, comparisons, comparisons * (seeds - 1)) * error
     while power_of(high, sd, seeds, comparisons, level) < power:
         high *= 2
-    return float(brentq(lambda d: power_of(d, sd, seeds, comparisons, level) - power, 0.0, high, xtol=1e-9 * high))
+    return root(lambda d: power_of(d, sd, seeds, comparisons, level) - power, 0.0, high, 1e-9 * high)
 
 
 def seeds_needed(
