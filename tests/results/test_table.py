@@ -53,10 +53,10 @@ def test_plain_text(make_run: MakeRun, root: Path) -> None:
     assert lines[0] == "study"
     assert lines[1].split()[:6] == ["variant", "seeds", "bpb", "sd", "nats/byte", "kind"]
     assert " ".join(lines[2].split()) == (
-        "flat 2 2.5050 0.0071 1.7362 exact 1.31 M 16.4 kB 200 G 12.3 M 38.2 s 45.1 k 812 baseline"
+        "flat 2 2.5050 0.0071 1.7362 exact 1.31 M 16.4 kB 200 G 12.3 M 38.2 s 45.1 k 812 0 baseline"
     )
     assert " ".join(lines[3].split()) == (
-        "small 1 of 2 2.2500 - 1.5595 exact -0.2500 1.31 M 16.4 kB 200 G 12.3 M 38.2 s* 45.1 k* - no verdict: one seed"
+        "small 1 of 2 2.2500 - 1.5595 exact -0.2500 1.31 M 16.4 kB 200 G 12.3 M 38.2 s* 45.1 k* - 0 no verdict: one seed"
     )
     assert lines[2].index("38.2 s") == lines[3].index("38.2 s*")
     notes = "\n".join(lines[4:])
@@ -122,7 +122,7 @@ def test_a_narrow_terminal_loses_no_number(
     lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
     small = " ".join(" ".join(line.split()) for line in lines if line.strip().startswith("small"))
     assert small.startswith("small 1 2.2500 1.5595 exact -0.2500 no verdict: one seed")
-    assert small.endswith("small 1.31 M 16.4 kB 200 G 12.3 M 38.2 s 45.1 k small 812")
+    assert small.endswith("small 1.31 M 16.4 kB 200 G 12.3 M 38.2 s 45.1 k small 812 0")
     assert max(map(len, lines)) <= 80
 
 
