@@ -8,6 +8,7 @@ from lllm.launch.measure import measured_steps
 from lllm.launch.plan import Plan, Planned
 from lllm.results.ownership import own
 from lllm.results.run import Run, create, retire
+from lllm.results.sources import keep_sources
 
 __all__ = ["begin"]
 
@@ -32,6 +33,7 @@ def begin(plan: Plan, run: Planned, **execution: Any) -> dict[str, Any] | None:
     else:
         info = _continued(found, plan.info(run, int(found["steps"]), **execution))
     create(run.path, info)
+    keep_sources(run.path, info["parts"])
     return info
 
 

@@ -86,7 +86,7 @@ def columns_of(comparison: Comparison) -> list[Column]:
         speed("seconds", "time", "seconds", duration),
         speed("bytes_per_second", "bytes/s", "bytes_per_second", si),
         speed("generation_bytes_per_second", "gen. bytes/s", "generation_bytes_per_second", si),
-        Column("trials", "trials", lambda row: row.trials, lambda row: str(row.trials) if row.runs else ABSENT, cost=True),
+        Column("trials", "trials", lambda row: row.trials, _trials, cost=True),
         *(_sensitivity(at) for at in dict.fromkeys(at for row in comparison.rows for at in row.sensitivity)),
         Column("arm", "arm", lambda row: row.arm, lambda row: row.arm[:8], right=False, asked=True),
         Column("verdict", "verdict", lambda row: row.verdict.text, lambda row: row.verdict.text, right=False),
@@ -158,6 +158,10 @@ def _name(row: Row) -> str:
 def _seeds(row: Row) -> str:
     done = str(len(row.seeds) or ABSENT)
     return f"{done} of {len(row.seeds) + len(row.unfinished)}" if row.unfinished else done
+
+
+def _trials(row: Row) -> str:
+    return str(row.trials) if row.runs else ABSENT
 
 
 def _exact_nats(row: Row) -> float | None:

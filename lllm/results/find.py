@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from lllm.errors import UserError, nearest
@@ -16,12 +17,13 @@ __all__ = ["find_run"]
 _LISTED = 12
 
 
-def find_run(root: Path, text: str) -> Run:
+def find_run(root: Path, text: str, others: Iterable[str] = ()) -> Run:
     """The run that `text` means: a directory; what `--as` called it; or part of EXPERIMENT/VARIANT/ARM8/sSEED.
 
     Whole components win over parts of them, and need not be neighbours: 'small/s1' is seed 1 of small, not of
     small_long. Of several, those whose directory is here win, and of these the ones that no setting on a command line
     changed. A directory that was moved aside (s0.stale) is meant only where its last part is written in full.
+    others: what else could have been meant, for the hint.
 
     Raises:
         UserError: no run, or several, are meant.
@@ -37,7 +39,7 @@ def find_run(root: Path, text: str) -> Run:
         or [record for record in records if wanted and wanted in record.name]
     )
     if not found:
-        raise UserError(f"run '{text}': there is none below {root}{nearest(wanted, _words(records))}")
+        raise UserError(f"run '{text}': there is none below {root}{nearest(wanted, _words(records).union(others))}")
     for narrower in (_here, _plain):
         found = [record for record in found if narrower(record)] or found if len(found) > 1 else found
     if len(found) > 1:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from lllm.results.noise import SPREAD
 from lllm.results.rule import Rule
 from lllm.results.verdict import Floor, Interval, Verdict, apart, judge, refused
 
@@ -21,7 +22,6 @@ __all__ = ["FamilyFacts", "Judged", "judged"]
 
 _RESAMPLES = 2000
 _OF_NATS = ("bpb", "nats_per_byte")  # metrics that are sums over documents
-_SPREAD = 2.0  # standard deviations of a run below which a difference is called nothing
 _BASELINE = "baseline"
 
 
@@ -86,7 +86,8 @@ class _Look:
 
 def _looks(baseline: Row, rows: Sequence[Row], rule: Rule) -> list[_Look]:
     """One look at all seeds; or one with 2, 3, ... seeds where they were added until the verdict was in, each at the
-    level that alpha spending leaves it. Seeds were added in ascending order."""
+    level that alpha spending leaves it. Seeds were added in ascending order; one that only the baseline has, or only
+    other rows, was never looked at."""
     from lllm.results.statistics.family import compare_all  # scipy is imported where something is computed
     from lllm.results.statistics.sequential import look_level
 
@@ -95,9 +96,10 @@ def _looks(baseline: Row, rows: Sequence[Row], rule: Rule) -> list[_Look]:
     if most is None:
         counts, levels = [None], [rule.level]
     else:
-        seen = len({seed for row in [baseline, *rows] for seed in row.values})
-        most = max(most, seen)
-        counts = list(range(2, seen + 1))
+        shared = sorted({seed for row in rows for seed in row.values.keys() & baseline.values.keys()})
+        most = max(most, len(shared))
+        values = {row: {seed: runs[seed] for seed in shared if seed in runs} for row, runs in values.items()}
+        counts = list(range(2, len(shared) + 1))
         levels = [look_level(rule.level, n, most) for n in counts]
     found = []
     for count, level in zip(counts, levels, strict=True):
@@ -121,7 +123,7 @@ def _floor(rule: Rule, noise: Noise | None, sd: float) -> Floor:
         return Floor(rule.floor, "given")
     if noise is not None:
         return Floor(noise.floor, f"2 sd of {noise.n} seeds of the baseline")
-    return Floor(_SPREAD * sd, "2 sd of the rows' own spread")
+    return Floor(SPREAD * sd, "2 sd of the rows' own spread")
 
 
 def _unjudged(row: Row, baseline: Row | None, rule: Rule, refusal: Verdict | None) -> Row:

@@ -26,6 +26,7 @@ __all__ = [
     "facts",
     "named",
     "newest_arms",
+    "recorded_words",
     "rename",
     "semantic_words",
     "words_of",
@@ -33,7 +34,8 @@ __all__ = [
 
 WORDS = "overrides"  # in run.json and runs.jsonl: words of the command line that say what was run
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_FLAGS = ("--dry-run", "--force", "--json", "--keep-stale")  # options of `run` without a value
+_TUNED = "--tuned"
+_FLAGS = ("--dry-run", "--force", "--json", "--keep-stale", _TUNED)  # options of `run` without a value
 _PLUGIN = "--plugin"
 
 Code = tuple[str, Mapping[str, Mapping[str, Any]]]  # a code fingerprint and the parts that it is made of
@@ -170,9 +172,15 @@ def semantic_words(words: Sequence[str]) -> list[str]:
     return [word for before, word in pairs if before != _PLUGIN and "=" in word and not _only_executes(word)]
 
 
-def rename(record: Record, label: str, words: Sequence[str]) -> Record:
-    """The record under a name that it got later, in its run.json as well where that is here."""
-    change = {"name": label, WORDS: _words(["run", "", *words])}
+def recorded_words(words: Sequence[str]) -> list[str]:
+    """Those of a command line after the experiment's name that `words_of` is to give back."""
+    return _words(["run", "", *words])
+
+
+def rename(record: Record, label: str, words: Sequence[str], extra: Mapping[str, Any] | None = None) -> Record:
+    """The record under a name that it got later, in its run.json as well where that is here. extra: what else is said
+    of it now."""
+    change = {**(extra or {}), "name": label, WORDS: recorded_words(words)}
     if record.path is not None:
         write_json(record.path / "run.json", {**Run(record.path).info, **change})
     return replace(record, info={**record.info, **change})
@@ -189,6 +197,8 @@ def _words(argv: Sequence[str]) -> list[str]:
                 value = rest.pop(0)
             if option == _PLUGIN:
                 words += [option, value]
+            elif option == _TUNED:  # settings that stand in a file of the sweep
+                words.append(option)
         elif "=" in word and not _only_executes(word):
             words.append(word)
     return words

@@ -1,22 +1,29 @@
-"""The noise of an experiment's baseline over seeds: stored once, reused by fingerprint."""
+"""The noise of an arm over seeds: measured once, stored beside its runs, reused by fingerprint."""
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from lllm.errors import UserError
-from lllm.results.files import read_json
+from lllm.results.files import explained, read_json, write_json
 
-__all__ = ["Noise", "Noises", "read_noise"]
+__all__ = ["LEVEL", "SPREAD", "Noise", "Noises", "measured", "read_noise", "write_noise"]
 
 FILE = "noise.json"
+LEVEL = 0.95  # of the interval of the standard deviation
+SPREAD = 2.0  # standard deviations of a run: the noise floor, below which a difference is called none
+_FINGERPRINTS = ("code", "data", "evaluator")
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Values of the metric by seed, of one arm under one code, data and evaluator; sd: n - 1 in the denominator."""
+    """Values of the metric by seed, of one arm under one code, data and evaluator. sd: n - 1 in the denominator; low,
+    high: its chi^2 interval, which takes runs to be normally distributed."""
 
     metric: str
     arm: str
@@ -35,26 +42,49 @@ class Noise:
         """How many seeds."""
         return len(self.seeds)
 
+    @property
+    def floor(self) -> float:
+        """The noise floor."""
+        return SPREAD * self.sd
+
     def fits(self, arm: str, fingerprints: Mapping[str, str]) -> bool:
         """Whether it was measured of just that."""
-        return self.arm == arm and all(
-            getattr(self, name) == fingerprints.get(name) for name in ("code", "data", "evaluator")
-        )
+        return self.arm == arm and all(getattr(self, name) == fingerprints.get(name) for name in _FINGERPRINTS)
 
 
 @dataclass(frozen=True)
 class Noises:
-    """All that is stored of one experiment."""
+    """All that is stored of one experiment: of each arm, code, data, evaluator and metric at most one."""
 
     all: tuple[Noise, ...] = ()
 
-    def fitting(self, arm: str, fingerprints: Mapping[str, str]) -> Noise | None:
-        """That of an arm under these fingerprints, None where there is none."""
-        return next((noise for noise in self.all if noise.fits(arm, fingerprints)), None)
+    def fitting(self, arm: str, fingerprints: Mapping[str, str], metric: str | None = None) -> Noise | None:
+        """That of an arm under these fingerprints, None where there is none. metric: None for any."""
+        fits = (noise for noise in self.all if noise.fits(arm, fingerprints))
+        return next((noise for noise in fits if metric in (None, noise.metric)), None)
+
+
+def measured(metric: str, arm: str, fingerprints: Mapping[str, str], values: Mapping[int, float]) -> Noise:
+    """What the values by seed say.
+
+    Raises:
+        ValueError: fewer than two, or one is not finite.
+    """
+    from scipy.special import chdtri  # imported where something is computed
+
+    seeds = sorted(values)
+    found = [float(values[seed]) for seed in seeds]
+    if len(found) < 2 or not all(map(math.isfinite, found)):
+        raise ValueError(f"{len(found)} values: expected at least two, all of them finite")
+    sd, df = statistics.stdev(found), len(found) - 1
+    low, high = (sd * math.sqrt(df / float(chdtri(df, tail))) for tail in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    code, data, evaluator = (str(fingerprints.get(name) or "") for name in _FINGERPRINTS)
+    seen, mean = tuple(found), statistics.fmean(found)
+    return Noise(metric, arm, code, data, evaluator, tuple(seeds), seen, mean, sd, low, high)
 
 
 def read_noise(root: Path, experiment: str) -> Noises:
-    """What results/EXPERIMENT/noise.json has.
+    """What results/EXPERIMENT/noise.json has. Its spread is computed anew from its values.
 
     Raises:
         UserError: it is damaged.
@@ -63,11 +93,31 @@ def read_noise(root: Path, experiment: str) -> Noises:
     if not path.is_file():
         return Noises()
     try:
-        return Noises(
-            tuple(
-                Noise(**{**entry, "seeds": tuple(entry["seeds"]), "values": tuple(entry["values"])})
-                for entry in read_json(path)
-            )
-        )
-    except (TypeError, KeyError) as error:
-        raise UserError(f"{path}: not the noise of a baseline ({error}); the file is damaged") from None
+        return Noises(tuple(_noise(entry) for entry in read_json(path)))
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path}: not what `lllm noise` writes ({error}); expected it moved away, its runs are reused"
+        ) from None
+
+
+def write_noise(root: Path, experiment: str, noise: Noise) -> Path:
+    """Add it to what is stored, in the place of what was stored of the same; returns the file.
+
+    Raises:
+        UserError: the file that is there is damaged, or cannot be written.
+    """
+    others = [other for other in read_noise(root, experiment).all if _key(other) != _key(noise)]
+    path = root / experiment / FILE
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, [asdict(each) for each in (*others, noise)])
+    return path
+
+
+def _key(noise: Noise) -> tuple[str, ...]:
+    return noise.metric, noise.arm, noise.code, noise.data, noise.evaluator
+
+
+def _noise(entry: Mapping[str, Any]) -> Noise:
+    values = dict(zip(map(int, entry["seeds"]), map(float, entry["values"]), strict=True))
+    return measured(str(entry["metric"]), str(entry["arm"]), entry, values)

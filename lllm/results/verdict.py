@@ -121,7 +121,7 @@ def judge(
     if size <= floor.value:
         return Verdict(f"inconclusive: within the noise floor{said}", "inconclusive")
     if not decided:
-        return Verdict(f"inconclusive: {_more(interval, family, rule)}{said}", "inconclusive")
+        return Verdict(f"inconclusive: {_more(interval, family, floor, rule)}{said}", "inconclusive")
     if interval.evaluation is not None and size <= interval.evaluation:
         return Verdict(f"inconclusive: other documents may say otherwise{said}", "inconclusive")
     lower = interval.difference < 0
@@ -129,11 +129,11 @@ def judge(
     return Verdict(f"{word}{said}", word)
 
 
-def _more(interval: Interval, family: FamilyFacts, rule: Rule) -> str:
+def _more(interval: Interval, family: FamilyFacts, floor: Floor, rule: Rule) -> str:
     """How many more seeds would decide, if the difference is what it seems."""
     from lllm.results.statistics.power import seeds_needed
 
-    needed = seeds_needed(interval.difference, family.sd, family.comparisons, rule.power, rule.level)
+    needed = seeds_needed(interval.difference, family.sd, family.comparisons, rule.power, rule.level, floor.value)
     if needed is None:
         return "over 1000 seeds would decide"
     more = max(1, needed - interval.n)

@@ -167,9 +167,15 @@ def _write(
     charged: Charged,
 ) -> None:
     window, scores = trainer.window, evaluation.scores
-    index = evaluation.documents
-    nats = {name: score.nats for name, score in scores.items() if score.kind != "none"}
-    write_documents(path / "documents.npz", Documents(setup.document_hashes()[index], evaluation.bytes, nats))
+    likely = {name: score for name, score in scores.items() if score.kind != "none"}
+    documents = Documents(
+        setup.document_hashes()[evaluation.documents],
+        evaluation.bytes,
+        {name: score.nats for name, score in likely.items()},
+        evaluation.block_bytes,
+        {name: score.block_nats for name, score in likely.items()},
+    )
+    write_documents(path / "documents.npz", documents)
     with trainer.evaluated_weights():
         speed = _samples(path, setup, model, int(info["seed"]), trainer.last)
     result = {

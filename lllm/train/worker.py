@@ -18,6 +18,7 @@ from lllm.errors import EXIT_CODE, UserError
 from lllm.registry import load_registry
 from lllm.results.ownership import Owned
 from lllm.results.run import Run, create
+from lllm.results.sources import keep_sources
 from lllm.train.carried import INFO, unpacked
 from lllm.train.interrupt import STOPPED, end_with_parent, stop_on_signal
 from lllm.train.job import train
@@ -41,6 +42,7 @@ def main(path: str, carried: str | None = None) -> int:
         with stop_on_signal() as stop, joined(resolved.run.device) as world:
             if world.first and carried is not None:
                 create(Path(path), info)
+                keep_sources(Path(path), info["parts"])
             train(Path(path), info, resolved, registry, world=world, stop=stop)
     except (UserError, Owned) as error:
         print(f"error: {error}", file=sys.stderr)

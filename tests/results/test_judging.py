@@ -247,3 +247,14 @@ def test_what_an_early_look_decided_stays_decided(make_run: MakeRun, root: Path)
             make_run(variant, seed, value)
     once = found(compare(root, "study", rows_of("base", "row", rule=rule)), "row")
     assert not once.verdict.decided
+
+
+def test_seeds_of_the_baseline_alone_are_no_look(make_run: MakeRun, root: Path) -> None:
+    fill(make_run, {"good": -0.004}, seeds=3, looks={"most": 6})
+    before = compare(root, "study", rows_of("base", "good"))
+    for seed in (3, 4, 5, 6, 7):
+        make_run("base", seed, 2.5)
+    after = compare(root, "study", rows_of("base", "good"))
+    assert found(after, "good").interval == found(before, "good").interval
+    assert after.family == before.family
+    assert (after.family and after.family.level) == pytest.approx(look_level(0.95, 3, 6))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from scipy import stats
 
+from lllm.results.statistics.dunnett import critical
 from lllm.results.statistics.power import detectable, power_of, seeds_needed
 
 
@@ -39,3 +41,18 @@ def test_the_fewest_seeds() -> None:
         assert power_of(difference, 0.006, n, rows) >= 0.8
         assert n == 2 or power_of(difference, 0.006, n - 1, rows) < 0.8
     assert seeds_needed(1e-6, 0.006, 3) is None
+
+
+def test_what_is_beyond_a_floor_is_found_as_often_as_asked() -> None:
+    """Many seeds leave the floor alone to pass, few the interval: by drawing estimates and standard deviations."""
+    random, sd, floor = np.random.default_rng(5), 0.006, 0.012
+    for seeds in (3, 20):
+        least = detectable(sd, seeds, 3, floor=floor)
+        assert least is not None
+        assert least > floor
+        error, df = sd * math.sqrt(2 / seeds), 3 * (seeds - 1)
+        estimates = random.normal(least, error, 20_000)
+        half = critical(0.95, 3, df) * error * np.sqrt(random.chisquare(df, 20_000) / df)
+        assert (np.abs(estimates) > np.maximum(half, floor)).mean() == pytest.approx(0.8, abs=0.012)
+    assert detectable(0.0, 3, 3, floor=0.01) == 0.01
+    assert seeds_needed(0.5 * floor, sd, 3, floor=floor) is None

@@ -1,0 +1,84 @@
+"""What the seeds of a plan can show, said before they are paid for."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import statistics
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from lllm.errors import UserError
+
+if TYPE_CHECKING:
+    from lllm.launch.arms import Arms
+    from lllm.launch.plan import Plan
+    from lllm.results.compare import Comparison
+
+__all__ = ["detectable_facts"]
+
+
+def detectable_facts(plan: Plan, arms: Arms, words: Sequence[str] = ()) -> dict[str, Any] | None:
+    """The smallest difference that the plan's seeds would find, as plain values; `text` says it in a line. None where
+    nothing is compared. words: of the command line, for the command that measures what is not known. Where seeds are
+    added until the verdict is in, it is what the last look alone would find.
+
+    difference and sd are None where no spread is known: neither from `lllm noise` of the baseline under the same code,
+    data and evaluator, nor from finished runs of these arms.
+    """
+    from lllm.launch.plan import rule_of
+    from lllm.results.noise import SPREAD
+    from lllm.results.statistics.power import detectable
+    from lllm.results.statistics.sequential import look_level
+
+    experiment, rule = plan.experiment, rule_of(plan.experiment)
+    variants = list(dict.fromkeys(run.arm.variant for run in plan.runs))
+    seeds, comparisons = len({run.seed for run in plan.runs}), len([v for v in variants if v != experiment.baseline])
+    if not comparisons or len(experiment.variants) < 2:
+        return None
+    facts: dict[str, Any] = {"seeds": seeds, "comparisons": comparisons, "metric": rule.metric, "level": rule.level}
+    facts |= {"power": rule.power, "sd": None, "sd_from": "", "floor": rule.floor, "difference": None}
+    if seeds == 1:
+        return facts | {"text": "one seed: no verdict is possible; --seeds 0,1,2"}
+    sd, source = _spread(plan, arms, variants)
+    many = f"{seeds} seeds of {comparisons + 1} variants"
+    if sd is None:
+        settings = [word for word in words if "=" in word]
+        plugins = [word for path in plan.plugins for word in ("--plugin", path)]
+        command = shlex.join(["lllm", "noise", experiment.name, *settings, *plugins])
+        return facts | {"text": f"{many}: what they can show is not known; `{command}` measures the noise"}
+    floor = SPREAD * sd if rule.floor is None else rule.floor
+    level = look_level(rule.level, seeds, seeds) if "looks" in plan.extra else rule.level
+    least = detectable(sd, seeds, comparisons, rule.power, level, floor)
+    text = (
+        f"{many}: a difference of {least:.2g} {rule.metric} would be found with probability {rule.power:.0%} "
+        f"(sd {sd:.2g} {source}; below {floor:.2g} nothing is called a difference)"
+    )
+    return facts | {"sd": sd, "sd_from": source, "floor": floor, "difference": least, "text": text}
+
+
+def _spread(plan: Plan, arms: Arms, variants: Sequence[str]) -> tuple[float | None, str]:
+    """Standard deviation of a run, and where it is from."""
+    from lllm.launch.plan import expected, rule_of
+    from lllm.results.compare import compare
+    from lllm.results.noise import read_noise
+
+    experiment = plan.experiment
+    with suppress(UserError):  # a baseline that was not asked for and cannot be built has no noise either
+        baseline = arms.arm(experiment.baseline)
+        metric, stored = rule_of(experiment).metric, read_noise(plan.results, experiment.name)
+        noise = stored.fitting(baseline.identity, baseline.fingerprints, metric)
+        if noise is not None:
+            return noise.sd, f"from {noise.n} seeds of the baseline"
+    found = _of_runs(compare(plan.results, experiment.name, expected(arms, variants, [run.seed for run in plan.runs])))
+    return found, "from finished runs" if found is not None else ""
+
+
+def _of_runs(comparison: Comparison) -> float | None:
+    """Pooled over the rows that are current."""
+    if comparison.family is not None:
+        return comparison.family.sd
+    rows = [list(row.values.values()) for row in comparison.rows if not row.stale and len(row.values) > 1]
+    df = sum(len(row) - 1 for row in rows)
+    return math.sqrt(sum((len(row) - 1) * statistics.variance(row) for row in rows) / df) if df else None

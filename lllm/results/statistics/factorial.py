@@ -1,0 +1,98 @@
+"""Effects of a full factorial: what each factor does on average over the others, and what each does to another's effect.
+
+Runs are y = row + seed + error, as in the table (`family`): one variance, pooled over all rows. An effect is a contrast
+of rows. In a balanced design contrasts are orthogonal, so their intervals hold together by the studentized maximum
+modulus, the distribution of the largest of independent |t| with one variance. Where runs are missing least squares
+leaves them correlated, and the same intervals are conservative (Sidak 1967, JASA 62, 626).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lllm.results.statistics.dunnett import critical, p_value
+
+__all__ = ["Effect", "Factorial", "factorial"]
+
+Values = Mapping[str, Mapping[int, float]]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """factors: one, for a main effect: mean of the rows with it minus mean of those without. Two, for an interaction:
+    half of what the one adds to the other's effect (Box, Hunter and Hunter's convention, in which every effect of a
+    balanced design is known equally well). half: of its simultaneous interval; p: corrected for the family."""
+
+    factors: tuple[str, ...]
+    difference: float
+    half: float | None
+    p: float | None
+
+
+@dataclass(frozen=True)
+class Factorial:
+    """effects: main ones, then interactions of two, in the factors' order. sd: of a run around its row and seed, with
+    df degrees of freedom; None, as intervals are, where nothing is left to estimate it from."""
+
+    effects: tuple[Effect, ...]
+    sd: float | None
+    df: int
+    level: float
+
+
+def factorial(
+    values: Values, of: Mapping[str, Sequence[str]], factors: Sequence[str], level: float = 0.95
+) -> Factorial:
+    """Main effects and interactions of two, with simultaneous intervals, from values[row][seed]. of: row -> the factors
+    that it has; every combination of `factors` is a row. Rows may have different seeds.
+
+    Raises:
+        ValueError: a row has no run, or an effect cannot be told from the seeds'; says which.
+    """
+    rows = list(of)
+    for row in rows:
+        if not values.get(row):
+            raise ValueError(f"row '{row}' has no run")
+    seeds = sorted({seed for row in rows for seed in values[row]})
+    cells = [(row, seed) for row in rows for seed in sorted(values[row])]
+    design = np.zeros((len(cells), len(rows) + len(seeds)))
+    for i, (row, seed) in enumerate(cells):
+        design[i, rows.index(row)] = design[i, len(rows) + seeds.index(seed)] = 1
+    y = np.array([values[row][seed] for row, seed in cells])
+    inverse = np.linalg.pinv(design.T @ design)
+    beta = inverse @ design.T @ y
+    df = len(y) - int(np.linalg.matrix_rank(design))
+    residuals = y - design @ beta
+    sd = math.sqrt(float(residuals @ residuals) / df) if df else None
+    asked = [(name,) for name in factors] + list(combinations(factors, 2))
+    found = []
+    for names in asked:
+        contrast = np.concatenate([_contrast(names, of, rows), np.zeros(len(seeds))])
+        if not np.allclose(contrast @ inverse @ (design.T @ design), contrast, atol=1e-8):
+            raise ValueError(f"{' x '.join(names)}: its rows share too few seeds to be told from them")
+        error = None if sd is None else sd * math.sqrt(float(contrast @ inverse @ contrast))
+        found.append(_effect(names, float(contrast @ beta), error, len(asked), df, level))
+    return Factorial(tuple(found), sd, df, level)
+
+
+def _contrast(names: Sequence[str], of: Mapping[str, Sequence[str]], rows: Sequence[str]) -> NDArray[np.float64]:
+    """Weights of rows: + and - by the product of the factors' signs, each half of the rows averaged."""
+    signs = [math.prod(1 if name in of[row] else -1 for name in names) for row in rows]
+    return np.array(signs) * (2 / len(rows))
+
+
+def _effect(
+    names: tuple[str, ...], difference: float, error: float | None, family: int, df: int, level: float
+) -> Effect:
+    if error is None:
+        return Effect(names, difference, None, None)
+    if error == 0:
+        return Effect(names, difference, 0.0, 1.0 if difference == 0 else 0.0)
+    p = p_value(difference / error, family, df, 0.0)
+    return Effect(names, difference, critical(level, family, df, 0.0) * error, p)
