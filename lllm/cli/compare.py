@@ -107,7 +107,7 @@ def _plain(name: str, all_runs: bool, results: Path, plugins: list[Path]) -> _Fo
     from lllm.results.compare import publish, tabulate
     from lllm.results.noise import read_noise
 
-    rows = expected_rows(name, plugins)
+    rows = expected_rows(name, plugins, results)
     experiment = Path(name).stem if name.endswith((".yaml", ".yml")) else name
     records = load_records(results, experiment)
     shown = tabulate(records, experiment, rows, all_runs, read_noise(results, experiment))

@@ -25,13 +25,15 @@ def written(value: Any) -> str:
 
 def show_experiment(experiment: Experiment, as_json: bool) -> None:
     """Print the question: hypothesis, variants with what they change, budget, seeds, what is matched, the rule."""
+    design = experiment.design
     facts = {
         "file": str(experiment.path),
         "base": experiment.base,
         "baseline": experiment.baseline,
         "budget": experiment.composition.get("budget"),
         "seeds": list(experiment.seeds),
-        "match": experiment.match.model_dump() if experiment.match else None,
+        "match": experiment.match.model_dump(exclude_none=True) if experiment.match else None,
+        "design": {design.kind: ", ".join(design.factors)} if design else None,
         "decide": experiment.decide.model_dump(exclude_defaults=True) or experiment.decide.metric,
     }
     variants = {name: deltas(tree) for name, tree in experiment.variants.items()}

@@ -31,16 +31,19 @@ def named_runs(experiment: Experiment, label: str, registry: Registry, records: 
 def named_to(plan: Plan, words: Sequence[str], records: Sequence[Record]) -> list[Record]:
     """The records, those of the plan under its name: what was finished before had none, or another one."""
     from lllm.results.named import rename
+    from lllm.results.records import MAYBE
 
     label = plan.label or ""
     asked = {(run.arm.variant, run.arm.identity, run.seed): run for run in plan.runs}
     found = []
     for record in records:
         run = asked.get((record.variant, record.arm, record.seed))
-        if run and record.state == "finished" and record.label != label and not _given_up(record, run):
-            if record.label:
+        extra = {**plan.extra, **run.extra} if run else {}
+        known = record.label == label and all(record.info.get(key) == extra.get(key) for key in MAYBE if key in extra)
+        if run and record.state == "finished" and not known and not _given_up(record, run):
+            if record.label and record.label != label:
                 print(f"{record.name}: was called '{record.label}', is called '{label}' now", file=sys.stderr)
-            record = rename(record, label, words)
+            record = rename(record, label, words, extra)
         found.append(record)
     return found
 

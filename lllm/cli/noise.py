@@ -39,7 +39,7 @@ def noise(
     deviation is the noise floor, below which no table calls anything a difference.
     """
     from lllm.cli.output import json_alone, lasting_stdout
-    from lllm.cli.progress import preparing
+    from lllm.cli.progress import measuring, preparing
     from lllm.cli.run import add_options
     from lllm.config import load_experiment, overrides_of
     from lllm.launch.arms import Arms
@@ -53,7 +53,7 @@ def noise(
         registry, asked = load_registry(plugins), load_experiment(experiment)
         overrides = overrides_of(words or [])
         add_options(overrides, {"workers": workers})
-        arms = Arms(asked, overrides, registry, preparing(), measure=True)
+        arms = Arms(asked, overrides, registry, preparing(), measure=measuring)
         plan = make_plan(
             arms, [_chosen(variant, asked)], range(seeds), plugins=[str(path.resolve()) for path in plugins]
         )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ __all__ = ["plan_facts", "print_next", "print_plan", "print_samples"]
 
 _COLUMNS = ("run", "arm", "to do", "ratio", "parameters", "steps", "bytes", "FLOPs", "FLOPs/byte", "about", "note")
 _LEFT_OUT = ("arm", "FLOPs/byte", "ratio", "bytes", "FLOPs", "parameters")  # first to last, where it is too narrow
+_BY = {"params": "parameters", "flops": "training FLOPs per byte", "time": "measured time per byte"}
 _SAMPLE = 100  # characters of a sample that are shown
 
 
@@ -27,9 +30,10 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
     """The plan as plain values; `plan` has a mapping per run: its arm and size, what is to be done, what it will cost.
 
     state is one of cached, stale, to run, failed, running; todo and why say more. estimated_seconds is None where
-    nothing is to be trained; steps, bytes and flops are None where a budget of seconds has not been measured yet.
+    nothing is to be trained; timing is what was measured where sizes are matched by time; steps, bytes and flops are
+    None where a budget of seconds has not been measured yet.
     """
-    experiment, rate = plan.experiment, _rate(plan)
+    experiment, rate, timed = plan.experiment, _rate(plan), _timed(plan)
     return {
         "experiment": experiment.name,
         "hypothesis": experiment.hypothesis,
@@ -37,7 +41,7 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
         "name": plan.label,
         "data": _made(plan),
         "results": str(plan.results),
-        "plan": [_planned(run, rate) for run in plan.runs],
+        "plan": [_planned(run, rate, timed) for run in plan.runs],
     }
 
 
@@ -53,9 +57,8 @@ def print_plan(plan: Plan, planned: Sequence[Mapping[str, Any]]) -> None:
         right=range(3, 10),
         drop=[_COLUMNS.index(header) for header in _LEFT_OUT],
     )
-    matched = sorted({f"{run.arm.variant}: {run.arm.matched}" for run in plan.runs if run.arm.matched})
-    if matched and experiment.match:
-        print(f"matched to {experiment.baseline} within {experiment.match.params:.1%}: {', '.join(matched)}")
+    for line in _matched(plan):
+        print(line)
     pending = plan.pending
     cached = len([run for run in plan.runs if run.todo == "finished"])
     total = sum(run["estimated_seconds"] or 0.0 for run in planned)
@@ -71,6 +74,21 @@ def _made(plan: Plan) -> str:
     return str(plan.runs[0].arm.setup.dataset.info["made"])
 
 
+def _matched(plan: Plan) -> list[str]:
+    """What was made equal to the baseline and how; measured sizes one by one, with what was measured."""
+    match, arms = plan.experiment.match, {run.arm.variant: run.arm for run in plan.runs if run.arm.matched}
+    if match is None or not arms:
+        return []
+    said = f"matched to {plan.experiment.baseline} within {match.within:.1%}, by {_BY[match.by]}"
+    sizes = [f"{arm.variant}: {arm.matched}" for arm in arms.values()]
+    if match.by != "time":
+        return [f"{said}: {', '.join(sorted(sizes))}"]
+    return [
+        f"{said}:",
+        *(f"  {size}, {arm.timing.sentence}" for size, arm in zip(sizes, arms.values(), strict=True) if arm.timing),
+    ]
+
+
 def _rate(plan: Plan) -> float:
     """FLOPs per second to expect, measured only where something is to be trained."""
     from lllm.launch.measure import matmul_rate
@@ -78,15 +96,26 @@ def _rate(plan: Plan) -> float:
     return matmul_rate() if plan.pending else 1.0
 
 
-def _seconds(run: Planned, rate: float) -> float | None:
+def _timed(plan: Plan) -> dict[str, float]:
+    """Variant -> seconds of a step, where sizes were matched by measuring them."""
+    timed = {run.arm.variant: run.arm.timing for run in plan.runs if run.arm.timing}
+    seconds = {variant: timing.seconds for variant, timing in timed.items()}
+    for timing in timed.values():
+        seconds[plan.experiment.baseline] = timing.baseline_seconds
+    return seconds
+
+
+def _seconds(run: Planned, rate: float, timed: Mapping[str, float]) -> float | None:
+    arm = run.arm
     if not run.pending:
         return None
-    if run.arm.steps is None:
-        return float(run.arm.resolved.budget.amount)
-    return (run.arm.steps * run.arm.flops_per_step + run.arm.stage_flops) / rate
+    if arm.steps is None:
+        return float(arm.resolved.budget.amount)
+    step = timed.get(arm.variant, arm.flops_per_step / rate)
+    return arm.steps * step + arm.stage_flops / rate
 
 
-def _planned(run: Planned, rate: float) -> dict[str, Any]:
+def _planned(run: Planned, rate: float, timed: Mapping[str, float]) -> dict[str, Any]:
     arm, steps = run.arm, run.arm.steps
     return {
         "run": run.name,
@@ -104,7 +133,8 @@ def _planned(run: Planned, rate: float) -> dict[str, Any]:
         "bytes": steps * arm.bytes_per_step if steps is not None else None,
         "flops": steps * arm.flops_per_step + arm.stage_flops if steps is not None else None,
         "flops_per_byte": arm.flops_per_step / arm.bytes_per_step,
-        "estimated_seconds": _seconds(run, rate),
+        "estimated_seconds": _seconds(run, rate, timed),
+        "timing": asdict(arm.timing) if arm.timing else None,
     }
 
 
@@ -164,7 +194,9 @@ def _suggestions(plan: Plan, words: Sequence[str]) -> list[tuple[str, str]]:
     """Pairs of a command and what it is good for."""
     from lllm.results.run import Run
 
-    name = plan.experiment.name
+    name, path = plan.experiment.name, plan.experiment.path
+    if path.parent.name != "experiments":  # it is not known by its name
+        name = os.path.relpath(path)
     elsewhere = plan.results != Path("results")
     where = f" --results {shlex.quote(str(plan.results))}" if elsewhere else ""
     if len({run.seed for run in plan.runs}) < 3:

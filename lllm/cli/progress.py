@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["preparing", "progress"]
+__all__ = ["measuring", "preparing", "progress"]
 
 LINE_EVERY = 10.0  # seconds between lines in a pipe
 Done = Callable[[float], None]
@@ -53,3 +53,8 @@ def preparing() -> Callable[[str, int], None]:
             print(f"preparing data: {split}, {done / 1e6:.1f} MB", file=sys.stderr)
 
     return told
+
+
+def measuring(what: str) -> None:
+    """Say what is being measured, which takes seconds or minutes."""
+    print(what, file=sys.stderr, flush=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,15 +16,20 @@ from lllm.errors import UserError
 
 if TYPE_CHECKING:
     from lllm.config import Experiment, Tree
+    from lllm.launch.arms import Arms
     from lllm.launch.plan import Plan
 
-__all__ = ["run"]
+__all__ = ["add_options", "run", "set_aside", "train"]
 
 
 def run(
     experiment: ExperimentName,
     words: Words = None,
     seeds: Annotated[str | None, typer.Option(help="As 0,1,2; the experiment's own when left out.")] = None,
+    until: Annotated[
+        int | None,
+        typer.Option("--seeds-until-decided", metavar="MAX", help="Seed after seed until all is decided, MAX at most."),
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Runs at once.")] = None,
     nproc: Annotated[int | None, typer.Option(help="Processes of each run on this machine, by torchrun.")] = None,
     nnodes: Annotated[int | None, typer.Option(help="Machines of each run.")] = None,
@@ -33,6 +38,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and the commands; train nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Train finished and failed runs anew.")] = False,
     keep_stale: Annotated[bool, typer.Option("--keep-stale", help="Reuse finished runs of edited parts.")] = False,
+    at_tuned: Annotated[bool, typer.Option("--tuned", help="At the settings that `lllm sweep` found.")] = False,
     plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
@@ -42,10 +48,13 @@ def run(
     document, at the end (the plan, what came of each run, the rows of the table), and all else goes to stderr.
     """
     from lllm.cli.conclude import conclude
+    from lllm.cli.detectable import detectable_facts
     from lllm.cli.named import plugin_words
     from lllm.cli.output import json_alone, lasting_stdout
     from lllm.cli.plan import plan_facts, print_plan
-    from lllm.cli.progress import preparing
+    from lllm.cli.progress import measuring, preparing
+    from lllm.cli.sequential import looking, seeds_until
+    from lllm.cli.tuned import LABEL, OPTION, print_tuned, tuned_arms, tuned_plan
     from lllm.config import load_experiment, split_words
     from lllm.launch.arms import Arms
     from lllm.launch.execute import worker_command
@@ -55,35 +64,52 @@ def run(
     from lllm.results.run import check_writable
 
     fine, plugins = True, plugin or []
+    if seeds is not None and until is not None:
+        raise UserError(f"--seeds {seeds} and --seeds-until-decided {until}: expected one of the two")
     with lasting_stdout(), json_alone(as_json) as found:
         registry = load_registry(plugins)
         asked = load_experiment(experiment)
         variants, overrides = split_words(words or [], asked)
-        _add_options(overrides, {"workers": workers, "nproc": nproc, "nnodes": nnodes, "launcher": launcher})
-        arms = Arms(asked, overrides, registry, preparing())
+        add_options(overrides, {"workers": workers, "nproc": nproc, "nnodes": nnodes, "launcher": launcher})
+        arms = Arms(asked, overrides, registry, preparing(), measure=measuring)
+        tuned = None
+        if at_tuned:
+            arms, tuned = tuned_arms(arms, variants)
+            name = name or LABEL
         if name is not None:
             check_name(name)
         plan = make_plan(
             arms,
             variants,
-            _seeds(seeds, asked),
+            _seeds(seeds, asked) if until is None else seeds_until(asked, until),
             plugins=[str(path.resolve()) for path in plugins],
             label=name,
             force=force,
             keep_stale=keep_stale,
         )
+        plan = plan if tuned is None else tuned_plan(plan, tuned)
+        plan = plan if until is None else looking(plan, until)
         found |= plan_facts(plan)
         print_plan(plan, found["plan"])
+        if tuned is not None:
+            print_tuned(tuned, variants, words or [])
+        if detectable := detectable_facts(plan, arms, words or []):
+            found["detectable"] = detectable
+            print(detectable["text"])
         if dry_run:
             found["commands"] = _rehearsed(plan)
             return
         check_writable(plan.results)
         for pending in plan.pending[:1]:
             worker_command(pending)  # what cannot be started is refused before anything is written
-        _set_aside(plan)
+        set_aside(plan)
         sys.stdout.flush()  # whoever reads a pipe sees the plan before the training
-        fine = _train(plan)
-        found |= conclude(plan, arms, variants, [*(words or []), *plugin_words(plugins)])
+        if until is None:
+            fine = train(plan)
+        else:
+            plan, fine = _looked(plan, until, arms, variants, found)
+        typed = [*(words or []), *plugin_words(plugins), *([OPTION] if at_tuned else [])]
+        found |= conclude(plan, arms, variants, typed)
     raise typer.Exit(0 if fine else 1)
 
 
@@ -99,7 +125,19 @@ def _rehearsed(plan: Plan) -> list[str]:
     return lines
 
 
-def _train(plan: Plan) -> bool:
+def _looked(plan: Plan, most: int, arms: Arms, variants: Sequence[str], found: dict[str, Any]) -> tuple[Plan, bool]:
+    """Seed after seed: the plan of those that were trained, and whether nothing failed."""
+    from lllm.cli.sequential import judging, until_decided
+    from lllm.launch.plan import rule_of
+
+    judge = judging(plan, arms, variants)
+    plan, fine, looks = until_decided(plan, most, rule_of(plan.experiment).level, train, judge)
+    found |= looks
+    return plan, fine
+
+
+def train(plan: Plan) -> bool:
+    """Train what is pending, shown as it goes; False when something has failed."""
     from lllm.cli.live import watcher
     from lllm.launch.execute import execute
 
@@ -112,7 +150,7 @@ def _train(plan: Plan) -> bool:
         raise
 
 
-def _set_aside(plan: Plan) -> None:
+def set_aside(plan: Plan) -> None:
     """Make room where a run.json is damaged: nothing is destroyed, and the run is trained anew."""
     from lllm.results.ownership import Owned, own
     from lllm.results.run import retire_damaged
@@ -140,7 +178,7 @@ def _seeds(text: str | None, experiment: Experiment) -> list[int]:
     return seeds
 
 
-def _add_options(overrides: Tree, options: Mapping[str, object]) -> None:
+def add_options(overrides: Tree, options: Mapping[str, object]) -> None:
     """Options that are short for execution settings."""
     for option, value in options.items():
         if value is not None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator
 
+from lllm.config.design import Design, designed, named_deltas
 from lllm.config.schema import Decide, Match, Run, Section
 from lllm.config.search import BLOCK, Searched, searched
 from lllm.config.sections import TOP, at_home, checked, hint
@@ -23,7 +24,6 @@ __all__ = ["Experiment", "Listed", "defaults", "list_experiments", "load_experim
 
 _FOLDER = "experiments"
 _DEFAULTS = "defaults"
-_NAME = r"[A-Za-z_][A-Za-z0-9_]{0,63}"  # variants name directories
 
 
 def _by_metric(value: Any) -> Any:
@@ -48,13 +48,14 @@ class Plan(Section):
         return seeds
 
 
-PLAN = (*Plan.model_fields, "match", "variants")  # what stands in the experiment's file only
+PLAN = (*Plan.model_fields, "match", "variants", "design", "stack", BLOCK)  # what stands in the experiment's file only
 
 
 @dataclass(frozen=True)
 class Experiment:
     """A question. composition: defaults, base and the file's own sections, in that order. variants: name -> deltas.
-    baseline: the variant that others are compared with and matched to. match: None where nothing is matched."""
+    baseline: the variant that others are compared with and matched to. match: None where nothing is matched. search:
+    what a sweep may turn. design: how the variants were made of a stack of deltas (None: they are listed)."""
 
     name: str
     path: Path
@@ -66,6 +67,8 @@ class Experiment:
     seeds: tuple[int, ...]
     match: Match | None
     decide: Decide
+    search: Searched = field(default_factory=Searched)
+    design: Design | None = None
 
     def layer(self, variant: str, overrides: Tree | None = None) -> Tree:
         """All settings of a variant, not yet validated.
@@ -110,7 +113,7 @@ def load_experiment(name: str, cwd: Path | None = None) -> Experiment:
     layers = [defaults()]
     if plan.base is not None:
         layers.append(_base(plan.base, tree, cwd))
-    variants = _variants(tree)
+    variants, design = designed(tree) or (named_deltas(tree, "variants", {"base": {}}), None)
     baseline = plan.baseline if plan.baseline is not None else next(iter(variants))
     if baseline not in variants:
         raise UserError(
@@ -127,6 +130,8 @@ def load_experiment(name: str, cwd: Path | None = None) -> Experiment:
         seeds=tuple(plan.seeds),
         match=match,
         decide=plan.decide,
+        design=design,
+        search=searched(tree),
     )
 
 
@@ -187,10 +192,6 @@ def _match(tree: Tree) -> Match | None:
         return None
     if not isinstance(fields, dict):
         raise UserError(f"{tree.origin('match')}: match = {fields!r}: expected a mapping, as in {{params: 1%}}")
-    for other in ("flops", "time"):
-        if other in fields:
-            path = f"match.{other}"
-            raise UserError(f"{tree.origin(path)}: {path} = {fields[other]!r}: params is what this version matches")
     return checked(Match, fields, "match", tree)
 
 
@@ -202,21 +203,3 @@ def _base(name: str, tree: Tree, cwd: Path | None) -> Tree:
             f"{tree.origin('base')}: base = '{name}': it has a base itself, '{below.get('base')}'; expected one level"
         )
     return at_home(below).pick(TOP)
-
-
-def _variants(tree: Tree) -> dict[str, Tree]:
-    """Name -> deltas. An experiment without variants has one, its composition as it stands."""
-    given: Any = tree.get("variants", {"base": {}})
-    if not isinstance(given, dict) or not given:
-        raise UserError(f"{tree.origin('variants')}: variants = {given!r}: expected a mapping, name to deltas")
-    for name, deltas in given.items():
-        path = f"variants.{name}"
-        if not re.fullmatch(_NAME, name):
-            raise UserError(f"{tree.origin(path)}: variant '{name}': expected letters, digits and underscores")
-        if deltas is not None and not isinstance(deltas, dict):
-            raise UserError(f"{tree.origin(path)}: {path} = {deltas!r}: expected a mapping, as in {{model.ratio: 2}}")
-        for key in deltas or {}:
-            if key not in (*TOP, *Run.model_fields):
-                where = f"{path}.{key}"
-                raise UserError(f"{tree.origin(where)}: {where}: unknown key '{key}'{hint(key)}")
-    return {name: at_home(tree.below(f"variants.{name}")) for name in given}

@@ -14,6 +14,7 @@ from lllm.registry.config import PartConfig
 
 __all__ = ["Budget", "Data", "Decide", "Eval", "Match", "Model", "Run", "Train"]
 
+_MATCHED: tuple[Literal["params", "flops", "time"], ...] = ("params", "flops", "time")
 _MOST = 1 << 53  # counts are exact as float64, too
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
@@ -158,8 +159,28 @@ class Decide(Section):
 
 
 class Match(Section):
-    """What is made equal to the baseline, within what share, and the setting that is turned to do so (None: the size
-    of the variant's own ffn)."""
+    """What is made equal to the baseline, exactly one of these, within what share: params, training flops per byte, or
+    the measured time of a training step per byte. knob: the setting that is turned to do so (None: the size of the
+    variant's own ffn)."""
 
-    params: Annotated[float, PlainValidator(_share)]
+    params: Annotated[float | None, PlainValidator(_share)] = None
+    flops: Annotated[float | None, PlainValidator(_share)] = None
+    time: Annotated[float | None, PlainValidator(_share)] = None
     knob: Annotated[str, Field(pattern=r"^[a-z_]+(\.[A-Za-z_][A-Za-z0-9_]*)+$")] | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Match:
+        if len(self.model_dump(exclude_none=True, exclude={"knob"})) != 1:
+            raise ValueError("expected exactly one of params, flops, time")
+        return self
+
+    @property
+    def by(self) -> Literal["params", "flops", "time"]:
+        """Which of the three it is."""
+        return next(name for name in _MATCHED if getattr(self, name) is not None)
+
+    @property
+    def within(self) -> float:
+        """The share."""
+        share: float = getattr(self, self.by)
+        return share

@@ -26,7 +26,8 @@ class Tree:
     def put(self, path: str, value: Any, origin: str) -> None:
         """Set `value` at a dotted path of this layer; a mapping's keys may be dotted, too.
 
-        `head: NAME` and `head: {use: NAME}` are one thing, so `head: NAME` and `head.depth: 4` stand side by side.
+        `head: NAME` and `head: {use: NAME}` are one thing, so `head: NAME` and `head.depth: 4` stand side by side; so
+        do `head: [NAME, NAME]` and `head.depth: [1, 2]` of what is searched.
 
         Raises:
             UserError: the path is set already, or is no path.
@@ -40,7 +41,7 @@ class Tree:
         node = self.values
         for depth, name in enumerate(parents):
             inner = node.setdefault(name, {})
-            if isinstance(inner, str):
+            if isinstance(inner, str | list):
                 inner = node[name] = {USE: inner}
             if not isinstance(inner, dict):
                 known = ".".join(parents[: depth + 1])
@@ -48,7 +49,7 @@ class Tree:
             node = inner
         self.origins.setdefault(path, origin)
         below = node.get(last)
-        if isinstance(below, dict) and isinstance(value, str) and USE not in below:
+        if isinstance(below, dict) and isinstance(value, str | list) and USE not in below:
             below[USE] = value
         elif isinstance(below, dict) and value == {}:
             return

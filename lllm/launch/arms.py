@@ -2,68 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 
 from lllm.config import Experiment, Resolved, Tree, resolve
 from lllm.config.tree import merge
 from lllm.errors import BuildError, UserError
 from lllm.identity import arm as arm_of
-from lllm.identity import code_fingerprint, evaluator_fingerprint
-from lllm.model import LatentModel
-from lllm.model.accounting import parameters, train_flops_per_token
-from lllm.model.contracts import ModelPart
-from lllm.model.match import solve
-from lllm.registry import Entry, Registry
-from lllm.train.recheck import used_parts
+from lllm.launch.arm import Arm, arm_of_setup
+from lllm.launch.matching import counted, knob_of, timed, turned
+from lllm.launch.timing import Timings, Unmeasured
+from lllm.registry import Registry
 from lllm.train.setup import Setup
 
 __all__ = ["Arm", "Arms", "arm_of_setup"]
 
 
-@dataclass(frozen=True)
-class Arm:
-    """A fully decided variant. steps is None where the budget is measured time and has not been measured yet.
-
-    used: the parts whose source makes the code fingerprint. flops_per_step: training FLOPs of one global batch;
-    bytes_per_step: mean raw bytes of one. matched: what the size knob was set to, '' where nothing was turned.
-    stage_flops: training FLOPs of its stages. note: what a user must know about how it was decided.
-    """
-
-    variant: str
-    setup: Setup
-    identity: str
-    steps: int | None
-    parameters: int
-    flops_per_step: float
-    bytes_per_step: float
-    used: tuple[Entry, ...]
-    matched: str = ""
-    stage_flops: float = 0.0
-    note: str = ""
-
-    @property
-    def resolved(self) -> Resolved:
-        """Its settings."""
-        return self.setup.resolved
-
-    @property
-    def fingerprints(self) -> dict[str, str]:
-        """Of arm, code, data and evaluator."""
-        resolved = self.resolved
-        return {
-            "arm": self.identity,
-            "code": code_fingerprint(self.used)[0],
-            "data": self.setup.dataset.fingerprint,
-            "evaluator": evaluator_fingerprint(resolved.eval, resolved.data.multiple, resolved.data.context),
-        }
-
-
 class Arms:
     """Arms of one experiment under one set of overrides, each decided once.
 
-    progress(split, bytes) is told while data are prepared.
+    progress(split, bytes) is told while data are prepared. results: below which measurements are kept (None: where the
+    settings say). measure: told of each size that is measured in order to match by time; None: nothing may be measured.
     """
 
     def __init__(
@@ -72,22 +33,37 @@ class Arms:
         overrides: Tree,
         registry: Registry,
         progress: Callable[[str, int], None] = lambda split, done: None,
+        *,
+        results: Path | None = None,
+        measure: Callable[[str], None] | None = None,
     ) -> None:
         self.experiment, self.overrides, self.registry, self.progress = experiment, overrides, registry, progress
         self._made: dict[str, Arm] = {}
         self._others: dict[str, Arm] = {}  # decided under the overrides that fit them
         self._setups: dict[str, Setup] = {}
-        self._target: int | None = None
+        self._results, self._measure = results, measure
+        self._target: Setup | None = None
 
     def arm(self, variant: str) -> Arm:
         """The arm of `variant`.
 
         Raises:
             UserError: it cannot be built, matched, or trained on these data.
+            Unmeasured: its size is matched by time, which was not measured and may not be here.
         """
         if variant not in self._made:
             self._made[variant] = self._decide(variant, self.resolved(variant))
         return self._made[variant]
+
+    def known(self, variant: str) -> Arm:
+        """As `arm`, but nothing is measured: a variant whose size awaits that has no runs, and no identity."""
+        measure, self._measure = self._measure, None
+        try:
+            return self.arm(variant)
+        except Unmeasured:
+            return arm_of_setup(variant, self._setup(self.resolved(variant)))
+        finally:
+            self._measure = measure
 
     def resolved(self, variant: str) -> Resolved:
         """Its settings before matching, for which no data are prepared."""
@@ -95,21 +71,28 @@ class Arms:
             return self._made[variant].resolved
         return resolve(self.experiment, variant, self.overrides, self.registry)
 
+    def beside(self, experiment: Experiment) -> Arms:
+        """Arms of another reading of the experiment, under the same overrides, on the data prepared already."""
+        other = Arms(
+            experiment, self.overrides, self.registry, self.progress, results=self._results, measure=self._measure
+        )
+        other._setups = self._setups
+        return other
+
     def adopt(self, arm: Arm) -> None:
         """Take an arm that was decided elsewhere, such as a recorded one, for its variant."""
         self._made[arm.variant] = arm
 
     def _decide(self, variant: str, resolved: Resolved) -> Arm:
-        matched, note = "", ""
+        match = self.experiment.match
         try:
             setup = self._setup(resolved)
-            if self.experiment.match is not None and variant != self.experiment.baseline:
-                knob = self.experiment.match.knob or _size_of_ffn(resolved)
-                if self._given(resolved, knob):
-                    note = f"not matched: {knob} was given"
-                else:
-                    setup, matched = self._matched(variant, setup, knob)
-            return self._budgeted(replace(arm_of_setup(variant, setup, matched), note=note))
+            if match is None or variant == self.experiment.baseline:
+                return self._budgeted(arm_of_setup(variant, setup))
+            knob = knob_of(match, resolved)
+            if self._given(resolved, knob):
+                return self._budgeted(replace(arm_of_setup(variant, setup), note=f"not matched: {knob} was given"))
+            return self._budgeted(self._matched(variant, setup, knob))
         except BuildError as error:  # a part's own mistake: where and what, without a traceback
             raise UserError(str(error)) from error
 
@@ -154,27 +137,32 @@ class Arms:
         self._setups[key] = Setup.prepare(self.registry, resolved, self.progress)
         return self._setups[key]
 
-    def _matched(self, variant: str, setup: Setup, knob: str) -> tuple[Setup, str]:
-        """The setup with the size knob turned until its parameters are the baseline's."""
+    def _matched(self, variant: str, setup: Setup, knob: str) -> Arm:
+        """With the size knob turned until it is as large or as expensive as the baseline."""
         match = self.experiment.match
         assert match is not None
+        timing, note = None, ""
+        if match.by == "time":
+            _refuse_processes(setup.resolved)
+            results = Path(setup.resolved.run.results) if self._results is None else self._results
+            kept = Timings(results, self.experiment.name)
+            pairs = self._pairs if self._measure else None
+            timing, note = timed(match, setup, self._baseline(), knob, kept, pairs)
+        value = timing.value if timing else counted(match, setup, self._baseline(), knob)
+        arm = arm_of_setup(variant, turned(setup, knob, value), f"{knob} = {value}")
+        return replace(arm, timing=timing, note=note)
 
-        def at(value: int) -> Setup:
-            return replace(setup, resolved=setup.resolved.with_value(knob, value))
+    def _pairs(self, arm: Arm, baseline: Arm) -> Generator[tuple[float, float], None, None]:
+        from lllm.launch import measure
 
-        found = solve(
-            lambda value: parameters(at(value).model(None, "meta")),
-            self._baseline_parameters(),
-            match.params,
-            where=f"match.params of variant '{variant}', turning {knob}",
-        )
-        return at(found.value), f"{knob} = {found.value}"
+        if self._measure is not None:
+            self._measure(f"measuring {arm.variant} beside {baseline.variant}: {arm.matched}")
+        return measure.pairs(arm, baseline, self.experiment.seeds[0])
 
-    def _baseline_parameters(self) -> int:
-        """Parameters of the baseline under those overrides that fit it."""
+    def _baseline(self) -> Setup:
+        """The baseline under those overrides that fit it."""
         if self._target is None:
-            resolved = self._fitted(self.experiment.baseline)
-            self._target = parameters(self._setup(resolved).model(None, "meta"))
+            self._target = self._setup(self._fitted(self.experiment.baseline))
         return self._target
 
     def _other(self, variant: str) -> Arm:
@@ -203,37 +191,10 @@ class Arms:
         return resolve(self.experiment, variant, fitting, self.registry)
 
 
-def arm_of_setup(variant: str, setup: Setup, matched: str = "") -> Arm:
-    """The arm of settings that are final but for the budget: without steps and identity."""
-    model = setup.model(None, "meta")
-    data, train = setup.resolved.data, setup.resolved.train
-    return Arm(
-        variant=variant,
-        setup=setup,
-        identity="",
-        steps=None,
-        parameters=parameters(model),
-        flops_per_step=train_flops_per_token(model, data.context) * data.context * train.batch,
-        bytes_per_step=setup.batches(0).bytes_per_step,
-        used=used_parts(model, setup.resolved),
-        matched=matched,
-        stage_flops=_stage_flops_per_token(model) * data.context * train.batch,
-    )
-
-
-def _size_of_ffn(resolved: Resolved) -> str:
-    """The setting that sizes the variant's ffn."""
-    ffn = resolved.parts["ffn"].entry
-    size: str | None = getattr(ffn.cls, "sized_by", None)
-    if size not in ffn.cls.Config.model_fields:
+def _refuse_processes(resolved: Resolved) -> None:
+    processes = resolved.run.nproc * resolved.run.nnodes
+    if processes > 1:
         raise UserError(
-            f"match.knob: {resolved.registry.place(ffn.kind)} '{ffn.name}' of variant '{resolved.variant}' declares no "
-            "size; expected match.knob: the setting to turn, as in model.width"
+            f"match.time of variant '{resolved.variant}': steps are measured in one process, and this run has "
+            f"{processes}; expected match.params or match.flops"
         )
-    return f"{resolved.registry.place(ffn.kind)}.{size}"
-
-
-def _stage_flops_per_token(model: LatentModel) -> float:
-    """Training FLOPs of all steps of the model's stages, per source token of a batch."""
-    parts = [part for part in model.modules() if isinstance(part, ModelPart)]
-    return sum(stage.flops * stage.steps for part in parts for stage in part.stages())

@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lllm.config import Tree, load_experiment
+from lllm.config import Experiment, Tree, load_experiment
 from lllm.launch.arms import Arms
 from lllm.launch.plan import expected
 from lllm.registry import load_registry
 from lllm.results.compare import Expected
+from lllm.results.rule import Design
 
-__all__ = ["expected_rows"]
+__all__ = ["design_of", "expected_rows"]
 
 
-def expected_rows(name: str, plugins: Sequence[Path | str] = ()) -> list[Expected]:
-    """Every variant of experiment `name`, as its file defines it now, at its own seeds."""
+def expected_rows(name: str, plugins: Sequence[Path | str] = (), results: Path | None = None) -> list[Expected]:
+    """Every variant of experiment `name`, as its file defines it now, at its own seeds. results: below which sizes that
+    were matched by time are looked up (None: where the file says)."""
     experiment = load_experiment(name)
-    arms = Arms(experiment, Tree(), load_registry(plugins))
+    arms = Arms(experiment, Tree(), load_registry(plugins), results=results)
     return expected(arms, list(experiment.variants), experiment.seeds)
+
+
+def design_of(experiment: Experiment) -> Design | None:
+    """Its design, as the tables know it; None where its variants are listed."""
+    design = experiment.design
+    return Design(design.kind, design.factors, design.of) if design else None

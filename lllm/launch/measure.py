@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from itertools import count
 
 import torch
 
 from lllm.errors import UserError
-from lllm.launch.arms import Arm
+from lllm.launch.arm import Arm
 from lllm.launch.memory import peak_bytes
 from lllm.model.generate import generate
 from lllm.model.roles import named_roles
@@ -20,9 +21,9 @@ from lllm.train.contracts import Named
 from lllm.train.gradients import Gradients
 from lllm.train.world import World, device_of
 
-__all__ = ["Bench", "matmul_rate", "measured_steps", "step_seconds"]
+__all__ = ["WARM", "Bench", "matmul_rate", "measured_steps", "pairs", "step_seconds"]
 
-_WARM, _TIMED = 3, 7
+WARM, _TIMED = 3, 7
 _EFFICIENCY = (
     0.45  # share of the matmul rate that a step of a small model reaches; for estimates only, which say 'about'
 )
@@ -90,7 +91,7 @@ class Bench:
         """
         with _blaming(self.arm):
             self._stepper = Stepper(self.arm, 0)
-            for _ in range(_WARM):
+            for _ in range(WARM):
                 self._stepper()
             self.memory = peak_bytes(self._stepper)
 
@@ -118,10 +119,46 @@ class Bench:
         }
 
 
+def pairs(arm: Arm, baseline: Arm, seed: int) -> Generator[tuple[float, float], None, None]:
+    """Seconds of a training step of either, without end: step by step in turn, so that what slows the machine down for
+    a while slows both; after warm-up, on the first batches of the run, with the threads of a run that has the machine
+    to itself.
+
+    Raises:
+        UserError: a part raises in it, or the device has not enough memory.
+    """
+    with _threads(arm.resolved.run.threads):
+        steppers = []
+        for one in (arm, baseline):
+            with _blaming(one):
+                steppers.append(Stepper(one, seed))
+                for _ in range(WARM):
+                    steppers[-1].seconds()
+        mine, its = steppers
+        for turn in count():
+            with _blaming(arm):
+                if turn % 2:  # neither always runs in what the other has left in the caches
+                    second, first = its.seconds(), mine.seconds()
+                else:
+                    first, second = mine.seconds(), its.seconds()
+            yield first, second
+
+
+@contextmanager
+def _threads(threads: int | None) -> Iterator[None]:
+    """With so many threads, where the settings say how many."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def step_seconds(arm: Arm, seed: int) -> float:
     """Median seconds of a training step on this machine, after warm-up, on the first batches of the run."""
     stepper = Stepper(arm, seed)
-    return statistics.median([stepper.seconds() for _ in range(_WARM + _TIMED)][_WARM:])
+    return statistics.median([stepper.seconds() for _ in range(WARM + _TIMED)][WARM:])
 
 
 def measured_steps(arm: Arm, seed: int) -> int:

@@ -41,7 +41,7 @@ def variant_now(experiment: str, variant: str, plugins: Sequence[Path | str] = (
 def experiment_now(name: str, root: Path, plugins: Sequence[Path | str] = ()) -> Defined:
     """An experiment with the results below `root` that its table has now; errors as in `variant_now`."""
     experiment = load_experiment(name)
-    rows = expected_rows(name, plugins)
+    rows = expected_rows(name, plugins, root)
     records = load_records(root, experiment.name)
     table = tabulate(records, experiment.name, rows, noise=read_noise(root, experiment.name))
     return Defined(str(experiment.path), _question(experiment), rows, table.rows)

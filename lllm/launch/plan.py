@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from lllm.results.committed import load_records
 from lllm.results.files import explained
 from lllm.results.grouping import Expected
 from lllm.results.records import Record
-from lllm.results.rule import Rule
+from lllm.results.rule import Design, Rule
 from lllm.results.run import check_writable, run_path
 from lllm.train import checkpoint
 from lllm.train.recheck import changes
@@ -96,6 +96,7 @@ class Plan:
                 "train_flops_per_byte": arm.flops_per_step / arm.bytes_per_step,
                 "bytes_per_step": arm.bytes_per_step,
                 "matched": arm.matched,
+                **({"timing": asdict(arm.timing)} if arm.timing else {}),
             },
             "kernels": {f"{e.kind}/{e.name}": e.cls.kernel for e in arm.used if hasattr(e.cls, "kernel")},
             "git": git_state(),
@@ -107,15 +108,17 @@ class Plan:
 
 
 def rule_of(experiment: Experiment) -> Rule:
-    """Its decision rule, as the tables know it."""
-    return Rule(**experiment.decide.model_dump())
+    """Its decision rule and design, as the tables know them."""
+    design = experiment.design
+    told = Design(design.kind, design.factors, design.of) if design else None
+    return Rule(**experiment.decide.model_dump(), design=told)
 
 
 def expected(arms: Arms, variants: Sequence[str], seeds: Sequence[int]) -> list[Expected]:
     """What a table of these variants expects to find."""
     experiment = arms.experiment
     with blaming(arms.registry):
-        decided = [arms.arm(variant) for variant in variants]
+        decided = [arms.known(variant) for variant in variants]
     return [
         Expected(
             variant=arm.variant,

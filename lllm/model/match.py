@@ -1,4 +1,4 @@
-"""Turning one size knob until a count meets its target: how variants are made equally large."""
+"""Turning one size knob until a count meets its target: how variants are made equally large, or equally expensive."""
 
 from __future__ import annotations
 
@@ -7,16 +7,46 @@ from dataclasses import dataclass
 
 from lllm.errors import UserError
 
-__all__ = ["Match", "solve"]
+__all__ = ["Match", "closest", "solve"]
 
 
 @dataclass(frozen=True)
 class Match:
-    """The knob's value, the count that it gives, and its relative distance from the target."""
+    """The knob's value, the count that it gives, and its relative distance from the target. lowest, highest: value and
+    count of the smallest and the largest size that were tried."""
 
     value: int
     count: float
     error: float
+    lowest: tuple[int, float]
+    highest: tuple[int, float]
+
+
+def closest(count: Callable[[int], float], target: float, *, low: int = 1, high: int = 1 << 20, step: int = 1) -> Match:
+    """The value in low, low + step, ..., high whose count is nearest to `target`; `count` must not decrease.
+
+    Doubles the steps until the target is passed, then halves: no size far beyond the target is ever counted.
+    """
+    tried: dict[int, float] = {}
+
+    def at(i: int) -> float:
+        if i not in tried:
+            tried[i] = count(low + i * step)
+        return tried[i]
+
+    last = max(0, (high - low) // step)
+    below, above = -1, 0
+    while at(above) < target and above < last:
+        below, above = above, min(max(1, 2 * above), last)
+    while above - below > 1:
+        middle = (below + above) // 2
+        if at(middle) < target:
+            below = middle
+        else:
+            above = middle
+    found = min((i for i in (below, above) if i >= 0), key=lambda i: (abs(at(i) - target), i))
+    ends = [(low + i * step, tried[i]) for i in (min(tried), max(tried))]
+    return Match(low + found * step, at(found), at(found) / target - 1, ends[0], ends[1])
 
 
 def solve(
@@ -28,26 +58,19 @@ def solve(
     high: int = 1 << 20,
     step: int = 1,
     where: str = "match",
+    what: str = "",
 ) -> Match:
-    """The value in low, low + step, ... whose count is nearest to `target`, by bisection; `count` must not decrease.
+    """As `closest`, within a relative tolerance. where, what: begin the message, and follow the target in it.
 
     Raises:
-        UserError: the nearest count is further than `tolerance` (relative) from the target; names the nearest size.
+        UserError: the nearest count is further than `tolerance` from the target; names it and the range reached.
     """
-    left, right = 0, max(0, (high - low) // step)
-    while left < right:
-        middle = (left + right) // 2
-        if count(low + middle * step) < target:
-            left = middle + 1
-        else:
-            right = middle
-    candidates = {low + i * step for i in (left - 1, left) if i >= 0}
-    value = min(candidates, key=lambda v: (abs(count(v) - target), v))
-    reached = count(value)
-    error = reached / target - 1
-    if abs(error) > tolerance:
+    found = closest(count, target, low=low, high=high, step=step)
+    if abs(found.error) > tolerance:
+        (smallest, least), (largest, most) = found.lowest, found.highest
         raise UserError(
-            f"{where}: no size within {100 * tolerance:g}% of {target:,.0f}; the nearest is {reached:,.0f} "
-            f"({error:+.3g} of it), at {value}"
+            f"{where}: no size within {100 * tolerance:g}% of {target:,.0f}{what}; the nearest is {found.count:,.0f} "
+            f"({found.error:+.3g} of it), at {found.value}; sizes from {smallest} to {largest} reach {least:,.0f} to "
+            f"{most:,.0f}"
         )
-    return Match(value, reached, error)
+    return found

@@ -14,6 +14,7 @@ from lllm.errors import UserError
 from lllm.results.blocks import Blocks, blocks_of
 from lllm.results.changes import Label
 from lllm.results.committed import load_records, write_committed
+from lllm.results.effects import effects_of
 from lllm.results.grouping import FINGERPRINTS, Expected, differs, groups, is_current, stale
 from lllm.results.judging import judged
 from lllm.results.named import Named, facts, newest_arms
@@ -208,7 +209,15 @@ def _judged(comparison: Comparison, records: Sequence[Record], noise: Noises | N
     baseline = next((row for row in comparison.rows if row.baseline and not row.stale), None)
     known = noise.fitting(baseline.arm, baseline.fingerprints, comparison.decide) if noise and baseline else None
     made = judged(comparison.rows, comparison.rule, known, blocks)
-    return replace(comparison, rows=made.rows, family=made.family, floor=made.floor, problems=tuple(damaged.values()))
+    level = made.family.level if made.family else comparison.rule.level
+    return replace(
+        comparison,
+        rows=made.rows,
+        family=made.family,
+        floor=made.floor,
+        effects=effects_of(made.rows, comparison.rule.design, replace(comparison.rule, level=level)),
+        problems=tuple(damaged.values()),
+    )
 
 
 def _decided_by(record: Record, metric: str) -> list[float]:

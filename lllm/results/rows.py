@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from lllm.results.effects import Effects
 from lllm.results.judging import FamilyFacts
 from lllm.results.rule import Rule
 from lllm.results.verdict import NOT_JUDGED, Floor, Interval, Verdict
@@ -80,6 +81,7 @@ class Comparison:
 
     rule: by which it is decided; family: what the intervals rest on; floor: the smallest difference that counts; both
     None where no interval can be computed.
+    effects: of the design's deltas, None where the variants are listed;
     problems: files that could not be read, and whose numbers are missing;
     hidden: finished runs of other arms that are not shown; label: what --as called the rows; settings: what they
     change of the file, as typed on the command line; command: what makes them again.
@@ -90,6 +92,7 @@ class Comparison:
     rows: tuple[Row, ...]
     family: FamilyFacts | None = None
     floor: Floor | None = None
+    effects: Effects | None = None
     problems: tuple[str, ...] = ()
     hidden: int = 0
     label: str = ""

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["BPB", "OF_LIKELIHOOD", "Rule"]
+__all__ = ["BPB", "OF_LIKELIHOOD", "Design", "Rule"]
 
 OF_LIKELIHOOD = ("bpb", "bpb_text", "nats_per_byte")  # what a likelihood of kind none does not have
+
+
+@dataclass(frozen=True)
+class Design:
+    """Which deltas each variant has. kind: leave_one_out, add_one_in or full_factorial; factors: names of the deltas;
+    of: variant -> those that it has, the reference first (all of them for leave_one_out, otherwise none)."""
+
+    kind: Literal["leave_one_out", "add_one_in", "full_factorial"]
+    factors: tuple[str, ...]
+    of: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class Rule:
     """metric: what is compared, a field of result.json or a metric of the corpus or head; level: of the simultaneous
     intervals; power: with which a number of seeds is said to find a difference; floor: the smallest difference that
-    counts, in units of the metric (None: the noise floor, twice the baseline's standard deviation over seeds)."""
+    counts, in units of the metric (None: the noise floor, twice the baseline's standard deviation over seeds); design:
+    whose effects are told beside the rows (None: the variants are listed)."""
 
     metric: str = "bpb"
     level: float = 0.95
     power: float = 0.8
     floor: float | None = None
     better: Literal["lower", "higher"] = "lower"
+    design: Design | None = None
 
 
 BPB = Rule()  # of an experiment that says no more than `decide: bpb`, or nothing

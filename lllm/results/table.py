@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lllm.results.columns import Column, chosen, columns_of, duration, si
+from lllm.results.effects import effects_markdown, effects_text
 from lllm.results.files import write_bytes
 from lllm.results.footnotes import footnotes
 from lllm.results.rows import Comparison
@@ -39,6 +40,8 @@ def show(comparison: Comparison, keys: Keys = None) -> None:
         console.print(Text(line, style="bold"))
     for table in _fitting(comparison, chosen(comparison, keys), console):
         console.print(table)
+    for line in _effects(comparison):
+        console.print(Text(line))
     for note in footnotes(comparison):
         console.print(Text(note, style="dim"))
 
@@ -49,7 +52,7 @@ def text(comparison: Comparison, keys: Keys = None) -> str:
     rows = [[column.cell(row) for column in columns] for row in comparison.rows]
     right = [i for i, column in enumerate(columns) if column.right]
     table = aligned([column.header for column in columns], rows, right)
-    return "\n".join([*_heading(comparison), table, *footnotes(comparison)])
+    return "\n".join([*_heading(comparison), table, *_effects(comparison), *footnotes(comparison)])
 
 
 def comma_separated(comparisons: Sequence[Comparison], keys: Keys = None) -> str:
@@ -81,7 +84,8 @@ def markdown(comparison: Comparison, keys: Keys = None) -> str:
     made = f"Made by `{comparison.command}`; written by `{again}`." if comparison.command else f"Written by `{again}`."
     above = [f"{line.partition(': ')[0]}: `{line.partition(': ')[2]}`" for line in differing]
     above += [""] if above else []
-    return "\n".join([f"# {title}", "", *above, *table, "", *notes, "", made, ""])
+    effects = [*effects_markdown(comparison.effects), ""] if comparison.effects else []
+    return "\n".join([f"# {title}", "", *above, *table, "", *effects, *notes, "", made, ""])
 
 
 def write_markdown(root: Path, comparison: Comparison) -> Path:
@@ -97,6 +101,10 @@ def write_markdown(root: Path, comparison: Comparison) -> Path:
 def _heading(comparison: Comparison) -> list[str]:
     """The title, and what the rows change of the file."""
     return [comparison.title, *([f"changed: {shlex.join(comparison.settings)}"] if comparison.settings else [])]
+
+
+def _effects(comparison: Comparison) -> list[str]:
+    return effects_text(comparison.effects) if comparison.effects else []
 
 
 def aligned(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:

@@ -75,6 +75,14 @@ def test_defaults_of_a_short_file(tmp_path: Path) -> None:
     assert load_experiment(str(tmp_path / "experiments" / "toy.yaml")).variants == experiment.variants
 
 
+@pytest.mark.parametrize(("by", "within"), [("params", 0.01), ("flops", 0.02), ("time", 0.05)])
+def test_what_is_matched(tmp_path: Path, by: str, within: float) -> None:
+    write(tmp_path, PLAIN + f"match: {{{by}: {100 * within:g}%}}\n")
+    match = load_experiment("toy", tmp_path).match
+    assert match is not None
+    assert (match.by, match.within) == (by, within)
+
+
 def test_the_first_variant_is_the_baseline(tmp_path: Path) -> None:
     write(tmp_path, PLAIN + "variants: {z: {}, a: {}}\n")
     assert load_experiment("toy", tmp_path).baseline == "z"
@@ -132,8 +140,16 @@ def test_a_default_part_of_each_kind_exists(registry: Registry) -> None:
         (PLAIN + "variants: {a: 3}\n", r"toy.yaml:3: variants.a = 3: expected a mapping"),
         (PLAIN + "variants: {a: {modle.width: 3}}\n", r"variants.a.modle: unknown key 'modle'; did you mean 'model'"),
         (PLAIN + "variants: {a: {seeds: [1]}}\n", r"toy.yaml:3: variants.a.seeds: unknown key 'seeds'"),
-        (PLAIN + "match: {flops: 1%}\n", r"match.flops = '1%': params is what this version matches"),
-        (PLAIN + "match: {time: 0.1}\n", r"match.time = 0.1: params is what this version matches"),
+        (
+            PLAIN + "match: {flops: 1%, time: 5%}\n",
+            r"toy.yaml:3: match = .*: expected exactly one of params, flops, time",
+        ),
+        (
+            PLAIN + "match: {knob: model.width}\n",
+            r"toy.yaml:3: match = .*: expected exactly one of params, flops, time",
+        ),
+        (PLAIN + "match: {time: fast}\n", r"toy.yaml:3: match.time = 'fast': expected a share between 0 and 1"),
+        (PLAIN + "match: {flops: }\n", r"toy.yaml:3: match.flops = None: expected a share"),
         (PLAIN + "match: {params: 1}\n", r"match.params = 1: expected a share between 0 and 1"),
         (PLAIN + "match: {params: 0%}\n", r"match.params = '0%': expected a share"),
         (

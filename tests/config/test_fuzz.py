@@ -25,10 +25,12 @@ GOOD = [
     "match", "baseline", "decide", "wandb", "device", "nproc", "context", "multiple", "ratio", "width", "token_width",
     "mixer", "head", "trunk", "ffn", "heads", "depth", "hidden", "use", "batch", "lr", "clip", "precision", "optimizer",
     "objective", "adapter", "steps", "bytes", "flops", "seconds", "path", "params", "knob", "micro_batch", "launcher",
+    "time", "design", "stack",
 ]  # fmt: skip
 VALUES: list[Any] = [
     "attention", "local_ar", "parallel", "swiglu", "uniform", "text", "byte", "adamw", "20MB", "1%", "float32", "cpu",
     "offline", "quickstart", "a", 0, 1, 2, 3, 4, 8, 64, 1e-3, 0.5, 1e300, -1, 2**62, True, None, "", [], {},
+    "add_one_in", "full_factorial",
 ]  # fmt: skip
 
 text = st.text(max_size=12)
@@ -134,6 +136,18 @@ def test_broken_settings_are_decided_or_refused(
 ) -> None:
     believe(decide(question(folder, {"variants": {"a": {**changes, **broken}}}), parts, []), parts)
     believe(decide(question(folder, {**changes, **broken}), parts, []), parts)
+
+
+@FUZZ
+@given(
+    kind=st.sampled_from(["leave_one_out", "add_one_in", "full_factorial"]),
+    stack=st.dictionaries(st.sampled_from("abc"), valid, max_size=3),
+    broken=st.dictionaries(st.sampled_from("abcd"), document, max_size=1),
+)
+def test_designs_are_decided_or_refused(
+    parts: Registry, folder: Path, kind: str, stack: dict[str, Any], broken: dict[str, Any]
+) -> None:
+    believe(decide(question(folder, {"design": kind, "stack": {**stack, **broken}}), parts, []), parts)
 
 
 @FUZZ

@@ -70,13 +70,13 @@ class Place:
     def corpus(self, text: str) -> None:
         (self.path / "corpus.txt").write_text(text, encoding="utf-8")
 
-    def arms(self, *words: str) -> tuple[Arms, tuple[str, ...]]:
+    def arms(self, *words: str, **options: Any) -> tuple[Arms, tuple[str, ...]]:
         experiment = load_experiment("tiny")
         variants, overrides = split_words(words, experiment)
-        return Arms(experiment, overrides, load_registry(self.plugins)), variants
+        return Arms(experiment, overrides, load_registry(self.plugins), **options), variants
 
     def plan(self, *words: str, seeds: tuple[int, ...] = (0,), **options: Any) -> Plan:
-        arms, variants = self.arms(*words)
+        arms, variants = self.arms(*words, measure=options.pop("measure", None))
         return make_plan(arms, variants, seeds, **options)
 
     def train(self, plan: Plan) -> tuple[bool, Watch]:

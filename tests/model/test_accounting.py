@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lllm.errors import UserError
 from lllm.model import compose
 from lllm.model.accounting import forward_cost, parameters, tree
-from lllm.model.match import solve
+from lllm.model.match import closest, solve
 from lllm.registry import Registry
 from tests.helpers import batch, composition
 from tests.model.test_latent import COMPOSITIONS
@@ -46,5 +46,25 @@ def test_the_trees_parts_sum_to_the_whole(registry: Registry) -> None:
 
 def test_a_match_is_found_or_refused_with_the_nearest() -> None:
     assert solve(lambda n: 100 * n + 7, 5000, 0.01).value == 50
-    with pytest.raises(UserError, match=r"no size within 1% of 130; the nearest is 107 \(-0.177 of it\), at 1"):
+    nearest = r"the nearest is 107 \(-0.177 of it\), at 1; sizes from 1 to 2 reach 107 to 207$"
+    with pytest.raises(UserError, match=rf"no size within 1% of 130; {nearest}"):
         solve(lambda n: 100 * n + 7, 130, 0.01)
+
+
+@pytest.mark.parametrize("target", [0.5, 107, 150, 157, 158, 4999, 5000, 10_007, 99_999])
+def test_the_closest_size_is_the_one_that_trying_all_finds(target: float) -> None:
+    sizes = range(1, 101, 3)
+    best = min(sizes, key=lambda n: (abs(100 * n + 7 - target), n))
+    assert closest(lambda n: 100 * n + 7, target, high=100, step=3).value == best
+
+
+def test_no_size_far_beyond_the_target_is_counted() -> None:
+    counted: list[int] = []
+
+    def count(n: int) -> float:
+        counted.append(n)
+        return float(n)
+
+    assert closest(count, 37).value == 37
+    assert max(counted) <= 2 * 37 + 1
+    assert len(counted) == len(set(counted)) <= 14

@@ -29,7 +29,7 @@ def call(root: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run a verb on `root`; the experiment 'study' has two variants."""
     expected = ModuleType("lllm.launch.expected")
     rows = [Expected("flat", arm("flat"), True), Expected("small", arm("small"))]
-    expected.expected_rows = lambda name, plugins: rows  # type: ignore[attr-defined]
+    expected.expected_rows = lambda name, plugins, results: rows  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "lllm.launch.expected", expected)
     app = typer.Typer()
     app.command("compare")(compare)

@@ -1,4 +1,4 @@
-"""Effects of a full factorial: what each factor does on average over the others, and what each does to another's effect.
+"""Effects of a full factorial: what each factor does on average over the others, and what it does to another's effect.
 
 Runs are y = row + seed + error, as in the table (`family`): one variance, pooled over all rows. An effect is a contrast
 of rows. In a balanced design contrasts are orthogonal, so their intervals hold together by the studentized maximum

@@ -1,0 +1,165 @@
+"""Sizes that were matched by measured time: what was measured, where it is kept, and when it may be used again.
+
+A measurement is made once. What it decides, the value of a size knob, is part of an arm's identity, so it is kept in
+results/EXPERIMENT/match.json and read from there ever after; the file is committed with the results.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lllm.config import Resolved
+from lllm.errors import UserError
+from lllm.identity import arm as identity
+from lllm.results.files import explained, read_json, write_json
+
+__all__ = ["FILE", "Timing", "Timings", "Unmeasured", "machine", "question"]
+
+FILE = "match.json"
+_UNTIMED = ("budget", "eval", "train.lr", "train.clip", "train.schedule")  # settings without part in a measured step
+
+
+class Unmeasured(UserError):
+    """A variant is matched by a time that nobody has measured, and this is no place to measure it."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One size, measured beside the baseline.
+
+    value: of the size knob. ratio: its time per byte over the baseline's, median of `steps` pairs of steps, known to
+    within `half` (relative, 95%). seconds, baseline_seconds: medians of a step. smallest, largest: value and ratio of
+    the ends of what was tried. machine: `machine`; measured: when, UTC; code: code fingerprints of both.
+    """
+
+    value: int
+    ratio: float
+    half: float
+    steps: int
+    warm: int
+    seconds: float
+    baseline_seconds: float
+    smallest: tuple[int, float]
+    largest: tuple[int, float]
+    machine: Mapping[str, Any]
+    measured: str
+    code: tuple[str, str]
+
+    @property
+    def sentence(self) -> str:
+        """What was measured, how, on what and when."""
+        on = self.machine
+        return (
+            f"{self.ratio:.3f} ± {self.half:.3f} of its time per byte, {1000 * self.seconds:.1f} against "
+            f"{1000 * self.baseline_seconds:.1f} ms a step (median of {self.steps} steps of each in turn after "
+            f"{self.warm} to warm up, on the run's batches; {on['device']}, {on['threads']} threads, "
+            f"{'compiled' if on['compile'] else 'not compiled'}, torch {on['torch']}; measured {self.measured})"
+        )
+
+
+def machine(resolved: Resolved) -> dict[str, Any]:
+    """What a measured time depends on beside what was measured: the device, and how a step is executed on it when the
+    machine has nothing else to do."""
+    import torch
+
+    from lllm.train.world import device_of
+
+    run = resolved.run
+    device = device_of(run.device)
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu(),
+        "threads": run.threads or torch.get_num_threads(),
+        "torch": torch.__version__,
+        "compile": run.compile,
+        "micro_batch": run.micro_batch,
+    }
+
+
+def question(variant: Resolved, baseline: Resolved, knob: str, within: float) -> str:
+    """What a measurement answers: which size of `variant` takes the baseline's time, within what share. Settings that a
+    measured step has no part in, such as the learning rate, make no other question."""
+    return ":".join([_identity(variant.with_value(knob, 1)), _identity(baseline), knob, f"{within:g}"])
+
+
+class Timings:
+    """The measurements of one experiment, below `results`."""
+
+    def __init__(self, results: Path, experiment: str) -> None:
+        self.path = results / experiment / FILE
+        self._lock = results / f".{experiment}.{FILE}.lock"
+
+    def find(self, asked: str, on: Mapping[str, Any] | None) -> Timing | None:
+        """The answer to `asked` (`question`) measured on such a machine; with None on any, the newest.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        found = [timing for timing in self._read().get(asked, []) if on is None or timing.machine == on]
+        return max(found, key=lambda timing: timing.measured, default=None)
+
+    def keep(self, asked: str, timing: Timing) -> None:
+        """Write the answer to `asked`, beside those of other machines.
+
+        Raises:
+            UserError: the directory cannot be written.
+        """
+        known = self._read()
+        others = [other for other in known.get(asked, []) if other.machine != timing.machine]
+        known[asked] = [*others, timing]
+        with explained(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(self.path, {key: [asdict(one) for one in answers] for key, answers in sorted(known.items())})
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Only one process measures at a time: two would slow each other down, and find two answers."""
+        from filelock import FileLock
+
+        with explained(self._lock):
+            self._lock.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self._lock)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _read(self) -> dict[str, list[Timing]]:
+        if not self.path.is_file():
+            return {}
+        try:
+            return {key: [_timing(one) for one in answers] for key, answers in read_json(self.path).items()}
+        except (TypeError, KeyError, AttributeError):
+            raise UserError(f"{self.path}: not what lllm wrote; expected the file as it was, or none") from None
+
+
+def _timing(fields: Mapping[str, Any]) -> Timing:
+    ends = {name: tuple(fields[name]) for name in ("smallest", "largest", "code")}
+    return Timing(**{**fields, **ends})
+
+
+def _identity(resolved: Resolved) -> str:
+    delta = resolved.delta()
+    for path in _UNTIMED:
+        *parents, last = path.split(".")
+        node = delta
+        for name in parents:
+            node = node.get(name, {})
+        node.pop(last, None)
+    return identity({name: value for name, value in delta.items() if value != {}}, {"steps": 1})
+
+
+def _cpu() -> str:
+    """The processor's name, as exactly as the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
