@@ -93,14 +93,14 @@ def _looks(baseline: Row, rows: Sequence[Row], rule: Rule) -> list[_Look]:
 
     values = {_BASELINE: baseline.values} | {str(i): row.values for i, row in enumerate(rows)}
     most = max((row.looks for row in [baseline, *rows] if row.looks), default=None)
-    if most is None:
-        counts, levels = [None], [rule.level]
-    else:
+    counts: list[int | None] = [None]
+    levels = [rule.level]
+    if most is not None:
         shared = sorted({seed for row in rows for seed in row.values.keys() & baseline.values.keys()})
         most = max(most, len(shared))
         values = {row: {seed: runs[seed] for seed in shared if seed in runs} for row, runs in values.items()}
-        counts = list(range(2, len(shared) + 1))
-        levels = [look_level(rule.level, n, most) for n in counts]
+        counts = [*range(2, len(shared) + 1)]
+        levels = [look_level(rule.level, n, most) for n in range(2, len(shared) + 1)]
     found = []
     for count, level in zip(counts, levels, strict=True):
         family = compare_all(_first(values, count), _BASELINE, level)
