@@ -8,7 +8,24 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-from lllm.cli import bench, catalogue, check, compare, data, diff, doctor, eval, generate, new, reproduce, run, show
+from lllm.cli import (
+    bench,
+    catalogue,
+    check,
+    compare,
+    data,
+    diff,
+    doctor,
+    eval,
+    generate,
+    new,
+    noise,
+    report,
+    reproduce,
+    run,
+    show,
+    sweep,
+)
 from lllm.errors import EXIT_CODE, BuildError, UserError
 
 __all__ = ["app", "main"]
@@ -25,8 +42,11 @@ app = typer.Typer(
 )
 _VERBS: dict[str, Callable[..., None]] = {
     "run": run.run,
+    "sweep": sweep.sweep,
+    "noise": noise.noise,
     "compare": compare.compare,
     "diff": diff.diff,
+    "report": report.report,
     "list": catalogue.list_,
     "show": show.show,
     "eval": eval.eval_,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,11 +14,21 @@ from lllm.cli.output import print_json
 from lllm.errors import UserError
 
 if TYPE_CHECKING:
+    from lllm.results.records import Record
     from lllm.results.rows import Comparison
 
-    _Found = tuple[Comparison, Callable[[], Path | None]]  # what is shown, and what writes it
+__all__ = ["Found", "compare", "find"]
 
-__all__ = ["compare"]
+
+@dataclass(frozen=True)
+class Found:
+    """A table, the experiment's name, all its records, and what writes the table."""
+
+    shown: Comparison
+    experiment: str
+    records: Sequence[Record]
+    write: Callable[[], Path | None]
+
 
 Format = Literal["terminal", "markdown", "csv", "json"]
 
@@ -48,10 +59,10 @@ def compare(
     wanted = None if columns is None else [key.strip() for key in columns.split(",")]
     shown = []
     for experiment in experiments:
-        found, write = _found(experiment, name, all_runs, results, plugin or [])
-        shown.append(sorted_by(found, sort))
+        found = find(experiment, name, all_runs, results, plugin or [])
+        shown.append(sorted_by(found.shown, sort))
         _show(shown[-1], form if not as_json else "json", wanted)
-        _written(write, quiet=as_json or form != "terminal")
+        _written(found.write, quiet=as_json or form != "terminal")
     if as_json or form == "json":
         print_json([comparison.to_json() for comparison in shown])
     elif form == "csv":
@@ -62,7 +73,8 @@ def compare(
         _refuse_undecidable(shown)
 
 
-def _found(name: str, label: str | None, all_runs: bool, results: Path, plugins: list[Path]) -> _Found:
+def find(name: str, label: str | None, all_runs: bool, results: Path, plugins: list[Path]) -> Found:
+    """The table of an experiment, or of its runs that are called `label`; errors as in `named`."""
     if label is None:
         return _plain(name, all_runs, results, plugins)
     return _named(name, label, all_runs, results, plugins)
@@ -101,7 +113,7 @@ def _refuse_undecidable(shown: Sequence[Comparison]) -> None:
                 )
 
 
-def _plain(name: str, all_runs: bool, results: Path, plugins: list[Path]) -> _Found:
+def _plain(name: str, all_runs: bool, results: Path, plugins: list[Path]) -> Found:
     from lllm.launch.expected import expected_rows
     from lllm.results.committed import load_records
     from lllm.results.compare import publish, tabulate
@@ -111,10 +123,10 @@ def _plain(name: str, all_runs: bool, results: Path, plugins: list[Path]) -> _Fo
     experiment = Path(name).stem if name.endswith((".yaml", ".yml")) else name
     records = load_records(results, experiment)
     shown = tabulate(records, experiment, rows, all_runs, read_noise(results, experiment))
-    return shown, lambda: publish(results, experiment, rows, records)
+    return Found(shown, experiment, records, lambda: publish(results, experiment, rows, records))
 
 
-def _named(name: str, label: str, all_runs: bool, results: Path, plugins: list[Path]) -> _Found:
+def _named(name: str, label: str, all_runs: bool, results: Path, plugins: list[Path]) -> Found:
     from lllm.cli.named import named_runs
     from lllm.config import load_experiment
     from lllm.registry import load_registry
@@ -127,4 +139,4 @@ def _named(name: str, label: str, all_runs: bool, results: Path, plugins: list[P
     records = load_records(results, experiment.name)
     runs = named_runs(experiment, check_name(label), load_registry(plugins), records)
     shown = tabulate_named(experiment.name, runs, all_runs, read_noise(results, experiment.name))
-    return shown, lambda: publish_named(results, experiment.name, runs)
+    return Found(shown, experiment.name, records, lambda: publish_named(results, experiment.name, runs))

@@ -144,7 +144,7 @@ class _Table(_Watcher, AbstractContextManager["_Table"]):
             table.add_column("", no_wrap=True)
         for header in columns:
             table.add_column(header, justify="left" if header == "state" else "right", overflow="fold")
-        for name, progress in self.progress.items():
+        for name, progress in list(self.progress.items()):  # trials of a sweep come and go meanwhile
             cells = dict(zip(_HEADERS, map(_bare, _HEADERS, _cells(progress)), strict=True))
             bars = [ProgressBar(total=max(1, progress.steps), completed=progress.step, width=bar)] if bar else []
             table.add_row(name, *bars, *(cells[header] for header in columns))

@@ -13,7 +13,7 @@ from lllm.launch.begin import begin
 from lllm.launch.contracts import Launcher
 from lllm.launch.measure import measured_steps
 from lllm.launch.plan import Plan, Planned
-from lllm.launch.workers import Worker, devices, threads_each
+from lllm.launch.pool import Pool
 from lllm.registry.build import blaming
 from lllm.results.ownership import Owned
 from lllm.train.carried import INFO, packed
@@ -139,48 +139,33 @@ def _in_turn(plan: Plan, watcher: Watcher) -> bool:
 def _at_once(plan: Plan, watcher: Watcher) -> bool:
     """Processes of their own, at most `workers` at once, each with its share of the machine."""
     waiting, fine = list(plan.pending), True
-    running: list[Worker] = []
-    workers = plan.pending[0].arm.resolved.run.workers
     with stop_on_signal() as stop:
-        try:
-            while (waiting and not stop()) or running:
-                free = sorted(set(range(workers)) - {worker.slot for worker in running})
-                while waiting and free and not stop():
-                    started = _start(plan, waiting.pop(0), free[0], workers, watcher)
-                    if started is not None:
-                        running.append(started)
-                        free.pop(0)
-                for worker in list(running):
-                    if stop():
-                        worker.stop()
-                    for record in worker.news():
-                        watcher.record(worker.run, record)
-                    if worker.done:
-                        running.remove(worker)
-                        state, message = worker.end()
-                        watcher.ended(worker.run, state, message)
-                        fine = fine and state == "finished"
+        with Pool(plan, plan.pending[0].arm.resolved.run.workers, worker_command) as pool:
+            while (waiting and not stop()) or pool.running:
+                while waiting and pool.free and not stop():
+                    _start(pool, waiting.pop(0), watcher)
+                if stop():
+                    pool.stop()
+                for news in pool.poll():
+                    run = news.worker.run
+                    for record in news.records:
+                        watcher.record(run, record)
+                    if news.ended:
+                        watcher.ended(run, *news.ended)
+                        fine = fine and news.ended[0] in ("finished", "running")
                 time.sleep(POLL)
-        finally:
-            for worker in running:
-                worker.kill()
         if stop():
             raise KeyboardInterrupt
     return fine
 
 
-def _start(plan: Plan, run: Planned, slot: int, workers: int, watcher: Watcher) -> Worker | None:
-    execution = run.arm.resolved.run
+def _start(pool: Pool, run: Planned, watcher: Watcher) -> None:
     try:
-        info = begin(plan, run, shared_timing=workers > 1)
+        worker = pool.start(run)
     except Owned as owned:
         watcher.ended(run, "running", str(owned))
-        return None
-    if info is None:
+        return
+    if worker is None:
         watcher.ended(run, "finished")
-        return None
-    threads = execution.threads or threads_each(workers * execution.nproc)
-    environment = {"OMP_NUM_THREADS": str(threads), **devices(slot, execution.nproc)}
-    worker = Worker(run, worker_command(run), slot, environment)
-    watcher.started(run, int(info["steps"]))
-    return worker
+    else:
+        watcher.started(run, worker.steps)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lllm.config import Experiment, Tree, load_experiment
+from lllm.config import Tree, load_experiment
 from lllm.launch.arms import Arms
 from lllm.launch.plan import expected
 from lllm.registry import load_registry
 from lllm.results.compare import Expected
-from lllm.results.rule import Design
 
-__all__ = ["design_of", "expected_rows"]
+__all__ = ["expected_rows"]
 
 
 def expected_rows(name: str, plugins: Sequence[Path | str] = (), results: Path | None = None) -> list[Expected]:
@@ -21,9 +20,3 @@ def expected_rows(name: str, plugins: Sequence[Path | str] = (), results: Path |
     experiment = load_experiment(name)
     arms = Arms(experiment, Tree(), load_registry(plugins), results=results)
     return expected(arms, list(experiment.variants), experiment.seeds)
-
-
-def design_of(experiment: Experiment) -> Design | None:
-    """Its design, as the tables know it; None where its variants are listed."""
-    design = experiment.design
-    return Design(design.kind, design.factors, design.of) if design else None

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from lllm.errors import EXIT_CODE
 from lllm.launch.plan import Planned
 from lllm.results.run import Run
 from lllm.train.interrupt import PARENT
@@ -18,10 +19,13 @@ __all__ = ["Worker", "devices", "threads_each"]
 
 
 class Worker:
-    """One run's process, with torchrun's below it where the run has several. slot: its share of the machine."""
+    """One run's process, with torchrun's below it where the run has several. slot: its share of the machine; steps: of
+    the whole run."""
 
-    def __init__(self, run: Planned, command: Sequence[str], slot: int, environment: Mapping[str, str]) -> None:
-        self.run, self.slot = run, slot
+    def __init__(
+        self, run: Planned, command: Sequence[str], slot: int, environment: Mapping[str, str], steps: int
+    ) -> None:
+        self.run, self.slot, self.steps = run, slot, steps
         self.metrics, self.log = run.path / "metrics.jsonl", run.path / "worker.log"
         self._seen = _size(self.metrics)
         self._logged = _size(self.log)
@@ -70,13 +74,24 @@ class Worker:
         self._signal(signal.SIGKILL)
         self.process.wait()
 
+    @property
+    def lost(self) -> bool:
+        """Whether the process, which is done, ended without a result, a reason of its own or having been asked to: it
+        was killed, or crashed. What it saved is there to be continued."""
+        said = self._asked or self.process.returncode == EXIT_CODE
+        return not said and Run(self.run.path).state in ("interrupted", "empty")
+
     def end(self) -> tuple[str, str]:
-        """State and message of a process that is done."""
+        """State and message of a process that is done: finished, failed, interrupted because it was asked to stop, or
+        running, by another process that was faster."""
         self._close()
         run = Run(self.run.path)
-        if run.state == "finished":
+        state = run.state
+        if state == "finished":
             return "finished", ""
-        if self._asked and run.state != "failed":
+        if state == "running":
+            return "running", self._last_error()
+        if self._asked and state != "failed":
             return "interrupted", ""
         reason = str((run.status or {}).get("reason", "")) or self._last_error()
         return "failed", f"{reason} ({self.log})"

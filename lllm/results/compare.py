@@ -40,9 +40,13 @@ def tabulate(
 ) -> Comparison:
     """`compare` of records at hand: those of one experiment. noise: what is stored of its baseline's."""
     by_arm: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    others: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    wanted = {(expected.variant, expected.arm): expected for expected in rows}
     for record in records:
-        by_arm[record.variant, record.arm].append(record)
-    wanted = {(expected.variant, expected.arm) for expected in rows}
+        expected = wanted.get((record.variant, record.arm))
+        # a trial chose the settings by its seed: it is no evidence for them, even where it is the variant as it stands
+        own = expected is not None and (record.seed in expected.seeds or not record.info.get("trial"))
+        (by_arm if own else others)[record.variant, record.arm].append(record)
     rule = next((e.rule for e in rows if e.baseline), BPB)
     asked = tuple(sorted({record.seed for key in wanted for record in by_arm.get(key, [])}))
     table: list[Row] = []
@@ -52,7 +56,6 @@ def tabulate(
         table += made
         if stands_for_it:
             current[expected.variant] = stands_for_it
-    others = {key: group for key, group in by_arm.items() if key not in wanted}
     if all_runs:
         table += _other_rows(others, rows, current, rule)
     hidden = 0 if all_runs else sum(record.state == "finished" for group in others.values() for record in group)

@@ -16,7 +16,8 @@ def footnotes(comparison: Comparison) -> list[str]:
     notes = _of_intervals(comparison)
     if any(row.runs for row in rows):
         tuned = [row.variant for row in rows if row.runs and row.trials]
-        notes.append(f"Tuned: {', '.join(tuned)}; the others are untuned." if tuned else "Untuned: no row was tuned.")
+        others = "; the others are untuned" if any(row.runs and not row.trials for row in rows) else ""
+        notes.append(f"Tuned: {', '.join(tuned)}{others}." if tuned else "Untuned: no row was tuned.")
     if any(row.shared_timing for row in rows):
         notes.append("*: timed while other runs shared the machine.")
     notes += [_missing(row) for row in rows if row.unfinished]

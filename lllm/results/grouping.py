@@ -67,7 +67,10 @@ def stale(record: Record, current: Record | None, expected: Expected) -> str:
 def differs(record: Record, expected: Expected | None, current: Record | None) -> str:
     """How the arm of `record` differs from its variant as defined now: 'differs: train.lr=0.001'."""
     reference = (expected.config if expected else None) or (current.config if current else None)
-    if not reference:
+    if record.info.get("trial"):
+        found = assignments(differences(reference or record.config, record.config))
+        what = "trial: " + (few(found) or "as the file has it")
+    elif not reference:
         what = f"another arm, {record.arm[:8]}" if expected else "not a variant now"
     else:
         found = assignments(differences(reference, record.config))

@@ -23,7 +23,7 @@ class ConvDownsampler(WindowDownsampler):
     class Config(PartConfig):
         """kernel: tokens seen, at least the ratio (None: twice the ratio). pool: add the chunk's projected mean."""
 
-        kernel: Annotated[int, Field(ge=1)] | None = None
+        kernel: Annotated[Annotated[int, Field(ge=1)] | None, Search(choices=(None, 8, 16))] = None
         activation: Literal["silu", "none"] = "silu"
         pool: Annotated[bool, Search(choices=(True, False))] = True
         norm: bool = True

@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from lllm.registry import PartConfig, register
+from lllm.registry import PartConfig, Search, register
 from lllm.train.contracts import Named, TorchOptimizer
 
 
@@ -20,9 +20,9 @@ class AdamW(TorchOptimizer):
         """The usual."""
 
         beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
-        beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
+        beta2: Annotated[float, Field(ge=0, lt=1), Search(0.9, 0.99)] = 0.95
         eps: Annotated[float, Field(gt=0)] = 1e-8
-        weight_decay: Annotated[float, Field(ge=0)] = 0.1
+        weight_decay: Annotated[float, Field(ge=0), Search(choices=(0.0, 0.03, 0.1))] = 0.1
 
     config: Config
     default_lr = 3e-3

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from lllm.registry import PartConfig, register
+from lllm.registry import PartConfig, Search, register
 from lllm.train.contracts import Schedule
 
 
@@ -19,7 +19,7 @@ class WarmupStableDecay(Schedule):
         """warmup, decay: shares of the run. floor: last factor."""
 
         warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
-        decay: Annotated[float, Field(gt=0, le=1)] = 0.2
+        decay: Annotated[float, Field(gt=0, le=1), Search(0.1, 0.5)] = 0.2
         floor: Annotated[float, Field(ge=0, le=1)] = 0.0
 
         @model_validator(mode="after")

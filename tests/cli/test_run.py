@@ -34,7 +34,7 @@ def test_what_the_command_line_changed_is_shown_and_not_written(verb: Verb, copy
     assert "not written" in done.out
     assert (copy / "table.md").read_bytes() == page
     assert (copy / "runs.jsonl").read_bytes() == lines
-    assert sorted(path.name for path in copy.iterdir()) == ["flat", "four", "runs.jsonl", "table.md"]
+    assert sorted(path.name for path in copy.iterdir()) == [".sources", "flat", "four", "runs.jsonl", "table.md"]
 
 
 def test_a_name_keeps_what_was_changed_on_a_page_of_its_own(verb: Verb, copy: Path) -> None:

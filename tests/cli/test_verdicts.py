@@ -110,7 +110,9 @@ def test_one_seed_asked_for_a_verdict(planted: Path, monkeypatch: pytest.MonkeyP
     assert "row 'learns': no verdict: one seed" in done.err
 
 
-def test_a_metric_decides_or_is_refused_before_any_run(planted: Path, monkeypatch: pytest.MonkeyPatch, verb: Verb) -> None:
+def test_a_metric_decides_or_is_refused_before_any_run(
+    planted: Path, monkeypatch: pytest.MonkeyPatch, verb: Verb
+) -> None:
     monkeypatch.chdir(planted)
     metric = PLANTED.replace("seeds:", "decide: {metric: %s, floor: 0}\nseeds:")
     (planted / "experiments" / "metric.yaml").write_text(metric % "distnace")

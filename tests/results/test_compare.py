@@ -232,3 +232,16 @@ def test_what_is_no_likelihood_has_no_bits_per_byte(make_run: MakeRun, root: Pat
     assert (flat.bpb, flat.sd, flat.values) == (None, None, {})
     assert (flat.numbers["nats_per_byte"], flat.numbers["seconds"]) == (None, 38.25)
     assert (small.delta, small.verdict.text) == (None, "not comparable: no likelihood")
+
+
+def test_a_trial_is_no_evidence_for_the_settings_that_it_chose(make_run: MakeRun, root: Path) -> None:
+    make_run("flat", 0, 2.5)
+    make_run("flat", 1000, 2.0, trial={"study": "study/flat/tune", "number": 0})
+    make_run("flat", 1000, 2.2, identity=arm("tried"), config=other_config(lr=0.004), trial={"study": "x", "number": 1})
+    known = [Expected("flat", arm("flat"), True, config=CONFIG)]
+    (row_of_flat,) = compare(root, "study", known).rows
+    assert (row_of_flat.seeds, row_of_flat.unfinished) == ((0,), {})
+    notes = [r.note for r in compare(root, "study", known, all_runs=True).rows[1:]]
+    assert sorted(notes) == ["trial: as the file has it", "trial: train.lr=0.004"]
+    asked = [Expected("flat", arm("flat"), True, seeds=(0, 1000), config=CONFIG)]
+    assert compare(root, "study", asked).rows[0].seeds == (0, 1000)

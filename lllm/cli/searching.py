@@ -1,0 +1,201 @@
+"""`lllm sweep --search`: the plan, the sweep, the Pareto front, and its winners against the baseline."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from lllm.cli.output import print_table
+from lllm.cli.sweeping import Sweep, annotated, confirm, say_late, served
+from lllm.errors import UserError
+from lllm.results.table import duration
+
+if TYPE_CHECKING:
+    from lllm.search.compositions import Searching
+    from lllm.search.objectives import Objective
+    from lllm.search.space import Dimension
+
+__all__ = ["search_compositions"]
+
+_STUDY = "search"  # the last part of the study's name
+
+
+def search_compositions(
+    asked: Sweep,
+    found: dict[str, Any],
+    goals: Sequence[str] | None,
+    by: Literal["tpe", "nsga2"] | None,
+    most: int,
+    seeds: Sequence[int] | None,
+    dry_run: bool,
+) -> bool:
+    """Search, and confirm up to `most` winners; False when nothing came of it, or a run failed.
+
+    found: what a script is to have. goals: objectives of the command line; by: the sampler, None: what fits; seeds: of
+    the confirmation, None for none. Raises as `tune` does.
+    """
+    from lllm.registry.build import blaming
+    from lllm.search.composable import composables
+    from lllm.search.cost import refuse_crowd
+    from lllm.search.objectives import objectives
+    from lllm.search.trials import Trials
+    from lllm.search.tunable import refuse_given
+
+    base, rule = _base(asked), asked.experiment.decide
+    with blaming(asked.arms.registry):
+        resolved = asked.arms.resolved(base)
+        dimensions = composables(asked.experiment.search, resolved)
+        for one in dimensions:
+            refuse_given(one.path, asked.arms.overrides)
+        aims = objectives(goals or asked.experiment.search.objectives or _usual(rule.metric), resolved, rule)
+        refuse_crowd([asked.arms.arm(base)], asked.workers)
+    found |= _plan(asked, base, dimensions, aims, most, seeds)
+    if dry_run:
+        print("no trial is begun, and nothing is written")
+        return True
+    from lllm.search.compositions import Searching
+    from lllm.search.tune import reason_of
+
+    trials = Trials(asked.arms, asked.words, asked.plugins, asked.seed, apart=True)
+    search = Searching(trials, base, dimensions, aims, asked.open(), asked.name or _STUDY, asked.trials, by)
+    if search.complete:
+        print("the search is complete; nothing of it is trained again")
+    else:
+        outcome = served(asked, search.jobs(), lambda: asked.trials)
+        found["driver"] = {"seconds": outcome.seconds, "cpu_seconds": outcome.cpu_seconds}
+        if outcome.late:
+            say_late()
+            found["complete"] = False
+            return True
+    found["complete"] = True
+    if not _show(asked, search, found):
+        why = reason_of(search.study)
+        print(f"no trial came to a result{why and f' ({why})'}", file=sys.stderr)
+        return False
+    return True if seeds is None else _confirmed(asked, search, found, most, seeds)
+
+
+def _base(asked: Sweep) -> str:
+    """The variant that compositions set out from."""
+    if len(asked.named) > 1:
+        raise UserError(
+            f"--search: sets out from one variant, and {len(asked.named)} are named, {', '.join(asked.named)}; "
+            "expected one of them"
+        )
+    return asked.named[0] if asked.named else asked.experiment.baseline
+
+
+def _usual(metric: str) -> list[str]:
+    from lllm.search.objectives import USUAL
+
+    return [metric, *USUAL[1:]]
+
+
+def _plan(
+    asked: Sweep,
+    base: str,
+    dimensions: Sequence[Dimension],
+    aims: Sequence[Objective],
+    most: int,
+    seeds: Sequence[int] | None,
+) -> dict[str, Any]:
+    """Print what the search is going to cost, and return it as plain values."""
+    from lllm.launch.measure import matmul_rate
+    from lllm.search.cost import seconds_of
+    from lllm.search.space import written
+    from lllm.search.tunable import among
+
+    arm, experiment = asked.arms.arm(base), asked.experiment
+    each = seconds_of(arm, matmul_rate())
+    total = asked.trials * each / asked.workers
+    print(f"{experiment.name}: {experiment.hypothesis}")
+    rows = [[one.parameter, among(one), "" if one.when is None else f"with {one.when[1]}"] for one in dimensions]
+    print_table(["what is searched", "among", "there"], rows)
+    print(f"objectives: {', '.join(f'{one.name} ({one.better} is better)' for one in aims)}")
+    if any("second" in one.name for one in aims) and asked.workers > 1:
+        print(f"speeds are measured while {asked.workers} runs share the machine")
+    steps = "measured" if arm.steps is None else arm.steps
+    print(
+        f"{asked.trials} trials from {base}, {steps} steps each, at seed {asked.seed}; about {duration(total)} in all, "
+        f"{asked.workers} at once, if they cost what {base} costs; {asked.storage_said}"
+    )
+    again = 0.0 if seeds is None else (most + 1) * len(seeds) * each / asked.workers
+    if seeds is not None:
+        listed = ",".join(map(str, seeds))
+        print(f"then up to {most} winners and {experiment.baseline} at seeds {listed}: about {duration(again)}")
+    return {
+        "experiment": experiment.name,
+        "mode": "search",
+        "base": base,
+        "storage": asked.storage_said,
+        "search_seed": asked.seed,
+        "confirm_seeds": None if seeds is None else list(seeds),
+        "trials": asked.trials,
+        "estimated_seconds": {"search": total, "confirmation": again},
+        "space": written(dimensions),
+        "objectives": {one.name: one.better for one in aims},
+    }
+
+
+def _show(asked: Sweep, search: Searching, found: dict[str, Any]) -> bool:
+    """Print and write the Pareto front; whether there is one."""
+    from lllm.search.pareto import facts, importance_lines, rows, said, write_pareto
+
+    told = facts(search)
+    found["pareto"] = told
+    headers, cells = rows(told)
+    print(f"\n{said(told)}")
+    if cells:
+        print_table(headers, cells, right=range(len(headers) - 1))
+    for line in importance_lines(told):
+        print(line)
+    print(f"written: {write_pareto(asked.results / asked.experiment.name, told)}")
+    return bool(cells)
+
+
+def _confirmed(asked: Sweep, search: Searching, found: dict[str, Any], most: int, seeds: Sequence[int]) -> bool:
+    """Train the winners and the baseline on fresh seeds, as an experiment of their own, and show its table."""
+    from lllm.cli.conclude import conclude
+    from lllm.cli.progress import measuring
+    from lllm.config import load_experiment
+    from lllm.launch.arms import Arms
+    from lllm.launch.plan import make_plan
+    from lllm.search.winners import write_winners
+
+    experiment = asked.experiment
+    winners = _different(asked, search, most)
+    if not winners:
+        print(f"the front is {experiment.baseline} itself: there is nothing to confirm")
+        return True
+    path = write_winners(
+        asked.results / experiment.name / f"{experiment.name}-{asked.name or _STUDY}.yaml",
+        experiment,
+        asked.arms.overrides,
+        search.base,
+        winners,
+        seeds,
+        f"The best of {asked.trials} compositions, found at seed {asked.seed}, are better than {experiment.baseline} "
+        "on fresh seeds as well.",
+    )
+    print(f"written: {path}")
+    found["winners"] = {"path": str(path), "fields": winners}
+    again = load_experiment(str(path))
+    arms = Arms(again, asked.arms.overrides, asked.arms.registry, asked.arms.progress, measure=measuring)
+    plan = make_plan(arms, list(again.variants), list(seeds), plugins=asked.plugins)
+    plan = annotated(plan, lambda variant: _tuned(variant, winners, asked.trials))
+    fine = confirm(plan, found)
+    found |= conclude(plan, arms, list(again.variants), [])
+    return fine
+
+
+def _tuned(variant: str, winners: Mapping[str, Mapping[str, Any]], trials: int) -> dict[str, Any]:
+    """What run.json says of how a variant was found; of the baseline nothing."""
+    return {"tuned": {"trials": trials, "fields": dict(winners[variant])}} if variant in winners else {}
+
+
+def _different(asked: Sweep, search: Searching, most: int) -> dict[str, dict[str, Any]]:
+    """The winners that are not the baseline: name -> fields over the base."""
+    baseline = asked.arms.resolved(asked.experiment.baseline).delta()
+    fields = {name: search.fields(trial) for name, trial in search.winners(most).items()}
+    return {name: some for name, some in fields.items() if search.trials.settings(search.base, some) != baseline}

@@ -1,0 +1,185 @@
+"""`lllm sweep`, tuning: the plan, the sweep, tuned.yaml, and the confirmation of the winners."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lllm.cli.output import print_table
+from lllm.cli.sweeping import Sweep, annotated, assigned, confirm, say_late, served
+from lllm.cli.tuned import LABEL, OPTION
+from lllm.results.table import duration, si
+
+if TYPE_CHECKING:
+    from lllm.search.tunable import Tunable
+    from lllm.search.tune import Tuning
+    from lllm.search.winners import Tuned, Winner
+
+__all__ = ["tune"]
+
+_STUDY = "tune"  # the last part of the studies' names
+
+
+def tune(asked: Sweep, found: dict[str, Any], all_fields: bool, seeds: Sequence[int] | None, dry_run: bool) -> bool:
+    """Tune the variants and confirm the best of each; False when a variant has none, or a run failed.
+
+    found: what a script is to have. seeds: of the confirmation, None for none.
+
+    Raises:
+        UserError: something that was asked for cannot be had. KeyboardInterrupt: the user stopped it.
+    """
+    from lllm.registry.build import blaming
+    from lllm.search.cost import refuse_crowd
+    from lllm.search.objectives import refuse_unmeasured
+    from lllm.search.trials import Trials
+    from lllm.search.tunable import tunables
+
+    with blaming(asked.arms.registry):
+        spaces, notes = tunables(asked.arms, asked.variants, all_fields)
+        for variant in asked.variants:
+            refuse_unmeasured(asked.experiment.decide.metric, asked.arms.resolved(variant))
+        refuse_crowd([asked.arms.arm(variant) for variant in asked.variants], asked.workers)
+    found |= _plan(asked, spaces, notes, seeds)
+    if dry_run:
+        print("no trial is begun, and nothing is written")
+        return True
+    from lllm.search.tune import Tuning
+
+    trials = Trials(asked.arms, asked.words, asked.plugins, asked.seed)
+    tuning = Tuning(trials, spaces, asked.open(), asked.name or _STUDY, asked.trials)
+    if tuning.complete and not tuning.more():
+        print("the sweep is complete; nothing of it is trained again")
+    else:
+        outcome = served(asked, tuning.jobs(), lambda: sum(job.target for job in tuning.jobs()), tuning.more)
+        found["driver"] = {"seconds": outcome.seconds, "cpu_seconds": outcome.cpu_seconds}
+        if outcome.late:
+            say_late()
+            found["complete"] = False
+            return True
+    found["complete"] = True
+    return _conclude(asked, tuning, found, seeds)
+
+
+def _plan(asked: Sweep, spaces: Sequence[Tunable], notes: Sequence[str], seeds: Sequence[int] | None) -> dict[str, Any]:
+    """Print what the sweep is going to cost, and return it as plain values."""
+    from lllm.launch.measure import matmul_rate
+    from lllm.search.cost import seconds_of
+    from lllm.search.grid import ROUNDS
+
+    rate, experiment = matmul_rate(), asked.experiment
+    arms = {one.variant: asked.arms.arm(one.variant) for one in spaces}
+    each = {variant: seconds_of(arm, rate) for variant, arm in arms.items()}
+    print(f"{experiment.name}: {experiment.hypothesis}")
+    rows = []
+    for one in spaces:
+        arm = arms[one.variant]
+        steps = "measured" if arm.steps is None else str(arm.steps)
+        size = "" if arm.steps is None else si(arm.steps * arm.bytes_per_step)
+        cells = [str(asked.trials), steps, size, duration(each[one.variant])]
+        rows.append([one.variant, *cells, one.said(asked.trials)])
+    print_table(["variant", "trials", "steps", "bytes each", "about", "what is searched"], rows, right=range(1, 5))
+    for note in notes:
+        print(f"not searched: {note}")
+    extended = f"; up to {2 * ROUNDS} more where the best is at the edge of the grid" if spaces[0].grid else ""
+    total = asked.trials * sum(each.values()) / asked.workers
+    print(
+        f"{asked.trials} trials for each of {len(spaces)} variant(s), at seed {asked.seed}{extended}; about "
+        f"{duration(total)} in all, {asked.workers} at once; {asked.storage_said}"
+    )
+    again = 0.0 if seeds is None else len(seeds) * sum(each.values()) / asked.workers
+    if seeds is not None:
+        listed = ",".join(map(str, seeds))
+        print(f"then the best of each at seeds {listed}: {len(seeds) * len(spaces)} runs, about {duration(again)}")
+    return {
+        "experiment": experiment.name,
+        "mode": "tune",
+        "storage": asked.storage_said,
+        "search_seed": asked.seed,
+        "confirm_seeds": None if seeds is None else list(seeds),
+        "estimated_seconds": {"search": total, "confirmation": again},
+        "plan": [_planned(one, asked.trials, arms[one.variant].steps, each[one.variant]) for one in spaces],
+    }
+
+
+def _planned(one: Tunable, trials: int, steps: int | None, seconds: float) -> dict[str, Any]:
+    from lllm.search.space import written
+
+    return {
+        "variant": one.variant,
+        "trials": trials,
+        "steps": steps,
+        "estimated_seconds": seconds,
+        "centre": one.centre,
+        "grid": one.grid,
+        "space": written(one.dimensions),
+    }
+
+
+def _conclude(asked: Sweep, tuning: Tuning, found: dict[str, Any], seeds: Sequence[int] | None) -> bool:
+    from lllm.results.named import semantic_words
+    from lllm.search.tune import reason_of
+    from lllm.search.winners import Tuned, write_tuned
+
+    winners = tuning.winners()
+    _show(tuning, winners, found)
+    tuned = Tuned(
+        experiment=asked.experiment.name,
+        metric=tuning.rule.metric,
+        overrides=tuple(semantic_words(asked.words)),
+        seed=asked.seed,
+        study=asked.name or _STUDY,
+        storage=asked.storage_said,
+        winners=winners,
+    )
+    lost = [variant for variant in asked.variants if variant not in winners]
+    for variant in lost:
+        why = reason_of(tuning.studies[variant])
+        print(f"{variant}: no trial came to a result; it is not tuned{why and f' ({why})'}", file=sys.stderr)
+    if not winners:
+        return False
+    path = write_tuned(asked.results, tuned)
+    print(f"written: {path}")
+    found["tuned"] = str(path)
+    fine = True if seeds is None else _confirmed(asked, tuned, found, seeds)
+    return fine and not lost
+
+
+def _confirmed(asked: Sweep, tuned: Tuned, found: dict[str, Any], seeds: Sequence[int]) -> bool:
+    """Train the winners on fresh seeds, and show and write their table."""
+    from lllm.cli.conclude import conclude
+    from lllm.launch.plan import make_plan
+    from lllm.results.named import WORDS, recorded_words
+    from lllm.search.winners import tuned_path, with_tuned
+
+    variants = [variant for variant in asked.variants if variant in tuned.winners]
+    origin = str(tuned_path(asked.results, tuned.experiment))
+    arms = asked.arms.beside(with_tuned(asked.experiment, tuned, variants, origin))
+    words = [*asked.named, *asked.words, OPTION]
+    plan = make_plan(arms, variants, list(seeds), plugins=asked.plugins, label=asked.name or LABEL)
+    plan = annotated(plan, lambda variant: {**tuned.extra(variant), WORDS: recorded_words(words)})
+    fine = confirm(plan, found)
+    found |= conclude(plan, arms, variants, words)
+    return fine
+
+
+def _show(tuning: Tuning, winners: Mapping[str, Winner], found: dict[str, Any]) -> None:
+    """A line for each variant: how its trials ended, the best, and how much its learning rate matters."""
+    from lllm.search.tune import states
+
+    metric, rows = tuning.rule.metric, []
+    told: dict[str, dict[str, Any]] = {}
+    for variant, study in tuning.studies.items():
+        ended = states(study)
+        counts = ", ".join(f"{count} {state}" for state, count in ended.items())
+        winner = winners.get(variant)
+        best = [f"{winner.value:.4f}", assigned(winner.fields)] if winner else ["", ""]
+        near = ", ".join(f"{factor} {value:.4f}" for factor, value in winner.sensitivity.items()) if winner else ""
+        rows.append([variant, counts, *best, near])
+        info = {**winner.info(), "value": winner.value, "trial": winner.trial} if winner else None
+        told[variant] = {"study": study.study_name, "trials": ended, "best": info}
+    print_table(["variant", "trials", f"best {metric}", "at", "learning rate"], rows, right=[2])
+    for variant in tuning.at_edge():
+        told[variant]["at_edge"] = True
+        print(f"{variant}: its best is at the edge of the grid; a better rate may lie beyond, expected more --trials")
+    found["sweep"] = told

@@ -1,0 +1,73 @@
+"""Effects of a designed experiment's deltas, with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lllm.report.figure import NO_BOX, Figure, label, numbers
+from lllm.report.gather import Report
+from lllm.report.html import Table
+from lllm.report.lines import around_zero, lined_up
+from lllm.report.palette import token
+from lllm.results.effects import Effect, Effects, effects_text
+
+__all__ = ["design"]
+
+
+def design(report: Report) -> Figure | None:
+    """None where the experiment has no design, or no effect has a value."""
+    import plotly.graph_objects as go
+
+    effects = report.comparison.effects
+    shown = [effect for effect in effects.effects if effect.difference is not None] if effects else []
+    if effects is None or not shown:
+        return None
+    known = [effect.difference for effect in shown]
+    spec = go.Figure(
+        go.Scatter(
+            x=numbers(known),
+            y=list(range(len(shown))),
+            mode="markers",
+            marker={"size": 10, "color": [token("c1" if _sure(effect) else "muted") for effect in shown]},
+            error_x={
+                "type": "data",
+                "array": numbers(effect.half or 0 for effect in shown),
+                "color": token("muted"),
+                "thickness": 2,
+                "width": 0,
+            },
+            text=[_said(effect, effects.metric) for effect in shown],
+            hovertemplate=f"%{{text}}{NO_BOX}",
+            name="effects",
+            showlegend=False,
+        )
+    )
+    floor = report.comparison.floor
+    around_zero(spec, floor.value if floor else None)
+    lined_up(spec, [effect.name for effect in shown], f"effect on {label(effects.metric)}")
+    return Figure(
+        "effects", spec, _caption(effects), 120 + 34 * len(shown), numbers=_table(effects.effects, effects.metric)
+    )
+
+
+def _sure(effect: Effect) -> bool:
+    """Whether its interval excludes zero."""
+    return effect.difference is not None and effect.half is not None and abs(effect.difference) > effect.half
+
+
+def _said(effect: Effect, metric: str) -> str:
+    spread = f" ± {effect.half:.4g}" if effect.half is not None else ""
+    return f"<b>{label(effect.name)}</b><br>{effect.difference:+.4g}{spread} {label(metric)}"
+
+
+def _caption(effects: Effects) -> str:
+    heading = effects_text(effects)[0].rstrip(":")
+    return f"{heading[0].upper()}{heading[1:]}. Coloured: the interval excludes zero. Grey band: the noise floor."
+
+
+def _table(effects: Sequence[Effect], metric: str) -> Table:
+    def cell(value: float | None, form: str = ".4g") -> str:
+        return "-" if value is None else f"{value:{form}}"
+
+    rows = [[e.name, cell(e.difference, "+.4g"), cell(e.half), cell(e.p), e.note] for e in effects]
+    return Table(["effect", f"Δ {metric}", "±", "p", ""], rows, right=(1, 2, 3))

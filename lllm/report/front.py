@@ -1,0 +1,164 @@
+"""What quality costs: rows against training FLOPs, generation speed, time and size, and who is beaten by nobody."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lllm.report.figure import NO_BOX, Figure, Option, Switch, label, numbers, scatter, tagged
+from lllm.report.gather import Report, Series, value_of
+from lllm.report.html import Table
+from lllm.report.palette import token
+from lllm.results.columns import si
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+__all__ = ["COSTS", "Cost", "front", "undominated"]
+
+_NAMED = 8  # rows beyond which names are in the legend and the hover only
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A number of a result that is paid, or gained where `more` is better."""
+
+    key: str
+    text: str
+    title: str
+    more: bool = False
+
+
+COSTS = (
+    Cost("train_flops_per_byte", "FLOPs per byte", "training FLOPs per byte of text"),
+    Cost("train_flops", "FLOPs", "training FLOPs"),
+    Cost("generation_bytes_per_second", "generation", "generation, bytes per second", more=True),
+    Cost("seconds", "training time", "training time, seconds"),
+    Cost("parameters", "parameters", "parameters"),
+)
+
+
+def front(report: Report) -> Figure | None:
+    """None where fewer than two rows have a value of the metric and a cost."""
+    import plotly.graph_objects as go
+
+    rule = report.comparison.rule
+    found = {cost: _points(report.series, rule.metric, cost) for cost in COSTS}
+    costs = [cost for cost, points in found.items() if len(points) > 1 and len({x for _, x, _ in points}) > 1]
+    if not costs:
+        return None
+    spec = go.Figure()
+    beaten: dict[str, set[str]] = {}
+    for cost in costs:
+        points = found[cost]
+        best = undominated([(x, y) for _, x, y in points], cost.more, rule.better == "higher")
+        beaten[cost.key] = {points[i][0].name for i in best}
+        spec.add_trace(_line([(points[i][1], points[i][2]) for i in best], cost))
+        for series, x, y in points:
+            spec.add_trace(_point(series, x, y, cost, rule.metric, len(points) <= _NAMED))
+            spec.add_trace(_seeds(series, cost, rule.metric))
+    options = tuple(Option(cost.key, cost.text, {"xaxis": {"title": {"text": cost.title}}}) for cost in costs)
+    spec.update_layout(
+        xaxis={"tickformat": "~s", "type": "log", "nticks": 6},
+        yaxis={"title": {"text": _metric(rule.metric)}},
+        showlegend=len(report.series) > _NAMED,
+    )
+    caption = (
+        "Large points are means over seeds, small ones the seeds. The line joins the rows that no other row beats in "
+        "both. Rows of different budgets or kinds of likelihood are drawn together; verdicts say which compare."
+    )
+    return Figure("front", spec, caption, 440, (Switch("x", "against", options),), _table(report, costs, beaten))
+
+
+def undominated(points: Sequence[tuple[float, float]], more: bool, higher: bool) -> list[int]:
+    """Places of the points that no other beats, by cost: less of the first is better (more, where `more`), and less of
+    the second (more, where `higher`). Of equal ones the first."""
+    cost = -1.0 if more else 1.0
+    value = -1.0 if higher else 1.0
+    order = sorted(range(len(points)), key=lambda i: (cost * points[i][0], value * points[i][1], i))
+    best: list[int] = []
+    for i in order:
+        if not best or value * points[i][1] < value * points[best[-1]][1]:
+            best.append(i)
+    return best
+
+
+def _points(every: Sequence[Series], metric: str, cost: Cost) -> list[tuple[Series, float, float]]:
+    """Series, cost and metric, of those that have both."""
+    found = []
+    for series in every:
+        values = [value for record in series.runs if (value := value_of(record, metric)) is not None]
+        paid = series.row.numbers.get(cost.key)
+        if values and paid is not None and paid > 0:
+            found.append((series, paid, statistics.fmean(values)))
+    return found
+
+
+def _line(points: Sequence[tuple[float, float]], cost: Cost) -> go.Scatter:
+    import plotly.graph_objects as go
+
+    return go.Scatter(
+        x=numbers(x for x, _ in points),
+        y=numbers(y for _, y in points),
+        mode="lines",
+        line={"color": token("muted"), "width": 1.5, "dash": "dot"},
+        name="beaten by nobody",
+        hoverinfo="skip",
+        meta=tagged(x=cost.key),
+    )
+
+
+def _point(series: Series, x: float, y: float, cost: Cost, metric: str, named: bool) -> go.Scatter:
+    more: dict[str, Any] = {"text": [label(series.name)], "textposition": "top center"} if named else {}
+    return scatter(
+        series.name,
+        numbers([x]),
+        numbers([y]),
+        series.colour,
+        mode="markers+text" if named else "markers",
+        marker={"size": 12, "symbol": series.symbol, "color": token(series.colour)},
+        textfont={"color": token("ink"), "size": 12},
+        hovertemplate=f"<b>%{{fullData.name}}</b><br>{label(metric)} %{{y:.4f}}<br>{cost.title} %{{x:.3s}}{NO_BOX}",
+        meta=tagged(x=cost.key),
+        cliponaxis=False,
+        **more,
+    )
+
+
+def _seeds(series: Series, cost: Cost, metric: str) -> go.Scatter:
+    pairs = [(value_of(record, cost.key), value_of(record, metric)) for record in series.runs]
+    known = [(x, y) for x, y in pairs if x is not None and y is not None]
+    return scatter(
+        series.name,
+        numbers(x for x, _ in known),
+        numbers(y for _, y in known),
+        series.colour,
+        mode="markers",
+        marker={"size": 5, "color": token(series.colour), "opacity": 0.45},
+        hoverinfo="skip",
+        showlegend=False,
+        meta=tagged(x=cost.key),
+    )
+
+
+def _metric(metric: str) -> str:
+    return "bits per byte" if metric == "bpb" else label(metric)
+
+
+def _table(report: Report, costs: Sequence[Cost], beaten: dict[str, set[str]]) -> Table:
+    metric = report.comparison.rule.metric
+    rows = []
+    for series in report.series:
+        values = [value for record in series.runs if (value := value_of(record, metric)) is not None]
+        paid = [
+            si(series.row.numbers.get(cost.key)) + (" ●" if series.name in beaten[cost.key] else "") for cost in costs
+        ]
+        rows.append([series.name, f"{statistics.fmean(values):.4f}" if values else "-", *paid])
+    headers = [
+        "row",
+        metric,
+        *(f"{cost.text} (● on the front)" if i == 0 else cost.text for i, cost in enumerate(costs)),
+    ]
+    return Table(headers, rows, right=range(1, len(headers)))

@@ -1,0 +1,190 @@
+"""What a report shows, gathered from files alone into plain values: the one place that knows where things lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lllm.errors import UserError
+from lllm.report.palette import DASHES, SERIES, SYMBOLS
+from lllm.results.files import parse_lines, read_json
+from lllm.results.noise import Noise, Noises, read_noise
+from lllm.results.records import Record
+from lllm.results.rows import Comparison, Row
+from lllm.results.run import Run
+
+__all__ = ["Composition", "Report", "Sample", "Series", "gather", "origin", "samples_of", "value_of"]
+
+_ORIGIN = ("git", "environment", "argv", "kernels")  # of run.json: what only a run's directory has
+
+
+@dataclass(frozen=True)
+class Series:
+    """A row of the table as the figures show it. runs: those it averages, by seed; baseline: whether the others are set
+    against its variant; colour: a name of the palette."""
+
+    name: str
+    row: Row
+    runs: tuple[Record, ...]
+    baseline: bool
+    colour: str
+    dash: str
+    symbol: str
+
+
+@dataclass(frozen=True)
+class Composition:
+    """A variant's composed tree. nodes: path, name, depth, rate, parameters, FLOPs per token; settings: those that are
+    not the default, by dotted path; matched: what was turned to match the baseline in size, ''."""
+
+    variant: str
+    nodes: tuple[Mapping[str, Any], ...]
+    settings: Mapping[str, Any]
+    matched: str = ""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A generation: what the model was given, and what it wrote."""
+
+    prompt: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """All of a page. runs: those of the table's rows and those that did not finish; trials: those that a sweep asked
+    for; pareto: pareto.json, what the last search over compositions came to; noises: by the name
+    of what was measured; without_compositions: why there are none, ''; names: those that --as gave."""
+
+    hypothesis: str
+    comparison: Comparison
+    series: tuple[Series, ...]
+    runs: tuple[Record, ...]
+    trials: tuple[Record, ...] = ()
+    pareto: Mapping[str, Any] | None = None
+    noises: Mapping[str, Noise] = field(default_factory=dict)
+    compositions: tuple[Composition, ...] = ()
+    without_compositions: str = ""
+    names: tuple[str, ...] = ()
+
+
+def gather(
+    root: Path,
+    hypothesis: str,
+    comparison: Comparison,
+    records: Sequence[Record],
+    *,
+    compositions: Sequence[Composition] = (),
+    without_compositions: str = "",
+) -> Report:
+    """Put together what a page shows of an experiment's records below `root` and of the comparison made from them.
+
+    Raises:
+        UserError: noise.json or pareto.json is damaged.
+    """
+    rows = {(row.variant, row.arm) for row in comparison.rows}
+    own = not comparison.label  # under a name, what did not finish elsewhere is not its business
+    runs = [
+        record
+        for record in records
+        if (record.variant, record.arm) in rows or (own and record.state != "finished" and not _is_trial(record))
+    ]
+    return Report(
+        hypothesis=hypothesis,
+        comparison=comparison,
+        series=_series(comparison.rows, {record.name: record for record in records}),
+        runs=tuple(runs),
+        trials=tuple(record for record in records if _is_trial(record)),
+        pareto=_pareto(root / comparison.experiment / "pareto.json"),
+        noises=_noises(read_noise(root, comparison.experiment), records),
+        compositions=tuple(compositions),
+        without_compositions=without_compositions,
+        names=tuple(sorted({record.label for record in records if record.label and not record.aside})),
+    )
+
+
+def _noises(noises: Noises, records: Sequence[Record]) -> dict[str, Noise]:
+    """By variant; by arm as well where that is not known, or a variant has several."""
+    variants = {record.arm: record.variant for record in records}
+    names = [variants.get(noise.arm, "") for noise in noises.all]
+    return {
+        name if name and names.count(name) == 1 else f"{name} {noise.arm[:8]}".lstrip(): noise
+        for name, noise in zip(names, noises.all, strict=True)
+    }
+
+
+def _pareto(path: Path) -> Mapping[str, Any] | None:
+    if not path.is_file():
+        return None
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: expected a JSON object; the file is damaged")
+    return found
+
+
+def _series(rows: Sequence[Row], by_name: Mapping[str, Record]) -> tuple[Series, ...]:
+    """Of every row with runs; a stale one only where its variant has no other. The baseline has the text's colour."""
+    base = next((row.variant for row in rows if row.baseline), None)
+    found: list[Series] = []
+    place = 0
+    for row in _drawn(rows):
+        name = f"{row.variant} ({'stale' if row.stale else row.note})" if row.note else row.variant
+        runs = tuple(by_name[run] for run in row.runs)
+        if row.variant == base and not row.other:
+            found.append(Series(name, row, runs, True, "ink", "solid", "circle"))
+            continue
+        turn, colour = divmod(place, len(SERIES))
+        symbol = SYMBOLS[place % len(SYMBOLS)]
+        found.append(Series(name, row, runs, False, SERIES[colour], DASHES[turn % len(DASHES)], symbol))
+        place += 1
+    return tuple(found)
+
+
+def _drawn(rows: Sequence[Row]) -> list[Row]:
+    fresh = {row.variant for row in rows if row.runs and not row.stale and not row.other}
+    kept: list[Row] = []
+    for row in rows:
+        old = row.stale and (row.variant in fresh or any(row.variant == other.variant for other in kept))
+        if row.runs and not old:
+            kept.append(row)
+    return kept
+
+
+def _is_trial(record: Record) -> bool:
+    """Whether a sweep asked for the run."""
+    return isinstance(record.info.get("trial"), Mapping)
+
+
+def value_of(record: Record, name: str) -> float | None:
+    """A number of a run's result, or a metric of its corpus or head; None where it has none."""
+    result = record.result or {}
+    found = result.get(name, record.metrics.get(name))
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        return None
+    return None if name == "bpb" and result.get("kind") == "none" else float(found)
+
+
+def origin(record: Record) -> Mapping[str, Any]:
+    """git, environment, argv and kernels of a run; nothing where only its committed line is here, or is damaged."""
+    if record.path is None:
+        return {}
+    try:
+        info = Run(record.path).info
+    except UserError:
+        return {}
+    return {key: info[key] for key in _ORIGIN if info.get(key)}
+
+
+def samples_of(record: Record) -> tuple[Sample, ...]:
+    """samples.jsonl of a run; nothing where it has none, or a damaged one."""
+    path = (record.path or Path()) / "samples.jsonl"
+    if record.path is None or not path.is_file():
+        return ()
+    try:
+        lines = parse_lines(path, path.read_bytes())
+    except (OSError, UserError):
+        return ()
+    return tuple(Sample(str(line.get("prompt") or ""), str(line.get("text") or "")) for line in lines)

@@ -1,0 +1,115 @@
+"""What the tables of an experiment say, in a sentence each: for an index, from files alone.
+
+Without building a model it is not known which arms the file defines now, so the newest runs stand for their variants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lllm.errors import UserError
+from lllm.results.compare import tabulate, tabulate_named
+from lllm.results.grouping import Expected
+from lllm.results.named import named, semantic_words, words_of
+from lllm.results.noise import Noises, read_noise
+from lllm.results.records import Record
+from lllm.results.rows import Comparison, Row
+from lllm.results.rule import Rule
+
+__all__ = ["Question", "Summary", "summaries"]
+
+_TOLD = 3  # rows that a sentence names for each verdict
+
+
+@dataclass(frozen=True)
+class Question:
+    """What an experiment's file asks."""
+
+    hypothesis: str
+    variants: tuple[str, ...]
+    baseline: str
+    rule: Rule
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One table. label: what --as calls it, '' for the experiment's own; rows: those with finished runs."""
+
+    label: str
+    rows: int
+    said: str
+
+
+def summaries(root: Path, name: str, records: Sequence[Record], question: Question) -> Iterator[Summary]:
+    """Of the experiment's own table, and of every name that its runs have."""
+    noises = read_noise(root, name)
+    plain = _plain(name, [record for record in records if not record.label], question, noises)
+    if plain is not None:
+        yield _summary(plain)
+    for label in sorted({record.label for record in records if record.label and not record.aside}):
+        runs = named(records, label, question.variants, question.baseline, question.rule)
+        yield _summary(tabulate_named(name, runs, noise=noises))
+
+
+def _plain(name: str, records: Sequence[Record], question: Question, noises: Noises) -> Comparison | None:
+    """The comparison of the newest arms that no command line changed; where a variant has none, of its newest."""
+    usual = [record for record in records if record.info.get("trial") is None and not record.aside]
+    newest: dict[str, Record] = {}
+    changed: dict[tuple[str, str], bool] = {}
+    for record in sorted(usual, key=lambda record: (record.state == "finished", record.finished_at)):
+        key = (record.variant, record.arm)
+        if key not in changed:
+            changed[key] = _changed(record)
+        known = newest.get(record.variant)
+        if known is None or changed[key] <= changed[known.variant, known.arm]:
+            newest[record.variant] = record
+    rows = [
+        Expected(variant, newest[variant].arm, variant == question.baseline, question.rule)
+        for variant in question.variants
+        if variant in newest
+    ]
+    return tabulate(usual, name, rows, noise=noises) if rows else None
+
+
+def _changed(record: Record) -> bool:
+    """Whether its command line changed what the file says."""
+    try:
+        return bool(semantic_words(words_of(record)))
+    except UserError:  # a damaged run.json says nothing
+        return True
+
+
+def _summary(comparison: Comparison) -> Summary:
+    rows = [row for row in comparison.rows if row.runs and not row.stale]
+    by_word: dict[str, list[Row]] = {}
+    for row in rows:
+        by_word.setdefault(row.verdict.word, []).append(row)
+    base = next((row.variant for row in comparison.rows if row.baseline), "the baseline")
+    told = [
+        _told(word, by_word, base, comparison.rule) for word in ("better", "worse", "inconclusive", "not comparable")
+    ]
+    without = len(by_word.get("none", ()))
+    told.append(f"{without} without a verdict" if without else "")
+    said = "; ".join(filter(None, told)) or "no verdict yet"
+    return Summary(comparison.label, len(rows), f"{said[0].upper()}{said[1:]}.")
+
+
+def _told(word: str, by_word: Mapping[str, Sequence[Row]], base: str, rule: Rule) -> str:
+    """'better than flat: local (-0.0577 ± 0.0044)'; of many rows the best are named."""
+    sign = 1 if rule.better == "lower" else -1
+    rows = sorted(by_word.get(word, ()), key=lambda row: sign * (row.delta or 0))
+    if not rows:
+        return ""
+    names = [_difference(row) for row in rows[:_TOLD]]
+    more = f" and {len(rows) - _TOLD} more" if len(rows) > _TOLD else ""
+    than = f"{word} than {base}" if word in ("better", "worse") else word
+    return f"{than}: {', '.join(names)}{more}"
+
+
+def _difference(row: Row) -> str:
+    if row.interval is None:
+        return row.variant
+    half = "" if row.interval.half is None else f" ± {row.interval.half:.4g}"
+    return f"{row.variant} ({row.interval.difference:+.4g}{half})"

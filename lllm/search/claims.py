@@ -1,0 +1,115 @@
+"""Whose a running trial is: drivers say which they serve, and take over what a dead one left.
+
+A driver notes itself in the trial (`driver`: host, process, start of the process) and beats. On one machine the process
+tells whether the driver lives; from another machine, the heartbeats that the database itself compares. A trial without
+a driver was created by one that died within milliseconds of it: it is taken over once it has been seen so for the grace
+period. Notes are not locks: where two drivers take over the same trial, the one whose note is there a moment later has
+it, and past that moment the ownership of the run's directory lets only one train.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import RDBStorage
+from optuna.storages._heartbeat import BaseHeartbeat
+from optuna.trial import FrozenTrial, TrialState
+
+from lllm.results.state import identity, is_alive, same_machine, same_process
+
+__all__ = ["Claims", "finished_meanwhile"]
+
+DRIVER = "driver"  # user attribute of a trial: who serves it
+SETTLE = 0.5  # seconds after which a note that another driver was writing at the same moment is there
+LATER = 1.0  # seconds before a trial whose run another process trains is looked at again, doubled each time
+LATEST = 15.0  # at most
+_GRACE = 60.0  # seconds, of a storage that has no heartbeats
+
+
+@contextmanager
+def finished_meanwhile() -> Iterator[None]:
+    """Within it, that another driver has told the trial already is no error: both tell what the files say."""
+    with suppress(UpdateFinishedTrialError):
+        yield
+
+
+class Claims:
+    """The claims of this driver to trials of one study."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self.study, self.storage = study, study._storage
+        backend = getattr(self.storage, "_backend", self.storage)
+        self.beats = isinstance(self.storage, BaseHeartbeat) and self.storage.get_heartbeat_interval() is not None
+        self.grace = float((isinstance(backend, RDBStorage) and backend.grace_period) or _GRACE)
+        self._seen: dict[int, float] = {}  # trials without a driver, and since when
+        self._later: dict[int, float] = {}  # trials whose runs another process trains, and until when to leave them
+        self._pauses: dict[int, float] = {}
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two beats."""
+        interval = self.storage.get_heartbeat_interval() if isinstance(self.storage, BaseHeartbeat) else None
+        return float(interval or self.grace)
+
+    def beat(self, trial: int) -> None:
+        """Say that the trial's driver lives."""
+        if self.beats and isinstance(self.storage, BaseHeartbeat):
+            self.storage.record_heartbeat(trial)
+
+    def note(self, trial: int) -> None:
+        """Say that this process serves it; what has a driver has a heartbeat."""
+        self.beat(trial)
+        self.storage.set_trial_user_attr(trial, DRIVER, identity())
+
+    def take(self, trial: FrozenTrial) -> FrozenTrial | None:
+        """Take over what a dead driver left; None when another one was faster."""
+        if not same_process(_driver(trial)):
+            with finished_meanwhile():
+                self.note(trial._trial_id)
+            time.sleep(SETTLE)
+        now = self.storage.get_trial(trial._trial_id)
+        mine = now.state is TrialState.RUNNING and same_process(_driver(now))
+        return now if mine else None
+
+    def postpone(self, trial: int) -> bool:
+        """Leave it alone for a while: another process trains its run. Whether that is new."""
+        new = trial not in self._pauses
+        self._pauses[trial] = min(2 * self._pauses.get(trial, LATER / 2), LATEST)
+        self._later[trial] = time.monotonic() + self._pauses[trial]
+        return new
+
+    def left(self, trials: Iterable[FrozenTrial], mine: Collection[int]) -> Iterator[FrozenTrial]:
+        """Those of the trials that nobody serves, `mine` being the ids of those that this driver does."""
+        now, stale = time.monotonic(), None
+        for trial in trials:
+            number = trial._trial_id
+            if trial.state is not TrialState.RUNNING or number in mine or now < self._later.get(number, 0.0):
+                continue
+            driver = _driver(trial)
+            if not driver:
+                dead = now - self._seen.setdefault(number, now) > self.grace
+            elif same_process(driver):
+                dead = True  # left when it was stopped, or postponed
+            elif same_machine(driver):
+                dead = not is_alive(driver, math.inf)
+            else:
+                stale = self._stale() if stale is None else stale
+                dead = number in stale
+            if dead:
+                yield trial
+
+    def _stale(self) -> Collection[int]:
+        if self.beats and isinstance(self.storage, BaseHeartbeat):
+            return self.storage._get_stale_trial_ids(self.study._study_id)
+        return ()
+
+
+def _driver(trial: FrozenTrial) -> Mapping[str, Any]:
+    found = trial.user_attrs.get(DRIVER)
+    return found if isinstance(found, Mapping) else {}

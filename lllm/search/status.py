@@ -1,0 +1,44 @@
+"""How the sweeps of an experiment stand, from their storage alone."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from lllm.search.studies import DEFINITION, studies_of
+
+__all__ = ["standing"]
+
+
+def standing(storage: BaseStorage, experiment: str) -> list[dict[str, Any]]:
+    """Per study, as plain values: trials by state, the best (for several objectives the front), and the running ones
+    with the seconds since they began."""
+    return [_of(study) for study in studies_of(storage, experiment)]
+
+
+def _of(study: optuna.Study) -> dict[str, Any]:
+    trials = study.get_trials(deepcopy=False)
+    states = Counter(trial.state.name.lower() for trial in trials)
+    found = study.best_trials if any(trial.state is TrialState.COMPLETE for trial in trials) else []
+    return {
+        "study": study.study_name,
+        "objectives": study.user_attrs[DEFINITION].get("objectives"),
+        "trials": dict(sorted(states.items())),
+        "best": [{"number": t.number, "values": list(t.values), "params": dict(t.params)} for t in found],
+        "running": [_running(trial) for trial in trials if trial.state is TrialState.RUNNING],
+    }
+
+
+def _running(trial: FrozenTrial) -> dict[str, Any]:
+    began = trial.datetime_start
+    return {
+        "number": trial.number,
+        "params": dict(trial.params),
+        "run": trial.user_attrs.get("run"),
+        "seconds": None if began is None else max(0.0, time.time() - began.timestamp()),
+    }

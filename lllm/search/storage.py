@@ -1,0 +1,251 @@
+"""Where studies are kept: a file beside the runs, or a PostgreSQL server that many machines share."""
+
+from __future__ import annotations
+
+import logging
+import random
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.storages import RDBStorage
+from sqlalchemy import event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
+
+from lllm.errors import UserError
+from lllm.results.files import explained
+
+__all__ = ["GRACE", "HEARTBEAT", "PATIENCE", "StorageError", "open_storage"]
+
+HEARTBEAT, GRACE = 10, 60  # seconds between two beats of a trial, and without one after which its driver counts as dead
+PATIENCE = 300.0  # seconds that a storage may be away before a sweep gives up
+_LOCKED = 60.0  # seconds that one operation waits for another process to let go of the file
+_QUIET = 1.0  # seconds of absence about which nothing is said
+_SHORT, _LONG = 0.1, 5.0  # seconds before the first further try, and at most
+_RACES = 5  # tries of making the tables, which another driver may be making at the same moment
+_EXPECTED = "expected sqlite:///FILE or postgresql://USER@HOST/DATABASE"
+_OPERATIONS = (
+    "create_new_study",
+    "delete_study",
+    "set_study_user_attr",
+    "set_study_system_attr",
+    "get_study_id_from_name",
+    "get_study_name_from_id",
+    "get_study_directions",
+    "get_study_user_attrs",
+    "get_study_system_attrs",
+    "get_all_studies",
+    "_create_new_trial",
+    "_set_trial_param",
+    "set_trial_state_values",
+    "set_trial_intermediate_value",
+    "set_trial_user_attr",
+    "set_trial_system_attr",
+    "get_trial_id_from_study_id_trial_number",
+    "get_trial",
+    "get_all_trials",
+    "_get_trials",
+    "_get_best_trial_id",
+    "record_heartbeat",
+    "_get_stale_trial_ids",
+)
+
+
+class StorageError(UserError):
+    """The storage cannot be used: nothing that a trial could be blamed for."""
+
+
+class _Patient(RDBStorage):
+    """An RDBStorage of which every operation waits for a server that is away, or a file that another process holds,
+    and is then tried again with growing pauses. All but one change nothing when they had been carried out and only the
+    answer was lost; a trial that was created so is nobody's, and is taken over as a dead driver's is.
+    """
+
+    where: str
+    patience: float
+    say: Callable[[str], None]
+
+    def patiently(self, operation: Callable[[], Any]) -> Any:
+        """What the operation gives.
+
+        Raises:
+            StorageError: the storage was away for longer than `patience`, or cannot be used at all.
+        """
+        began, pause, said = time.monotonic(), _SHORT, False
+        while True:
+            try:
+                return operation()
+            except (StorageInternalError, SQLAlchemyError) as error:
+                cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+                away = time.monotonic() - began
+                if not _passing(cause):
+                    raise StorageError(f"{self.where}: {_reason(cause)}") from error
+                if away > self.patience:
+                    raise StorageError(
+                        f"{self.where}: away for {away:.0f} s ({_reason(cause)}); nothing is lost: expected the same "
+                        "command once it answers"
+                    ) from error
+            if away > _QUIET and not said:
+                self.say(f"{self.where}: no answer; trying again for {self.patience:.0f} s, trials go on meanwhile")
+                said = True
+            time.sleep(pause * random.uniform(0.5, 1.0))  # not at the same moments as another driver
+            pause = min(2 * pause, _LONG)
+
+
+def _made_patient(name: str) -> Callable[..., Any]:
+    method = getattr(RDBStorage, name)
+
+    @wraps(method)
+    def patient(self: _Patient, *arguments: Any, **options: Any) -> Any:
+        return self.patiently(partial(method, self, *arguments, **options))
+
+    return patient
+
+
+for _name in filter(partial(hasattr, RDBStorage), _OPERATIONS):  # some are Optuna's own affair and may go
+    setattr(_Patient, _name, _made_patient(_name))
+
+
+def open_storage(
+    url: str | None,
+    root: Path,
+    experiment: str,
+    *,
+    heartbeat: int = HEARTBEAT,
+    grace: int = GRACE,
+    patience: float = PATIENCE,
+    say: Callable[[str], None] = lambda message: print(message, file=sys.stderr, flush=True),
+) -> RDBStorage:
+    """The storage at `url`, made ready for use; None: the file ROOT/EXPERIMENT/sweep.db. No message has its password.
+
+    heartbeat, grace: seconds between two beats of a running trial, and without one after which it is taken over.
+    patience: seconds that it may be away while it is used; say: told once of each such absence.
+
+    Raises:
+        StorageError: the URL is none, its driver is not installed, or the database cannot be reached, read or written.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.ERROR)  # warns of what is tried again, in SQL
+    parsed = URL.create("sqlite", database=str(root / experiment / "sweep.db")) if url is None else _parsed(url)
+    where = str(parsed.database) if _is_file(parsed) else f"{_scheme(parsed)}://{_place(parsed)}"
+    if _is_file(parsed):
+        with explained(Path(where)):
+            Path(where).parent.mkdir(parents=True, exist_ok=True)
+    storage = _opened(parsed, where, heartbeat, grace)
+    storage.where, storage.patience, storage.say = where, patience, say
+    if _is_file(parsed):
+        _take_turns(storage)
+    return storage
+
+
+def _opened(url: URL, where: str, heartbeat: int, grace: int) -> _Patient:
+    """The storage with its tables, which are made where there are none."""
+    # the encoding is asked for: a cluster made under the locale C has none, and gives bytes for text
+    options = {"timeout": _LOCKED} if _is_file(url) else {"connect_timeout": 10, "client_encoding": "utf8"}
+    engine = {"connect_args": options, "pool_pre_ping": not _is_file(url)}
+    text = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")  # Optuna formats it
+    for attempt in range(1, _RACES + 1):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                return _Patient(text, engine, heartbeat_interval=heartbeat, grace_period=grace)
+        except (ImportError, NoSuchModuleError):
+            expected = "" if _is_file(url) else '; expected pip install "lllm[postgres]"'
+            raise StorageError(f"{where}: its driver is not installed{expected}") from None
+        except RuntimeError as error:  # made by another version of Optuna
+            raise StorageError(f"{where}: {str(error).splitlines()[0]}") from None
+        except (SQLAlchemyError, StorageInternalError) as error:
+            cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+            if attempt == _RACES or not _raced(cause):
+                raise StorageError(f"{where}: {_reason(cause)}; {_hint(url)}") from None
+            time.sleep(attempt * random.uniform(0.1, 0.3))
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _take_turns(storage: RDBStorage) -> None:
+    """Let each transaction on the file wait for its turn when it begins, as SQLAlchemy's documentation of pysqlite
+    has it: by default a read and the write that depends on it are none, so that two drivers could take one trial."""
+
+    @event.listens_for(storage.engine, "connect")
+    def connect(connection: Any, record: Any) -> None:
+        connection.isolation_level = None
+
+    @event.listens_for(storage.engine, "begin")
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    storage.engine.dispose()  # connections that were opened before
+
+
+def _parsed(text: str) -> URL:
+    """The URL, of a kind that is known, with its driver. Nothing of a text that is none is repeated: where a password
+    begins and ends in it is not known."""
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        raise StorageError(f"--storage: not the URL of a database; {_EXPECTED}") from None
+    if "@" in (url.host or ""):
+        raise StorageError("--storage: more than one '@'; expected %40 for each that belongs to the password")
+    if url.drivername in ("postgresql", "postgres"):
+        url = url.set(drivername="postgresql+psycopg")
+    if _scheme(url) not in ("sqlite", "postgresql"):
+        raise StorageError(f"--storage: {_scheme(url)}: no kind of storage that is known; {_EXPECTED}")
+    if _is_file(url) and url.database in (None, "", ":memory:"):
+        raise StorageError("--storage: a database in memory is gone with the sweep; expected sqlite:///FILE")
+    return url
+
+
+def _is_file(url: URL) -> bool:
+    return _scheme(url) == "sqlite"
+
+
+def _scheme(url: URL) -> str:
+    return url.drivername.partition("+")[0]
+
+
+def _place(url: URL) -> str:
+    """Host and database: what may be shown of a URL."""
+    return f"{url.host or ''}{f':{url.port}' if url.port else ''}/{url.database or ''}"
+
+
+def _hint(url: URL) -> str:
+    if _is_file(url):
+        return "expected a file that Optuna made, or none, in a folder that you may write to"
+    return "expected a server that runs, and a database of it that you may write to"
+
+
+def _passing(cause: BaseException | None) -> bool:
+    """Whether it may be otherwise a moment later."""
+    if isinstance(cause, IntegrityError):  # another driver wrote the same at the same moment
+        return True
+    if "sqlite" in type(getattr(cause, "orig", None)).__module__:
+        return "locked" in str(cause)
+    lost = isinstance(cause, DBAPIError) and cause.connection_invalidated
+    return lost or isinstance(cause, OperationalError | InterfaceError)
+
+
+def _raced(cause: BaseException | None) -> bool:
+    """Whether another process was making the same tables."""
+    text = str(cause)
+    return isinstance(cause, IntegrityError) or "already exists" in text or "locked" in text
+
+
+def _reason(cause: BaseException | None) -> str:
+    """The database's own first line."""
+    lines = str(getattr(cause, "orig", None) or cause).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(cause).__name__

@@ -1,0 +1,98 @@
+"""A trial as an ordinary run: a variant with some fields set, at the search seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lllm.config import Experiment, Tree
+from lllm.config.tree import merge
+from lllm.errors import UserError
+from lllm.launch.arms import Arm, Arms
+from lllm.launch.plan import Planned, make_plan
+from lllm.results.named import WORDS, recorded_words
+from lllm.search.space import layer_of, typed
+
+__all__ = ["FIRST_SEED", "Trials", "number_of", "search_seed", "with_fields"]
+
+FIRST_SEED = 1000
+_PROBE = "trial"  # what a composition is called while it is decided
+
+
+def search_seed(experiment: Experiment) -> int:
+    """The seed of every trial, which is none that the experiment itself uses: what a search chose by one seed is
+    believed by others."""
+    return next(
+        seed for seed in range(FIRST_SEED, FIRST_SEED + len(experiment.seeds) + 1) if seed not in experiment.seeds
+    )
+
+
+def with_fields(experiment: Experiment, fields: Mapping[str, Mapping[str, Any]], origin: str) -> Experiment:
+    """The experiment whose variants have these fields as well: variant -> path -> value. They lie over the variant's
+    own deltas, below the command line, and no other variant sees them."""
+    layered = {name: layer_of(some, origin) for name, some in fields.items()}
+    variants = {name: merge(tree, layered.get(name, Tree())) for name, tree in experiment.variants.items()}
+    return replace(experiment, variants=variants)
+
+
+def number_of(result: Mapping[str, Any], metric: str) -> float:
+    """A metric of a result: one of its own fields, or one of the corpus or the head.
+
+    Raises:
+        UserError: it has none of that name, or no finite one.
+    """
+    metrics = result.get("metrics")
+    value = result.get(metric, metrics.get(metric) if isinstance(metrics, Mapping) else None)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise UserError(f"metric '{metric}': {value!r} in the results of this run; expected a number")
+    return float(value)
+
+
+@dataclass
+class Trials:
+    """How trials of one sweep become runs.
+
+    arms: of the experiment as it is, whose data all trials use; words: of the command line, plugins included; plugins:
+    their paths; apart: trials stand beside the variant in whose directory they live, and are matched to it where it is
+    the baseline, instead of taking its place.
+    """
+
+    arms: Arms
+    words: Sequence[str]
+    plugins: Sequence[str]
+    seed: int
+    apart: bool = False
+
+    def planned(self, variant: str, fields: Mapping[str, Any], study: str, number: int) -> Planned:
+        """The run of a trial.
+
+        Raises:
+            UserError: the composition cannot be built, matched or trained.
+        """
+        if self.apart:
+            made, probe = self._probe(variant, fields)
+            made.adopt(replace(made.arm(probe), variant=variant))
+        else:
+            made = self.arms.beside(with_fields(self.arms.experiment, {variant: fields}, f"trial {number}"))
+        plan = make_plan(made, [variant], [self.seed], plugins=self.plugins)
+        words = recorded_words([*self.words, *typed(fields)])
+        return replace(plan.runs[0], extra={"trial": {"study": study, "number": number}, WORDS: words})
+
+    def settings(self, variant: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """What the variant with these fields says, before sizes are matched: the settings that are not at their
+        default."""
+        made, probe = self._probe(variant, fields)
+        return made.resolved(probe).delta()
+
+    def _probe(self, variant: str, fields: Mapping[str, Any]) -> tuple[Arms, str]:
+        """Arms in which the variant with these fields stands beside the others, and its name there."""
+        experiment = self.arms.experiment
+        layer = merge(experiment.variants[variant], layer_of(fields, "trial"))
+        name = next(name for name in (_PROBE, f"{_PROBE}_{variant}") if name not in experiment.variants)
+        return self.arms.beside(replace(experiment, variants={**experiment.variants, name: layer})), name
+
+    def arm(self, variant: str) -> Arm:
+        """The variant as the experiment has it."""
+        return self.arms.arm(variant)

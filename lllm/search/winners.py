@@ -1,0 +1,209 @@
+"""What a sweep found: tuned.yaml, which `lllm run --tuned` reads, and the experiment of a search's winners."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from lllm.config import Experiment, Tree
+from lllm.config.tree import merge
+from lllm.config.yaml import read_yaml
+from lllm.errors import UserError
+from lllm.identity import canonical
+from lllm.results.files import explained, write_bytes
+from lllm.search.space import layer_of
+from lllm.search.trials import with_fields
+
+__all__ = ["Tuned", "Winner", "definition_of", "read_tuned", "tuned_path", "with_tuned", "write_tuned", "write_winners"]
+
+_DEFINES = ("tokenizer", "corpus", "data", "model", "train")  # sections that make a variant what it is
+_WIDTH = 120
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The best of a variant's trials. fields: path -> value; trials: how many the variant had, however they ended;
+    trial: the best one's number; value: of the metric; sensitivity: the metric at 0.5, 1 and 2 times its learning rate
+    where that was measured, by '0.5x', '1x', '2x'; definition: digest of what the variant was."""
+
+    fields: Mapping[str, Any]
+    trials: int
+    trial: int
+    value: float
+    sensitivity: Mapping[str, float] = field(default_factory=dict)
+    definition: str = ""
+
+    def info(self) -> dict[str, Any]:
+        """What run.json says of a run at these settings."""
+        return {"trials": self.trials, "fields": dict(self.fields), "sensitivity": dict(self.sensitivity)}
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """tuned.yaml. overrides: words of the sweep's command line that defined its runs; seed: that of all its trials;
+    study: the last part of its studies' names; storage: without a password."""
+
+    experiment: str
+    metric: str
+    overrides: tuple[str, ...]
+    seed: int
+    study: str
+    storage: str
+    winners: Mapping[str, Winner]
+
+    def extra(self, variant: str) -> dict[str, Any]:
+        """What run.json records of a tuned run beside what defines it."""
+        return {"tuned": self.winners[variant].info()}
+
+
+def tuned_path(root: Path, experiment: str) -> Path:
+    """Where an experiment's winners are."""
+    return root / experiment / "tuned.yaml"
+
+
+def write_tuned(root: Path, tuned: Tuned) -> Path:
+    """Write tuned.yaml, atomically, over the last sweep's; variants that this one did not sweep keep their entries
+    where those were found on the same terms. Errors as in `write_bytes`."""
+    path = tuned_path(root, tuned.experiment)
+    kept = _kept(root, tuned)
+    head = {
+        "experiment": tuned.experiment,
+        "metric": tuned.metric,
+        "overrides": list(tuned.overrides),
+        "search_seed": tuned.seed,
+        "study": tuned.study,
+        "storage": tuned.storage,
+    }
+    variants = {
+        name: {
+            "fields": dict(winner.fields),
+            "trials": winner.trials,
+            "best_trial": winner.trial,
+            "value": winner.value,
+            **({"sensitivity": dict(winner.sensitivity)} if winner.sensitivity else {}),
+            "definition": winner.definition,
+        }
+        for name, winner in {**kept, **tuned.winners}.items()
+    }
+    name = tuned.experiment
+    text = f"# The best trial of each variant, by `lllm sweep {name}`; `lllm run {name} --tuned` uses them.\n"
+    _write(path, text + _yaml({**head, "variants": variants}))
+    return path
+
+
+def _kept(root: Path, tuned: Tuned) -> Mapping[str, Winner]:
+    try:
+        old = read_tuned(root, tuned.experiment)
+    except UserError:  # there is none, or it is damaged: nothing to keep
+        return {}
+    same = (old.metric, old.overrides, old.seed, old.study) == (tuned.metric, tuned.overrides, tuned.seed, tuned.study)
+    return old.winners if same else {}
+
+
+def read_tuned(root: Path, experiment: str) -> Tuned:
+    """The winners of an experiment's last sweep.
+
+    Raises:
+        UserError: there are none, or the file is damaged.
+    """
+    path = tuned_path(root, experiment)
+    advice = f"expected what `lllm sweep {experiment}` writes"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; {advice}")
+    tree = read_yaml(path)
+    try:
+        winners = {name: _winner(tree.below(f"variants.{name}")) for name in tree.values["variants"]}
+        return Tuned(
+            experiment=str(tree.values["experiment"]),
+            metric=str(tree.values["metric"]),
+            overrides=tuple(map(str, tree.values["overrides"])),
+            seed=int(tree.values["search_seed"]),
+            study=str(tree.values["study"]),
+            storage=str(tree.values["storage"]),
+            winners=winners,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: damaged ({type(error).__name__}: {error}); {advice}") from None
+
+
+def _winner(tree: Tree) -> Winner:
+    values = tree.values
+    return Winner(
+        fields=dict(tree.below("fields").leaves()),
+        trials=int(values["trials"]),
+        trial=int(values["best_trial"]),
+        value=float(values["value"]),
+        sensitivity={name: float(number) for name, number in tree.below("sensitivity").leaves()},
+        definition=str(values["definition"]),
+    )
+
+
+def definition_of(experiment: Experiment, variant: str) -> str:
+    """A digest of the variant's model, training and data as the file has them, budget and evaluation left out."""
+    layer = experiment.layer(variant).pick(list(_DEFINES))
+    return blake2b(canonical(layer.values).encode(), digest_size=8).hexdigest()
+
+
+def with_tuned(experiment: Experiment, tuned: Tuned, variants: Sequence[str], origin: str) -> Experiment:
+    """The experiment whose variants are tuned: a layer between each variant and the command line.
+
+    Raises:
+        UserError: a variant that is asked for was not tuned, or is not what it was when it was tuned.
+    """
+    for variant in variants:
+        winner = tuned.winners.get(variant)
+        again = f"expected `lllm sweep {experiment.name}` first"
+        if winner is None:
+            raise UserError(f"{origin}: variant '{variant}' is not in it; {again}")
+        if winner.definition != definition_of(experiment, variant):
+            raise UserError(f"{origin}: variant '{variant}' has changed since it was tuned; {again}")
+    fields = {name: winner.fields for name, winner in tuned.winners.items() if name in experiment.variants}
+    return with_fields(experiment, fields, origin)
+
+
+def write_winners(
+    path: Path,
+    experiment: Experiment,
+    overrides: Tree,
+    base: str,
+    found: Mapping[str, Mapping[str, Any]],
+    seeds: Sequence[int],
+    hypothesis: str,
+) -> Path:
+    """Write an experiment that stands alone: the baseline of `experiment`, and each of the winners found, which are
+    fields over the variant `base`; all under the overrides of the command line that found them."""
+    below, defining = experiment.variants[base], overrides.pick([name for name in overrides.values if name != "run"])
+    layers = {name: merge(below, layer_of(fields, str(path))) for name, fields in found.items()}
+    layers = {experiment.baseline: experiment.variants[experiment.baseline], **layers}
+    content = {
+        "hypothesis": hypothesis,
+        **merge(experiment.composition, overrides).values,
+        "variants": {name: merge(tree, defining).values for name, tree in layers.items()},
+        "baseline": experiment.baseline,
+        "seeds": list(seeds),
+        **({"match": experiment.match.model_dump(exclude_none=True)} if experiment.match else {}),
+        "decide": experiment.decide.model_dump(exclude_none=True),
+    }
+    _write(path, _yaml(content))
+    return path
+
+
+def _write(path: Path, text: str) -> None:
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, text.encode())
+
+
+def _yaml(value: Any) -> str:
+    """Block style, with keys in the order given."""
+    yaml: Any = YAML(typ="safe", pure=True)
+    stream = io.StringIO()
+    yaml.default_flow_style, yaml.width, yaml.sort_base_mapping_type_on_output = False, _WIDTH, False
+    yaml.dump(value, stream)
+    return stream.getvalue()
