@@ -48,11 +48,30 @@ def tunings(report: Report) -> dict[str, tuple[str, list[Trial]]]:
         if _tunes(record):
             by_study[record.variant, _study(record)].append(record)
     variants = [variant for variant, _ in by_study]
-    found = {}
+    found = {} if by_study else _recorded(report)
     for (variant, study), records in sorted(by_study.items()):
         last = study.rpartition("/")[2]
         name = variant if variants.count(variant) == 1 else f"{variant} ({last})"
         found[name] = (variant, _trials(records, report.comparison.rule.metric))
+    return found
+
+
+def _recorded(report: Report) -> dict[str, tuple[str, list[Trial]]]:
+    """The same where the trials' runs are not here, from what the tuned runs record of them."""
+    metric, found = report.comparison.rule.metric, {}
+    for series in report.series:
+        tried = (series.runs[0].info.get("tuned") or {}).get("tried") or ()
+        trials = [
+            Trial(
+                _number(line.get("trial")),
+                "finished" if line.get("value") is not None else "no value",
+                settings=dict(line.get("fields") or {}),
+                values={} if line.get("value") is None else {metric: float(line["value"])},
+            )
+            for line in tried
+        ]
+        if trials:
+            found[series.name] = (series.row.variant, trials)
     return found
 
 
@@ -92,7 +111,7 @@ def _study(record: Record) -> str:
 
 def _trials(records: Sequence[Record], metric: str) -> list[Trial]:
     """With the settings at which they differ, the learning rate first."""
-    flat = [flatten(record.config) for record in records]
+    flat = [flatten(record.config) | dict(record.info["trial"].get("fields") or {}) for record in records]
     paths = sorted({path for tree in flat for path in tree} - {"seed"}, key=lambda path: (path != RATE, path))
     turned = [path for path in paths if len({repr(tree.get(path)) for tree in flat}) > 1]
     made = []

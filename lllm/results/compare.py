@@ -59,7 +59,8 @@ def tabulate(
     if all_runs:
         table += _other_rows(others, rows, current, rule)
     hidden = 0 if all_runs else sum(record.state == "finished" for group in others.values() for record in group)
-    return _judged(Comparison(experiment, rule, tuple(table), hidden=hidden), records, noise)
+    names = () if all_runs else tuple(sorted({r.label for group in others.values() for r in group if r.label}))
+    return _judged(Comparison(experiment, rule, tuple(table), hidden=hidden, names=names), records, noise)
 
 
 def publish(

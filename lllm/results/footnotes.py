@@ -23,7 +23,9 @@ def footnotes(comparison: Comparison) -> list[str]:
     notes += [_missing(row) for row in rows if row.unfinished]
     notes += [f"Not read: {problem}." for problem in comparison.problems]
     if comparison.hidden:
-        notes.append(f"{comparison.hidden} finished runs of other arms (overrides, budgets, trials): --all shows them.")
+        tables = f", --as {' or '.join(comparison.names)} the table of a name" if comparison.names else ""
+        what = f"{comparison.hidden} finished runs of other arms (overrides, budgets, trials)"
+        notes.append(f"{what}: --all shows them{tables}.")
     return list(dict.fromkeys(notes))
 
 

@@ -11,8 +11,9 @@ from lllm.results.state import State
 
 __all__ = ["INFO", "MAYBE", "Record", "differences", "flatten"]
 
-# What a run may have beside what defines it. tuned: {"trials", "fields"} of a run at tuned settings; trial: {"study",
-# "number"} of one that a sweep asked for; looks: {"most"} of one whose seeds were added until the verdict was in.
+# What a run may have beside what defines it. tuned: {"trials", "fields", "sensitivity", "tried"} of a run at tuned
+# settings; trial: {"study", "number", "fields"} of one that a sweep asked for; looks: {"most"} of one whose seeds were
+# added until the verdict was in.
 MAYBE = ("tuned", "trial", "looks")
 
 # what is kept of run.json: no paths of a machine, nothing that only one machine knows

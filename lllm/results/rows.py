@@ -83,8 +83,9 @@ class Comparison:
     None where no interval can be computed.
     effects: of the design's deltas, None where the variants are listed;
     problems: files that could not be read, and whose numbers are missing;
-    hidden: finished runs of other arms that are not shown; label: what --as called the rows; settings: what they
-    change of the file, as typed on the command line; command: what makes them again.
+    hidden: finished runs of other arms that are not shown; names: under which some of them have a table of their own;
+    label: what --as called the rows; settings: what they change of the file, as typed on the command line; command:
+    what makes them again.
     """
 
     experiment: str
@@ -95,6 +96,7 @@ class Comparison:
     effects: Effects | None = None
     problems: tuple[str, ...] = ()
     hidden: int = 0
+    names: tuple[str, ...] = ()
     label: str = ""
     settings: tuple[str, ...] = ()
     command: str = ""

@@ -31,6 +31,7 @@ __all__ = ["Server"]
 
 LOOK = 2.0  # seconds between looks at the studies while there is nothing to start
 LIVES = 3  # times that one driver starts a run that is killed, or crashes without a word, before it counts as failed
+REFUSALS = 2  # the same, of one that says what is wrong: that another process looked at it at that moment will pass
 
 
 @dataclass
@@ -134,9 +135,9 @@ class Server:
         with finished_meanwhile():
             try:
                 run = served.job.propose(trial)
-            except StorageError:  # is not the trial's fault
-                raise
             except (UserError, BuildError) as error:
+                if _of_the_place(error):
+                    raise
                 infeasible = Verdict(TrialState.PRUNED, reason=str(error), attribute="infeasible")
                 served.tell(trial._trial_id, trial.number, infeasible)
                 return
@@ -160,13 +161,16 @@ class Server:
 
     def _start(self, live: _Live) -> None:
         """A process for the run."""
+        if any(other.run.path == live.run.path for other in self._live.values()):
+            self._leave(live, "another trial of this sweep is the same run")
+            return
         try:
             worker = self.pool.start(live.run)
         except Owned as owned:  # by a process that ends in a moment, another driver, or `lllm run`
             self._leave(live, str(owned))
             return
         except (UserError, BuildError) as error:
-            if isinstance(error.__cause__, OSError):  # the disk, not the trial
+            if _of_the_place(error):
                 raise
             self._end(live, Verdict(TrialState.FAIL, reason=str(error)))
             return
@@ -205,7 +209,7 @@ class Server:
             self._end(live, Verdict(TrialState.PRUNED, reason=live.rule))
         elif state == "interrupted":  # asked to, with the driver: the trial is left for the next one
             self.watcher.ended(live.run, state, message)
-        elif worker.lost and live.lives < LIVES:
+        elif live.lives < (LIVES if worker.lost else REFUSALS):
             self.watcher.ended(live.run, "interrupted", f"{message}; it is continued")
             self._start(replace(live, run=replace(live.run, todo="continue"), lives=live.lives + 1))
         else:
@@ -227,3 +231,8 @@ class Server:
     def _end(self, live: _Live, verdict: Verdict) -> None:
         live.served.tell(live.trial._trial_id, live.trial.number, verdict)
         self.watcher.ended(live.run, verdict.word, verdict.reason)
+
+
+def _of_the_place(error: Exception) -> bool:
+    """Whether the storage or the disk is at fault, and not the trial."""
+    return isinstance(error, StorageError) or isinstance(error.__cause__, OSError)

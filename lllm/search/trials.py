@@ -78,7 +78,8 @@ class Trials:
             made = self.arms.beside(with_fields(self.arms.experiment, {variant: fields}, f"trial {number}"))
         plan = make_plan(made, [variant], [self.seed], plugins=self.plugins)
         words = recorded_words([*self.words, *typed(fields)])
-        return replace(plan.runs[0], extra={"trial": {"study": study, "number": number}, WORDS: words})
+        told = {"study": study, "number": number, "fields": dict(fields)}
+        return replace(plan.runs[0], extra={"trial": told, WORDS: words})
 
     def settings(self, variant: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         """What the variant with these fields says, before sizes are matched: the settings that are not at their

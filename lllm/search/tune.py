@@ -99,6 +99,7 @@ class Tuning:
                     value=float(best.values[0]),
                     sensitivity=_sensitivity(best, complete),
                     definition=definition_of(self.trials.arms.experiment, variant),
+                    tried=[_tried(one, trial) for trial in _ended(self.studies[variant])],
                 )
         return found
 
@@ -187,6 +188,12 @@ def _ended(study: optuna.Study) -> list[FrozenTrial]:
 
 def _fields(one: Tunable, trial: FrozenTrial) -> dict[str, Any]:
     return chosen(one.dimensions, lambda dimension: trial.params[dimension.parameter])
+
+
+def _tried(one: Tunable, trial: FrozenTrial) -> dict[str, Any]:
+    value = float(trial.values[0]) if trial.state is TrialState.COMPLETE else None
+    known = {dimension.parameter for dimension in one.dimensions} <= trial.params.keys()
+    return {"trial": trial.number, "fields": _fields(one, trial) if known else dict(trial.params), "value": value}
 
 
 def _sensitivity(best: FrozenTrial, complete: Sequence[FrozenTrial]) -> dict[str, float]:

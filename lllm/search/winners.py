@@ -30,7 +30,8 @@ _WIDTH = 120
 class Winner:
     """The best of a variant's trials. fields: path -> value; trials: how many the variant had, however they ended;
     trial: the best one's number; value: of the metric; sensitivity: the metric at 0.5, 1 and 2 times its learning rate
-    where that was measured, by '0.5x', '1x', '2x'; definition: digest of what the variant was."""
+    where that was measured, by '0.5x', '1x', '2x'; definition: digest of what the variant was; tried: every trial that
+    ended, as {trial, fields, value}, the value None where it came to none."""
 
     fields: Mapping[str, Any]
     trials: int
@@ -38,10 +39,12 @@ class Winner:
     value: float
     sensitivity: Mapping[str, float] = field(default_factory=dict)
     definition: str = ""
+    tried: Sequence[Mapping[str, Any]] = ()
 
     def info(self) -> dict[str, Any]:
         """What run.json says of a run at these settings."""
-        return {"trials": self.trials, "fields": dict(self.fields), "sensitivity": dict(self.sensitivity)}
+        found = {"trials": self.trials, "fields": dict(self.fields), "sensitivity": dict(self.sensitivity)}
+        return {**found, "tried": [dict(trial) for trial in self.tried]}
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ def write_tuned(root: Path, tuned: Tuned) -> Path:
             "value": winner.value,
             **({"sensitivity": dict(winner.sensitivity)} if winner.sensitivity else {}),
             "definition": winner.definition,
+            "tried": [dict(trial) for trial in winner.tried],
         }
         for name, winner in {**kept, **tuned.winners}.items()
     }
@@ -141,7 +145,17 @@ def _winner(tree: Tree) -> Winner:
         value=float(values["value"]),
         sensitivity={name: float(number) for name, number in tree.below("sensitivity").leaves()},
         definition=str(values["definition"]),
+        tried=tuple(_trial(trial) for trial in values.get("tried") or ()),
     )
+
+
+def _trial(line: Mapping[str, Any]) -> dict[str, Any]:
+    value = line["value"]
+    return {
+        "trial": int(line["trial"]),
+        "fields": dict(line["fields"]),
+        "value": None if value is None else float(value),
+    }
 
 
 def definition_of(experiment: Experiment, variant: str) -> str:

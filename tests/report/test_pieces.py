@@ -44,6 +44,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+CURVE = [(0.01, 2.7), (0.02, 2.5), (0.04, None)]
+
+
 def test_undominated_points() -> None:
     points = [(1.0, 3.0), (2.0, 2.0), (2.0, 2.0), (3.0, 2.5), (4.0, 1.0), (1.0, 4.0)]
     assert undominated(points, more=False, higher=False) == [0, 1, 4]
@@ -150,6 +153,14 @@ def test_rows_and_trials_are_told_apart(root: Path) -> None:
     assert (search.study, len(search.trials)) == ("study/search", 20)
     assert {record.state for record in report.runs} == {"finished", "failed", "empty"}
     assert not any(record.info.get("trial") for record in report.runs)
+
+
+def test_where_only_tuned_runs_are_here_they_tell_of_the_trials(tmp_path: Path) -> None:
+    tried = [{"trial": i, "fields": {"train.lr": lr}, "value": value} for i, (lr, value) in enumerate(CURVE)]
+    write_run(tmp_path, "flat", 0, 2.5, tuned={"trials": 3, "fields": {"train.lr": 0.02}, "tried": tried})
+    ((name, (variant, trials)),) = tunings(gathered(tmp_path, expected("flat"))).items()
+    assert (name, variant) == ("flat", "flat")
+    assert [(trial.settings["train.lr"], trial.values.get("bpb")) for trial in trials] == CURVE
 
 
 def test_two_tunings_of_a_variant_are_two_lines(tmp_path: Path) -> None:

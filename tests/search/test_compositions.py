@@ -78,7 +78,9 @@ def test_a_trial_is_the_composition_that_its_parameters_say(tiny: Place, registr
     model = run.arm.resolved.semantic()["model"]
     assert (model["head"]["use"], model["ratio"], model["trunk"]) == ("parallel", 2, {"use": "uniform", "depth": 3})
     assert run.path.parts[:3] == ("results", "tiny", "one")  # in the base's directory
-    assert run.extra["trial"] == {"study": "tiny/search", "number": trial.number}
+    told = run.extra["trial"]
+    assert (told["study"], told["number"]) == ("tiny/search", trial.number)
+    assert told["fields"] | {"model.head": "parallel", "model.ratio": 2} == told["fields"]
     assert "model.head=parallel" in run.extra["overrides"]
     assert run.seed == 1000
 

@@ -10,7 +10,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -126,12 +125,13 @@ def test_what_is_infeasible_is_told_and_counts(sweep: Sweep) -> None:
     assert len(watch.begun) == 2
 
 
-def test_a_storage_that_fails_is_no_trials_fault(sweep: Sweep) -> None:
+@pytest.mark.parametrize("error", [StorageError("gone"), UserError("results: the disk is full")])
+def test_a_place_that_fails_is_no_trials_fault(sweep: Sweep, error: UserError) -> None:
     def lose(trial: optuna.Trial) -> Planned:
-        raise StorageError("gone")
+        raise error from OSError(28, "No space left on device")
 
     study = sweep.study("a")
-    with pytest.raises(StorageError, match="gone"):
+    with pytest.raises(UserError, match=str(error)):
         served(sweep, sweep.job(study, 2, propose=lose))
     assert [trial.state for trial in study.trials] == [TrialState.RUNNING]
 
@@ -304,9 +304,9 @@ def test_a_served_study_costs_nothing(sweep: Sweep) -> None:
 
 
 def test_time_that_is_up_leaves_trials_to_be_continued(sweep: Sweep) -> None:
-    slow(0.2)
+    slow(0.5)
     study = sweep.study("a")
-    outcome, watch = served(sweep, sweep.job(study, 3), timeout=1.0)
+    outcome, watch = served(sweep, sweep.job(study, 3), timeout=2.5)
     assert outcome.late
     assert outcome.states == {"a": {"running": 2}}
     assert [state for _, state, _ in watch.ends] == ["interrupted"] * 2
@@ -322,11 +322,18 @@ def test_time_that_is_up_leaves_trials_to_be_continued(sweep: Sweep) -> None:
 def test_a_signal_saves_everything(sweep: Sweep) -> None:
     slow(0.3)
     study = sweep.study("a")
-    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+    class Impatient(Watch):
+        def record(self, run: Planned, record: Mapping[str, Any]) -> None:
+            if not self.records:
+                os.kill(os.getpid(), signal.SIGTERM)
+            super().record(run, record)
+
     with pytest.raises(KeyboardInterrupt):
-        served(sweep, sweep.job(study, 2))
-    assert {trial.state for trial in study.trials} == {TrialState.RUNNING}
-    assert {Run(Path("results") / t.user_attrs["run"]).state for t in study.trials} == {"interrupted"}
+        drive([sweep.job(study, 2)], workers=1, plan=sweep.plan, watcher=Impatient(), command=stand_in)
+    (trial,) = study.trials
+    assert trial.state is TrialState.RUNNING
+    assert Run(Path("results") / trial.user_attrs["run"]).state == "interrupted"
     assert served(sweep, sweep.job(study, 2))[0].states == {"a": {"complete": 2}}
 
 
@@ -347,6 +354,22 @@ def test_a_killed_run_is_continued_and_one_that_always_dies_fails(sweep: Sweep) 
     assert outcome.states == {"a": {"complete": 1, "fail": 1}}
     assert len(starts) == serving.LIVES
     assert study.trials[1].user_attrs["reason"].startswith("the process ended without a word (")
+
+
+@pytest.mark.parametrize(("times", "state"), [(1, "complete"), (2, "fail")])
+def test_a_run_that_refuses_is_asked_once_more(sweep: Sweep, times: int, state: str) -> None:
+    """It may be that another driver held its directory for a moment."""
+    starts: list[Path] = []
+
+    def refuses(run: Planned) -> list[str]:
+        starts.append(run.path)
+        return ["sh", "-c", "echo 'error: no' >&2; exit 2"] if len(starts) <= times else stand_in(run)
+
+    study = sweep.study("a")
+    outcome, _ = served(sweep, sweep.job(study, 1), command=refuses)
+    assert outcome.states == {"a": {state: 1}}
+    assert len(starts) == 2
+    assert study.trials[0].user_attrs.get("reason", "no").startswith("no")
 
 
 def test_a_disk_that_is_full_is_no_trials_fault(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:

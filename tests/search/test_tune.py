@@ -43,17 +43,19 @@ def test_trials_are_ordinary_runs_of_equal_budget_that_say_what_they_are(place: 
     place.write(TWO)
     tuning, _ = tuning_of(registry, 3, "budget={bytes: 2KB}")
     served(tuning)
-    steps = set()
+    trained: dict[str, int] = dict.fromkeys(tuning.studies, 0)
     for variant, study in tuning.studies.items():
         assert states(study) == {"complete": 3}
         for trial in study.get_trials():
             run = Run(Path("results") / trial.user_attrs["run"])
             assert run.path.parent.parent == Path("results/tiny").resolve() / variant
             assert run.seed == 1000
-            assert run.info["trial"] == {"study": f"tiny/{variant}/tune", "number": trial.number}
+            told = {"study": f"tiny/{variant}/tune", "number": trial.number, "fields": trial.params}
+            assert run.info["trial"] == told
             assert run.info["overrides"] == ["budget={bytes: 2KB}", f"train.lr={json.dumps(trial.params[LR])}"]
-            steps.add((run.info["steps"], run.info["sizes"]["bytes_per_step"]))
-    assert len(steps) == 1  # so many bytes in each of the runs
+            trained[variant] += run.info["steps"] * run.info["sizes"]["bytes_per_step"]
+    assert len(set(trained.values())) == 1  # bytes of all trials of a variant
+    assert trained["one"] > 3 * 1000
 
 
 def test_a_sweep_that_is_given_again_trains_nothing_and_one_with_more_trials_goes_on(

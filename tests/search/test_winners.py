@@ -28,10 +28,16 @@ from tests.search.sweeps import TWO
 ROOT = Path("results")
 
 
+TRIED = (
+    {"trial": 0, "fields": {"train.lr": 0.01}, "value": 2.75},
+    {"trial": 1, "fields": {"train.lr": 0.02}, "value": None},
+)
+
+
 def tuned_of(fields: Mapping[str, Mapping[str, Any]], **changes: Any) -> Tuned:
     experiment = load_experiment("tiny")
     winners = {
-        name: Winner(some, 8, 3, 2.5, {"0.5x": 2.75, "1x": 2.5}, definition_of(experiment, name))
+        name: Winner(some, 8, 3, 2.5, {"0.5x": 2.75, "1x": 2.5}, definition_of(experiment, name), TRIED)
         for name, some in fields.items()
     }
     return replace(Tuned("tiny", "bpb", ("budget={steps: 20}",), 1000, "tune", "sweep.db", winners), **changes)
@@ -51,9 +57,11 @@ def test_what_is_written_is_read_again(two: Place) -> None:
     text = path.read_text()
     assert "lllm run tiny --tuned" in text
     assert "    fields:\n      train.lr: 1e-05\n" in text  # for people as well
-    assert tuned.extra("one") == {
-        "tuned": {"trials": 8, "fields": tuned.winners["one"].fields, "sensitivity": {"0.5x": 2.75, "1x": 2.5}}
-    }
+    one = tuned.winners["one"]
+    sensitivity = {"0.5x": 2.75, "1x": 2.5}
+    known = {"trials": 8, "fields": one.fields, "sensitivity": sensitivity, "tried": list(one.tried)}
+    assert tuned.extra("one") == {"tuned": known}
+    assert [trial["value"] for trial in one.tried] == [2.75, None]
 
 
 def test_variants_that_were_not_swept_again_keep_their_entries_on_the_same_terms_only(two: Place) -> None:
