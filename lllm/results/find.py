@@ -21,8 +21,9 @@ def find_run(root: Path, text: str, others: Iterable[str] = ()) -> Run:
     """The run that `text` means: a directory; what `--as` called it; or part of EXPERIMENT/VARIANT/ARM8/sSEED.
 
     Whole components win over parts of them, and need not be neighbours: 'small/s1' is seed 1 of small, not of
-    small_long. Of several, those whose directory is here win, and of these the ones that no setting on a command line
-    changed. A directory that was moved aside (s0.stale) is meant only where its last part is written in full.
+    small_long. Of several, those whose directory is here win, of these the ones that no sweep tried, of these the ones
+    that no setting on a command line changed, and of these the untuned. A directory that was moved aside (s0.stale) is
+    meant only where its last part is written in full.
     others: what else could have been meant, for the hint.
 
     Raises:
@@ -40,7 +41,7 @@ def find_run(root: Path, text: str, others: Iterable[str] = ()) -> Run:
     )
     if not found:
         raise UserError(f"run '{text}': there is none below {root}{nearest(wanted, _words(records).union(others))}")
-    for narrower in (_here, _plain):
+    for narrower in (_here, _not_tried, _plain, _untuned):
         found = [record for record in found if narrower(record)] or found if len(found) > 1 else found
     if len(found) > 1:
         names = ", ".join(record.name for record in found[:_LISTED]) + (", ..." if len(found) > _LISTED else "")
@@ -55,6 +56,14 @@ def find_run(root: Path, text: str, others: Iterable[str] = ()) -> Run:
 
 def _here(record: Record) -> bool:
     return record.path is not None
+
+
+def _not_tried(record: Record) -> bool:
+    return not record.info.get("trial")
+
+
+def _untuned(record: Record) -> bool:
+    return not record.info.get("tuned")
 
 
 def _plain(record: Record) -> bool:

@@ -100,7 +100,10 @@ def test_what_the_readme_trains_is_trained(command: list[str], tmp_path: Path, d
     steps = 60 if "60" in shlex.join(command) else 2
     assert {run["result"]["steps"] for run in found["runs"]} == {steps}
     seeds = {run["seed"] for run in found["runs"]}
-    assert seeds == ({0, 1, 2} if "--seeds" in command else {0})
+    if "--seeds-until-decided" in command:
+        assert seeds == set(range(len(found["looks"]) + 1)) >= {0, 1}
+    else:
+        assert seeds == ({0, 1, 2} if "--seeds" in command else {0})
 
 
 def test_two_runs_at_once(tmp_path: Path, data: Path) -> None:
@@ -120,12 +123,16 @@ def test_the_readmes_experiment_is_trained(tmp_path: Path, data: Path) -> None:
 @pytest.mark.parametrize("command", OTHERS, ids=shlex.join)
 def test_a_command_of_the_readme_works(command: list[str], studio: Path, data: Path) -> None:
     verb, *rest = command[1:]
-    runs = iter(["quickstart/flat", "quickstart/local_ar"])
+    runs = iter(["quickstart/flat/s0", "quickstart/local_ar/s0"])
     rest = [next(runs) if word == "RUN" else word for word in rest]
     if verb == "new":
         rest = [*rest[:-1], "another_idea"]
     if verb == "bench":
         rest = [*rest, "flat", "--rounds", "1", *TINY]
+    if verb in ("noise", "sweep"):
+        rest = [word if word not in ("8", "60") else "2" for word in rest] + [*BRIEFLY, TWO_STEPS]
+    if verb == "sweep":
+        rest += ["--no-confirm"] if "--search" in rest else ["flat", ONE, "--confirm-seeds", "0"]
     if verb == "reproduce":
         rest = [*rest, "--results", "again"]
     done = lllm([verb, *rest], studio, data)

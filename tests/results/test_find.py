@@ -68,3 +68,11 @@ def test_a_committed_line_gives_way_to_a_directory(make_run: MakeRun, root: Path
         find_run(root, "small")
     here = make_run("small", 0, identity=arm("here"))
     assert find_run(root, "small").path == here.path
+
+
+def test_trials_and_tuned_runs_stand_back(make_run: MakeRun, root: Path) -> None:
+    plain = make_run("flat", 0)
+    make_run("flat", 0, identity=arm("tuned"), tuned={"trials": 8, "fields": {"train.lr": 0.02}})
+    make_run("flat", 0, identity=arm("tried"), trial={"study": "study/flat/tune", "number": 3})
+    assert find_run(root, "study/flat/s0").path == plain.path
+    assert find_run(root, f"flat/{arm('tried')[:8]}").arm == arm("tried")
