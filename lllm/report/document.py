@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
-from lllm.report.figure import CONFIG, LAYOUT, NARROW, Figure
+from lllm.report.figures.figure import CONFIG, LAYOUT, NARROW, Figure
+from lllm.report.figures.palette import PALETTES, style_sheet
 from lllm.report.html import esc
-from lllm.report.palette import PALETTES, style_sheet
 
 __all__ = ["document"]
 

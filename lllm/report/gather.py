@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lllm.errors import UserError
-from lllm.report.palette import DASHES, SERIES, SYMBOLS
+from lllm.report.figures.palette import DASHES, SERIES, SYMBOLS
 from lllm.results.files import parse_lines, read_json
 from lllm.results.noise import Noise, Noises, read_noise
 from lllm.results.records import Record

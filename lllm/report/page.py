@@ -6,21 +6,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lllm.report.composition import compositions
-from lllm.report.design import design
 from lllm.report.document import document
-from lllm.report.figure import Figure
-from lllm.report.forest import forest
-from lllm.report.front import front
+from lllm.report.figures.design import design
+from lllm.report.figures.figure import Figure
+from lllm.report.figures.forest import forest
+from lllm.report.figures.front import front
+from lllm.report.figures.learning import learning
+from lllm.report.figures.nats import by_position, by_slot
+from lllm.report.figures.search import search
+from lllm.report.figures.spread import spread
+from lllm.report.figures.tuning import tuning
 from lllm.report.gather import Report
 from lllm.report.head import head, warnings
 from lllm.report.html import details, esc, paragraph, section, table_html
-from lllm.report.learning import learning
-from lllm.report.nats import by_position, by_slot
 from lllm.report.provenance import provenance, run_list
 from lllm.report.samples import samples
-from lllm.report.search import search
-from lllm.report.spread import spread
-from lllm.report.tuning import tuning
 from lllm.report.verdicts import verdicts
 from lllm.results.effects import effects_text
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lllm.report.figures.palette import PALETTES
 from lllm.report.index import entries, index_page
-from lllm.report.palette import PALETTES
 from lllm.report.summary import Question
 from lllm.results.committed import load_records
 from lllm.results.rule import Rule

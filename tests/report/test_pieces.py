@@ -15,18 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lllm.errors import UserError
-from lllm.report.curves import Curve, curves_of, mean_of
-from lllm.report.design import design
-from lllm.report.figure import label, numbers
-from lllm.report.front import undominated
+from lllm.report.figures.curves import Curve, curves_of, mean_of
+from lllm.report.figures.design import design
+from lllm.report.figures.figure import label, numbers
+from lllm.report.figures.front import undominated
+from lllm.report.figures.palette import DASHES, PALETTES, SERIES
+from lllm.report.figures.search import search
+from lllm.report.figures.trials import searches, tunings, typed
+from lllm.report.figures.tuning import tuning
 from lllm.report.html import Table, esc, plain, table_html
 from lllm.report.index import entries, index_page
 from lllm.report.page import page
-from lllm.report.palette import DASHES, PALETTES, SERIES
-from lllm.report.search import search
 from lllm.report.summary import Question
-from lllm.report.trials import searches, tunings, typed
-from lllm.report.tuning import tuning
 from lllm.results.committed import load_records, read_committed, write_committed
 from lllm.results.files import write_json
 from lllm.results.grouping import Expected

@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lllm.report.figure import NO_BOX, Figure, Option, Switch, label, numbers, scatter, tagged
-from lllm.report.front import COSTS, Cost, undominated
+from lllm.report.figures.figure import NO_BOX, Figure, Option, Switch, label, numbers, scatter, tagged
+from lllm.report.figures.front import COSTS, Cost, undominated
+from lllm.report.figures.palette import token
+from lllm.report.figures.trials import Search, Trial, searches, typed
 from lllm.report.gather import Report
 from lllm.report.html import Table
-from lllm.report.palette import token
-from lllm.report.trials import Search, Trial, searches, typed
 from lllm.results.columns import si
 
 if TYPE_CHECKING:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lllm.report.figure import NO_BOX, Figure, label, numbers
+from lllm.report.figures.figure import NO_BOX, Figure, label, numbers
+from lllm.report.figures.lines import around_zero, lined_up
+from lllm.report.figures.palette import token
 from lllm.report.gather import Report
 from lllm.report.html import Table
-from lllm.report.lines import around_zero, lined_up
-from lllm.report.palette import token
 from lllm.results.effects import Effect, Effects, effects_text
 
 __all__ = ["design"]

@@ -6,10 +6,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from lllm.report.figure import Figure, numbers, scatter
+from lllm.report.figures.figure import Figure, numbers, scatter
+from lllm.report.figures.palette import token
 from lllm.report.gather import Report, Series
 from lllm.report.html import Table
-from lllm.report.palette import token
 from lllm.results.records import Record
 
 if TYPE_CHECKING:

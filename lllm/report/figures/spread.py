@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lllm.report.figure import Figure, label, numbers
+from lllm.report.figures.figure import Figure, label, numbers
+from lllm.report.figures.lines import lined_up
+from lllm.report.figures.palette import soft, token
 from lllm.report.gather import Report
 from lllm.report.html import Table
-from lllm.report.lines import lined_up
-from lllm.report.palette import soft, token
 from lllm.results.noise import Noise
 
 __all__ = ["spread"]

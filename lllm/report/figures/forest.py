@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lllm.report.figure import Figure, label, numbers
+from lllm.report.figures.figure import Figure, label, numbers
+from lllm.report.figures.lines import around_zero, lined_up
+from lllm.report.figures.palette import token
 from lllm.report.gather import Report, Series
 from lllm.report.html import Table
-from lllm.report.lines import around_zero, lined_up
-from lllm.report.palette import token
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

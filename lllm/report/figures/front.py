@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lllm.report.figure import NO_BOX, Figure, Option, Switch, label, numbers, scatter, tagged
+from lllm.report.figures.figure import NO_BOX, Figure, Option, Switch, label, numbers, scatter, tagged
+from lllm.report.figures.palette import token
 from lllm.report.gather import Report, Series, value_of
 from lllm.report.html import Table
-from lllm.report.palette import token
 from lllm.results.columns import si
 
 if TYPE_CHECKING:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lllm.report.figure import Figure, Option, Switch, label, numbers, scatter, tagged
+from lllm.report.figures.figure import Figure, Option, Switch, label, numbers, scatter, tagged
+from lllm.report.figures.palette import SERIES, SYMBOLS, token
+from lllm.report.figures.trials import RATE, Trial, tunings, typed
 from lllm.report.gather import Report, Series
 from lllm.report.html import Table
-from lllm.report.palette import SERIES, SYMBOLS, token
-from lllm.report.trials import RATE, Trial, tunings, typed
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lllm.report.figure import label
-from lllm.report.palette import soft, token
+from lllm.report.figures.figure import label
+from lllm.report.figures.palette import soft, token
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from lllm.report.figures.palette import soft, token
 from lllm.report.html import Table, plain
-from lllm.report.palette import soft, token
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

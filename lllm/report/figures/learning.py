@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from lllm.report.curves import SPENT, Band, Curve, curves_of, mean_of
-from lllm.report.figure import NO_BOX, Figure, Option, Switch, band, numbers, scatter, tagged
+from lllm.report.figures.curves import SPENT, Band, Curve, curves_of, mean_of
+from lllm.report.figures.figure import NO_BOX, Figure, Option, Switch, band, numbers, scatter, tagged
+from lllm.report.figures.palette import token
 from lllm.report.gather import Report, Series
 from lllm.report.html import Table
-from lllm.report.palette import token
 from lllm.results.columns import duration, si
 
 __all__ = ["learning"]

@@ -1,0 +1,1 @@
+"""A figure per file: a Plotly specification, its caption and its numbers."""
