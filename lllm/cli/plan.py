@@ -204,8 +204,11 @@ def _suggestions(plan: Plan, words: Sequence[str]) -> list[tuple[str, str]]:
         again = shlex.join(["lllm", "run", name, *words, "--seeds", "0,1,2", *label])
         found = [(again, "how much of a difference is luck")]
     else:
-        rows = f"--as {plan.label}" if plan.label else "--all"
-        found = [(f"lllm compare {name} {rows}{where}", "these rows again" if plan.label else "what else was run")]
+        rows = f" --as {plan.label}" if plan.label else ""
+        found = [(f"lllm report {name}{rows}{where}", "these rows as a page with figures")]
+        if len(plan.experiment.variants) > 1 and not any(run.extra.get("tuned") for run in plan.runs):
+            sweep = shlex.join(["lllm", "sweep", name, *words])
+            found.append((sweep, "tune each variant alike before a difference is believed"))
     finished = [run for run in plan.runs if Run(run.path).finished]
     if finished:
         found.append((f'lllm generate {_named(plan, finished[-1])} --prompt "def "{where}', "let it write"))
