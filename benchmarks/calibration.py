@@ -70,8 +70,11 @@ class Rate:
         return f"{self.what:<68} {self.hits / self.tries:7.2%}  {range_}{'' if self.fine else '  NO'}"
 
 
-def judged(values: Values, looks: int | None = None, noise: Mapping[int, float] | None = None) -> Comparison:
-    """The table of such runs, through what `lllm compare` calls. looks: recorded in them; noise: of the baseline."""
+def judged(
+    values: Values, looks: int | None = None, noise: Mapping[int, float] | None = None, floor: float | None = None
+) -> Comparison:
+    """The table of such runs, through what `lllm compare` calls. looks: recorded in them; noise: of the baseline;
+    floor: of the rule."""
     names = ["base", *(f"v{i}" for i in range(1, len(values)))]
     records = [
         _record(name, seed, float(bpb), looks)
@@ -79,7 +82,8 @@ def judged(values: Values, looks: int | None = None, noise: Mapping[int, float] 
         for seed, bpb in enumerate(row)
     ]
     stored = Noises((measured("bpb", "base", FINGERPRINTS, noise),)) if noise else None
-    return tabulate(records, "study", [Expected(name, name, name == "base", Rule()) for name in names], noise=stored)
+    rule = Rule(floor=floor)
+    return tabulate(records, "study", [Expected(name, name, name == "base", rule) for name in names], noise=stored)
 
 
 def _record(variant: str, seed: int, bpb: float, looks: int | None) -> Record:
@@ -145,11 +149,12 @@ def planted(random: np.random.Generator, rows: int, seeds: int, effect: float, t
 
 
 def counted_looks(random: np.random.Generator, rows: int, most: int, tries: int) -> Iterator[Rate]:
-    """Tables of runs whose seeds were added until the verdict was in; and what would come of looks not counted."""
+    """Tables of runs whose seeds were added until the verdict was in; and what would come of looks not counted. Without
+    a floor, which alone would leave hardly any claim for the looks to be blamed for."""
     counted, uncounted = 0, 0
     for _ in range(tries):
         values = simulated(random, rows, most)
-        counted += claims(judged(values, looks=most))
+        counted += claims(judged(values, looks=most, floor=0.0))
         uncounted += any(rejects(judged(values[:, :n])) for n in range(2, most + 1))
     what = f"{rows + 1} x 2 to {most} seeds"
     yield Rate(f"{what}, looks counted: some verdict is 'better' or 'worse'", counted, tries, 0.05, at_most=True)

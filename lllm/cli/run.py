@@ -54,7 +54,7 @@ def run(
     from lllm.cli.plan import plan_facts, print_plan
     from lllm.cli.progress import measuring, preparing
     from lllm.cli.sequential import looking, seeds_until
-    from lllm.cli.tuned import LABEL, OPTION, print_tuned, tuned_arms, tuned_plan
+    from lllm.cli.tuned import LABEL, OPTION, print_tuned, refuse_searched, tuned_arms, tuned_plan
     from lllm.config import load_experiment, split_words
     from lllm.launch.arms import Arms
     from lllm.launch.execute import worker_command
@@ -62,6 +62,7 @@ def run(
     from lllm.registry import load_registry
     from lllm.results.named import check_name
     from lllm.results.run import check_writable
+    from lllm.search.cost import refuse_crowd
 
     fine, plugins = True, plugin or []
     if seeds is not None and until is not None:
@@ -78,15 +79,19 @@ def run(
             name = name or LABEL
         if name is not None:
             check_name(name)
+        chosen = _seeds(seeds, asked) if until is None else seeds_until(asked, until)
+        if tuned is not None:
+            refuse_searched(tuned, chosen)
         plan = make_plan(
             arms,
             variants,
-            _seeds(seeds, asked) if until is None else seeds_until(asked, until),
+            chosen,
             plugins=[str(path.resolve()) for path in plugins],
             label=name,
             force=force,
             keep_stale=keep_stale,
         )
+        refuse_crowd([run.arm for run in plan.pending], min(arms.resolved(variants[0]).run.workers, len(plan.pending)))
         plan = plan if tuned is None else tuned_plan(plan, tuned)
         plan = plan if until is None else looking(plan, until)
         found |= plan_facts(plan)
@@ -140,12 +145,13 @@ def train(plan: Plan) -> bool:
     """Train what is pending, shown as it goes; False when something has failed."""
     from lllm.cli.live import watcher
     from lllm.launch.execute import execute
+    from lllm.launch.plan import arguments
 
     try:
         with watcher(plan) as watching:
             return execute(plan, watching)
     except KeyboardInterrupt:
-        again = shlex.join(["lllm", *sys.argv[1:]])
+        again = shlex.join(["lllm", *arguments()])
         print(f"stopped; everything is saved. To continue: {again}", file=sys.stderr)
         raise
 

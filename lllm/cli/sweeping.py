@@ -59,15 +59,19 @@ class Sweep:
         """The storage without a password."""
         if self.storage is None:
             return str(self.results / self.experiment.name / "sweep.db")
-        from sqlalchemy.engine import make_url
-        from sqlalchemy.exc import ArgumentError
+        from lllm.search.storage import shown
 
-        try:
-            bare = make_url(self.storage)._replace(password=None).set(query={})  # which may have a password, too
-            return bare.render_as_string()
-        except (ArgumentError, ValueError):  # what the storage itself says of it, and nothing of a text with a password
-            self.open()
-            raise
+        return shown(self.storage)
+
+    @property
+    def missing(self) -> str:
+        """The file of the storage where there is none, '' where there is, or it is a server's."""
+        from sqlalchemy.engine import make_url
+
+        said = self.storage_said
+        url = None if self.storage is None else make_url(said)
+        file = said if url is None else (url.database or "") if url.drivername.startswith("sqlite") else ""
+        return file if file and not Path(file).is_file() else ""
 
     def plan(self) -> Plan:
         """What all trials have in common."""
@@ -154,7 +158,9 @@ def _resumable() -> Iterator[None]:
 
 
 def _again() -> str:
-    return shlex.join(["lllm", *sys.argv[1:]])
+    from lllm.launch.plan import arguments
+
+    return shlex.join(["lllm", *arguments()])
 
 
 def say_late() -> None:
@@ -227,10 +233,8 @@ def print_status(asked: Sweep) -> dict[str, Any]:
     """Every study of the experiment: trials by state, the best, what is running."""
     from lllm.search.status import standing
 
-    if asked.storage is None and not Path(asked.storage_said).is_file():
-        raise UserError(
-            f"{asked.storage_said}: no such file; expected a sweep of '{asked.experiment.name}', or its --storage"
-        )
+    if missing := asked.missing:
+        raise UserError(f"{missing}: no such file; expected a sweep of '{asked.experiment.name}', or its --storage")
     found = standing(asked.open(), asked.experiment.name)
     if not found:
         print(f"{asked.storage_said}: no study of {asked.experiment.name}")

@@ -7,13 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lllm.errors import UserError
+
 if TYPE_CHECKING:
-    from lllm.config import Experiment
+    from lllm.config import Experiment, Tree
     from lllm.launch.arms import Arms
     from lllm.launch.plan import Plan
-    from lllm.search.winners import Tuned
+    from lllm.search.winners import Tuned, Winner
 
-__all__ = ["LABEL", "OPTION", "print_tuned", "tuned_arms", "tuned_plan"]
+__all__ = ["LABEL", "OPTION", "print_tuned", "refuse_searched", "tuned_arms", "tuned_plan"]
 
 LABEL = "tuned"  # what tuned runs are called unless --as says otherwise
 OPTION = "--tuned"
@@ -23,7 +25,8 @@ def tuned_arms(arms: Arms, variants: Sequence[str]) -> tuple[Arms, Tuned]:
     """The arms at the settings that the experiment's last sweep found, and what it found.
 
     Raises:
-        UserError: there was no sweep, or not of one of these variants as it is now.
+        UserError: there was no sweep, or not of one of these variants as it is now, or the command line sets what was
+            tuned.
     """
     from lllm.search.winners import read_tuned, tuned_path, with_tuned
 
@@ -31,7 +34,27 @@ def tuned_arms(arms: Arms, variants: Sequence[str]) -> tuple[Arms, Tuned]:
     results = Path(arms.resolved(variants[0]).run.results)
     tuned = read_tuned(results, experiment.name)
     origin = str(tuned_path(results, experiment.name))
+    for variant in variants:
+        _refuse_given(tuned.winners.get(variant), arms.overrides, origin)
     return arms.beside(with_tuned(experiment, tuned, variants, origin)), tuned
+
+
+def _refuse_given(winner: Winner | None, overrides: Tree, origin: str) -> None:
+    """Raises UserError where the command line sets what was tuned: its runs would be called what they are not."""
+    for path in winner.fields if winner else ():
+        if overrides.get(path) is not None:
+            raise UserError(
+                f"{overrides.origin(path)}: {path}={overrides.get(path)}: {origin} sets it; expected one or the other"
+            )
+
+
+def refuse_searched(tuned: Tuned, seeds: Sequence[int]) -> None:
+    """Raises UserError where the seed by which the settings were chosen is to confirm them."""
+    if tuned.seed in seeds:
+        listed = ",".join(map(str, seeds))
+        raise UserError(
+            f"--seeds {listed}: {tuned.seed} is the seed of the trials that chose these settings; expected fresh ones"
+        )
 
 
 def tuned_plan(plan: Plan, tuned: Tuned) -> Plan:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lllm.cli.output import print_table
 from lllm.cli.sweeping import Sweep, annotated, assigned, confirm, say_late, served
 from lllm.cli.tuned import LABEL, OPTION
+from lllm.errors import UserError
 from lllm.results.table import duration, si
 
 if TYPE_CHECKING:
@@ -29,17 +30,23 @@ def tune(asked: Sweep, found: dict[str, Any], all_fields: bool, seeds: Sequence[
     Raises:
         UserError: something that was asked for cannot be had. KeyboardInterrupt: the user stopped it.
     """
+    from lllm.launch.metric import refuse_metric
     from lllm.registry.build import blaming
     from lllm.search.cost import refuse_crowd
     from lllm.search.objectives import refuse_unmeasured
     from lllm.search.trials import Trials
     from lllm.search.tunable import tunables
 
+    metric = asked.experiment.decide.metric
     with blaming(asked.arms.registry):
         spaces, notes = tunables(asked.arms, asked.variants, all_fields)
+        _refuse_points(spaces, asked.trials)
         for variant in asked.variants:
-            refuse_unmeasured(asked.experiment.decide.metric, asked.arms.resolved(variant))
-        refuse_crowd([asked.arms.arm(variant) for variant in asked.variants], asked.workers)
+            refuse_unmeasured(metric, asked.arms.resolved(variant))
+        arms = [asked.arms.arm(variant) for variant in asked.variants]
+        refuse_crowd(arms, asked.workers)
+        for arm in arms:  # what a corpus or a head measures is known of a model only
+            refuse_metric(arm, metric)
     found |= _plan(asked, spaces, notes, seeds)
     if dry_run:
         print("no trial is begun, and nothing is written")
@@ -59,6 +66,17 @@ def tune(asked: Sweep, found: dict[str, Any], all_fields: bool, seeds: Sequence[
             return True
     found["complete"] = True
     return _conclude(asked, tuning, found, seeds)
+
+
+def _refuse_points(spaces: Sequence[Tunable], trials: int) -> None:
+    """Raises UserError for more trials than a grid has points."""
+    from lllm.search.grid import MOST
+
+    if spaces[0].grid and trials > MOST:
+        raise UserError(
+            f"--trials {trials}: a grid of powers of two has at most {MOST} points; expected fewer, or a search block "
+            "with a range of train.lr"
+        )
 
 
 def _plan(asked: Sweep, spaces: Sequence[Tunable], notes: Sequence[str], seeds: Sequence[int] | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -25,7 +26,10 @@ from lllm.train import checkpoint
 from lllm.train.recheck import changes
 from lllm.train.world import refuse_device
 
-__all__ = ["Plan", "Planned", "expected", "make_plan", "rule_of"]
+__all__ = ["Plan", "Planned", "arguments", "expected", "make_plan", "rule_of"]
+
+_STORAGE = "--storage"
+_PASSWORD = re.compile(r"(://[^:@/?]*:).*(?=@)|(?<=password=)[^&]*")
 
 Todo = Literal["train", "continue", "train anew", "finished", "failed", "running"]
 
@@ -101,10 +105,20 @@ class Plan:
             "kernels": {f"{e.kind}/{e.name}": e.cls.kernel for e in arm.used if hasattr(e.cls, "kernel")},
             "git": git_state(),
             "environment": environment(),
-            "argv": sys.argv[1:],
+            "argv": arguments(),
             **self.extra,
             **run.extra,
         }
+
+
+def arguments() -> list[str]:
+    """The words of the command line, as they may be shown and kept: without the password of a storage."""
+    words = sys.argv[1:]
+    pairs = zip(["", *words], words, strict=False)
+    return [
+        _PASSWORD.sub(r"\1***", word) if before == _STORAGE or word.startswith(f"{_STORAGE}=") else word
+        for before, word in pairs
+    ]
 
 
 def rule_of(experiment: Experiment) -> Rule:

@@ -119,13 +119,15 @@ def threads_each(processes: int) -> int:
 
 
 def devices(slot: int, nproc: int) -> dict[str, str]:
-    """The GPUs of a slot, where there are any: `nproc` each, in turn."""
+    """The GPUs of a slot, where this process sees any: `nproc` each of those, in turn."""
     import torch
 
     count = torch.cuda.device_count()
     if count == 0:
         return {}
-    return {"CUDA_VISIBLE_DEVICES": ",".join(str((slot * nproc + i) % count) for i in range(nproc))}
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")  # a scheduler's, or the user's: numbers count within it
+    names = seen.split(",")[:count] if seen else [str(i) for i in range(count)]
+    return {"CUDA_VISIBLE_DEVICES": ",".join(names[(slot * nproc + i) % len(names)] for i in range(nproc))}
 
 
 def _size(path: os.PathLike[str]) -> int:

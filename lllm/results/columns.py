@@ -156,8 +156,11 @@ def _name(row: Row) -> str:
 
 
 def _seeds(row: Row) -> str:
+    """How many there are, of how many, and how many of them the difference from the baseline rests on."""
     done = str(len(row.seeds) or ABSENT)
-    return f"{done} of {len(row.seeds) + len(row.unfinished)}" if row.unfinished else done
+    asked = f" of {len(row.seeds) + len(row.unfinished)}" if row.unfinished else ""
+    paired = f", {row.interval.n} paired" if row.interval and row.interval.n != len(row.seeds) else ""
+    return done + asked + paired
 
 
 def _trials(row: Row) -> str:

@@ -24,7 +24,8 @@ def footnotes(comparison: Comparison) -> list[str]:
     notes += [f"Not read: {problem}." for problem in comparison.problems]
     if comparison.hidden:
         tables = f", --as {' or '.join(comparison.names)} the table of a name" if comparison.names else ""
-        what = f"{comparison.hidden} finished runs of other arms (overrides, budgets, trials)"
+        which = "overrides, budgets, trials, variants that the file no longer has"
+        what = f"{comparison.hidden} finished runs of other arms ({which})"
         notes.append(f"{what}: --all shows them{tables}.")
     return list(dict.fromkeys(notes))
 
@@ -38,6 +39,8 @@ def _of_intervals(comparison: Comparison) -> list[str]:
     if family is not None:
         notes.append(_interval(family))
         notes.append("± paired: Student's t over a row's own seeds, uncorrected.")
+        if family.homogeneity is None and family.comparisons > 1:
+            notes.append("One variance for all rows is taken for granted: there are too few runs to test it.")
         if family.homogeneity is not None and family.homogeneity < _UNEQUAL:
             notes.append(
                 f"The rows' variances differ (p = {family.homogeneity:.3f}): one variance for all is doubtful, and "

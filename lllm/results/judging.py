@@ -65,23 +65,29 @@ def judged(
     intervals = _intervals(baseline, [table[i] for i in fit], last, rule, blocks)
     rows = [_unjudged(row, baseline, rule, refusals[i]) for i, row in enumerate(table)]
     for key, (i, interval) in enumerate(zip(fit, intervals, strict=True)):
-        decided = any(look.decides(key, floor.value) for look in looks)
-        verdict = judge(table[i], baseline, interval, last.facts, floor, rule, decided)
+        deciding = [look for look in looks if look.decides(key, interval.difference, floor.value)]
+        early = deciding[0].seeds if deciding and deciding[-1] is not last else None
+        verdict = judge(table[i], baseline, interval, last.facts, floor, rule, bool(deciding), early)
         rows[i] = replace(table[i], interval=interval, verdict=verdict)
     return Judged(tuple(rows), last.facts, floor)
 
 
 @dataclass(frozen=True)
 class _Look:
-    """The comparison as it stood with so many seeds; rows go by their place among those that are judged."""
+    """The comparison as it stood with so many seeds (None: with all); rows go by their place among those that are
+    judged."""
 
     family: Family
     facts: FamilyFacts
+    seeds: int | None = None
 
-    def decides(self, row: int, floor: float) -> bool:
-        """Whether the row's interval excludes 0, and its difference is beyond the floor."""
+    def decides(self, row: int, difference: float, floor: float) -> bool:
+        """Whether the row's interval excludes 0, and its difference is beyond the floor, on the side on which
+        `difference` is that all seeds give."""
         found = self.family.comparisons.get(str(row))
-        return found is not None and found.p <= 1 - self.family.level and abs(found.difference) > floor
+        if found is None or found.difference * difference <= 0:
+            return False
+        return found.p <= 1 - self.family.level and abs(found.difference) > floor
 
 
 def _looks(baseline: Row, rows: Sequence[Row], rule: Rule) -> list[_Look]:
@@ -107,7 +113,7 @@ def _looks(baseline: Row, rows: Sequence[Row], rule: Rule) -> list[_Look]:
         if family is not None:
             k = len(family.comparisons)
             facts = FamilyFacts(family.sd, family.df, level, k, family.homogeneity, most)
-            found.append(_Look(family, facts))
+            found.append(_Look(family, facts, count))
     return found
 
 

@@ -111,10 +111,17 @@ def terms(row: Row, baseline: Row) -> str | None:
 
 
 def judge(
-    row: Row, baseline: Row, interval: Interval, family: FamilyFacts, floor: Floor, rule: Rule, decided: bool
+    row: Row,
+    baseline: Row,
+    interval: Interval,
+    family: FamilyFacts,
+    floor: Floor,
+    rule: Rule,
+    decided: bool,
+    early: int | None = None,
 ) -> Verdict:
     """The verdict on a row that has one. decided: its interval excludes 0 at the family's level, at this look or an
-    earlier one."""
+    earlier one. early: seeds of the earlier look that decided, where the interval of this one does not exclude 0."""
     labels = [terms(row, baseline) or "", _tuning(row, baseline)]
     said = "".join(f" ({label})" for label in labels if label)
     size = abs(interval.difference)
@@ -126,7 +133,8 @@ def judge(
         return Verdict(f"inconclusive: other documents may say otherwise{said}", "inconclusive")
     lower = interval.difference < 0
     word: Word = "better" if lower == (rule.better == "lower") else "worse"
-    return Verdict(f"{word}{said}", word)
+    when = "" if early is None else f" (decided with {early} seeds)"
+    return Verdict(f"{word}{when}{said}", word)
 
 
 def _more(interval: Interval, family: FamilyFacts, floor: Floor, rule: Rule) -> str:
@@ -154,9 +162,8 @@ def _equal(row: Row, baseline: Row, name: str) -> bool:
     mine, theirs = row.numbers.get(name), baseline.numbers.get(name)
     if mine is None or theirs is None:
         return mine is theirs
-    steps = [steps for steps in (row.steps, baseline.steps) if steps]
-    slack = _EQUAL + (1 / min(steps) if steps else 0)
-    return abs(mine - theirs) <= slack * max(mine, theirs)
+    steps = [spent / steps for spent, steps in ((mine, row.steps), (theirs, baseline.steps)) if steps]
+    return abs(mine - theirs) <= _EQUAL * max(mine, theirs) + max(steps, default=0.0)
 
 
 def _ratios(row: Row, baseline: Row) -> str:

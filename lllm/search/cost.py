@@ -41,7 +41,7 @@ def worker_bytes(arm: Arm) -> int:
 
 def refuse_crowd(arms: Sequence[Arm], workers: int) -> None:
     """Raises UserError where so many runs at once need more memory than there is. On GPUs a worker has its own."""
-    if workers == 1 or device_of(arms[0].resolved.run.device).type != "cpu":
+    if workers <= 1 or device_of(arms[0].resolved.run.device).type != "cpu":
         return
     processes = arms[0].resolved.run.nproc
     each, free = max(map(worker_bytes, arms)) * processes, psutil.virtual_memory().available

@@ -13,10 +13,11 @@ from optuna.trial import FrozenTrial
 
 from lllm.config.search import LR
 
-__all__ = ["ROUNDS", "GridSampler", "at", "distribution", "extension", "first", "offset", "points"]
+__all__ = ["MOST", "ROUNDS", "GridSampler", "at", "distribution", "extension", "first", "offset", "points"]
 
 ROUNDS = 3  # by so many points at most a grid is extended on either side
 _FARTHEST = 64  # powers of two that any grid stays within
+MOST = 2 * (_FARTHEST - ROUNDS) + 1  # points of a grid that may still be extended
 _SAME = 1e-9  # relative difference below which two rates are one
 
 

@@ -59,9 +59,10 @@ class Server:
     _beat_at: float = 0.0
 
     def add(self, jobs: Sequence[Job]) -> None:
-        """Serve these too; one of a study that is served already takes its place."""
+        """Serve these too; one of a study that is served already takes its place, and what is known of claims stays."""
         for job in jobs:
-            self.studies[job.study.study_name] = Served(job)
+            served = self.studies.setdefault(job.study.study_name, Served(job))
+            served.job, served.done = job, False
         self._look_at = 0.0
 
     @property

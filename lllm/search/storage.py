@@ -30,7 +30,7 @@ from sqlalchemy.exc import (
 from lllm.errors import UserError
 from lllm.results.files import explained
 
-__all__ = ["GRACE", "HEARTBEAT", "PATIENCE", "StorageError", "open_storage"]
+__all__ = ["GRACE", "HEARTBEAT", "PATIENCE", "StorageError", "open_storage", "shown"]
 
 HEARTBEAT, GRACE = 10, 60  # seconds between two beats of a trial, and without one after which its driver counts as dead
 PATIENCE = 300.0  # seconds that a storage may be away before a sweep gives up
@@ -151,6 +151,16 @@ def open_storage(
     if _is_file(parsed):
         _take_turns(storage)
     return storage
+
+
+def shown(text: str) -> str:
+    """The URL as it may be shown: without a password, and without its query, which may have one.
+
+    Raises:
+        StorageError: it is none, or of no kind that is known.
+    """
+    _parsed(text)
+    return make_url(text)._replace(password=None).set(query={}).render_as_string()
 
 
 def _opened(url: URL, where: str, heartbeat: int, grace: int) -> _Patient:

@@ -64,9 +64,12 @@ class Tuning:
 
     def more(self) -> list[Job]:
         """Once all is served: the same with a further point for every variant, where the best of one is at the edge of
-        the grid; nothing otherwise, or while another driver is still at a trial."""
-        if not self.on_grid or self.running:
+        the grid, or with the points that another driver is still at; nothing otherwise."""
+        if not self.on_grid:
             return []
+        if self.running:  # what another driver has added is every variant's, and no best is known before it has ended
+            self._want([])
+            return self.jobs()
         added = grid.extension(self.count, [self._curve(one) for one in self.tunables.values()])
         self._want(added)
         return self.jobs() if added else []

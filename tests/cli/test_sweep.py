@@ -13,11 +13,14 @@ import pytest
 
 import lllm.search.driver
 from lllm.cli.sweep import seconds_in
+from lllm.cli.sweeping import Sweep
 from lllm.errors import UserError
 from lllm.results.run import Run
+from lllm.search.storage import open_storage
 from lllm.search.winners import read_tuned
 from tests.cli.conftest import EXPERIMENT, Verb
 from tests.search.helpers import stand_in
+from tests.train import toys_measures
 
 FEW = ["--trials", "3", "budget={steps: 2}"]
 
@@ -64,6 +67,31 @@ def test_a_password_is_shown_nowhere(folder: Path, verb: Verb, url: str) -> None
     assert done.code == 0
     assert json.loads(done.out)["storage"] == "postgresql://me@host/db"
     assert "secret" not in done.out + done.err
+
+
+def test_a_password_with_an_at_sign_is_refused_before_any_of_it_is_shown(folder: Path, verb: Verb) -> None:
+    done = verb("sweep", "tiny", *FEW, "--dry-run", "--storage", "postgresql://me:top@secret@host/db")
+    assert done.code == 2
+    assert "more than one '@'" in done.err
+    assert "secret" not in done.out + done.err
+
+
+def test_a_password_is_in_no_file_and_in_no_command_to_continue(
+    quick: Path, verb: Verb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Sweep, "open", lambda asked: open_storage(None, asked.results, asked.experiment.name))
+    (quick / "pace").write_text("5")
+    for option in (
+        ["--storage", "postgresql://me:secret@host/db"],
+        ["--storage=postgresql://me@host/db?password=secret"],
+    ):
+        done = verb("sweep", "tiny", *FEW, *option, "--timeout", "0.1s")
+        assert done.code == 0, done.err
+        assert "To continue: lllm sweep tiny --trials 3" in done.out
+        assert "secret" not in done.out + done.err
+    files = [path for path in (quick / "results").rglob("*") if path.is_file()]
+    assert any(path.name == "run.json" for path in files)
+    assert not [path for path in files if b"secret" in path.read_bytes()]
 
 
 def test_tuned_confirmed_tabulated_and_complete_when_it_is_given_again(quick: Path, verb: Verb) -> None:
@@ -140,6 +168,18 @@ def test_run_tuned_says_where_it_comes_from(quick: Path, verb: Verb) -> None:
     assert Run(path).info["tuned"]["trials"] == 3
 
 
+def test_what_chose_the_settings_confirms_nothing_and_nothing_overrides_them(quick: Path, verb: Verb) -> None:
+    assert verb("sweep", "tiny", "four", *FEW, "--no-confirm").code == 0
+    refused = verb("run", "tiny", "four", "--tuned", "budget={steps: 2}", "--seeds", "0,1000")
+    assert refused.code == 2
+    assert (
+        "--seeds 0,1000: 1000 is the seed of the trials that chose these settings; expected fresh ones" in refused.err
+    )
+    refused = verb("run", "tiny", "four", "--tuned", "train.lr=0.1", "--seeds", "0")
+    assert refused.code == 2
+    assert "train.lr=0.1: results/tiny/tuned.yaml sets it; expected one or the other" in refused.err
+
+
 def test_a_name_of_its_own_for_other_terms(quick: Path, verb: Verb) -> None:
     assert verb("sweep", "tiny", "four", *FEW, "--no-confirm").code == 0
     other = ["--trials", "3", "budget={steps: 3}", "--no-confirm"]
@@ -185,6 +225,16 @@ def test_a_metric_that_no_result_has_is_refused_before_anything_is_trained(folde
     assert "decide = bpp: the results of variant 'flat' have no such metric; did you mean 'bpb'" in done.err
 
 
+def test_a_metric_that_the_corpus_does_not_measure_is_refused_before_anything_is_trained(
+    folder: Path, verb: Verb
+) -> None:
+    (folder / "experiments/tiny.yaml").write_text(f"{EXPERIMENT}decide: acuracy\n")
+    done = verb("sweep", "tiny", *FEW, "corpus=toy_recall", "--plugin", str(toys_measures.__file__))
+    assert done.code == 2
+    assert "decide.metric = 'acuracy': runs of variant 'flat' will not have it" in done.err
+    assert not (folder / "results/tiny/sweep.db").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -201,6 +251,9 @@ def test_a_metric_that_no_result_has_is_refused_before_anything_is_trained(folde
         (["--search", "model.head=parallel"], "model.head=parallel: the sweep searches it"),
         (["--storage", "mysql://x"], "--storage: mysql"),
         (["--storage", "my.db"], "--storage: not the URL of a database"),
+        (["--storage", "mysql://x", "--dry-run"], "--storage: mysql"),
+        (["--status", "--storage", "sqlite:///typo.db"], "typo.db: no such file"),
+        (["--trials", "124", "--dry-run"], "--trials 124: a grid of powers of two has at most 123 points"),
         (["--status"], "results/tiny/sweep.db: no such file"),
         (["--as", "a/b"], "--as 'a/b': expected letters"),
         (["train.lr=0.1"], "train.lr=0.1: the sweep searches it"),
@@ -214,6 +267,7 @@ def test_bad_input_is_one_sentence_and_writes_nothing(folder: Path, verb: Verb, 
     assert done.err.startswith("error: ")
     assert done.err.count("\n") == 1
     assert not list(folder.glob("results/tiny/*/*"))
+    assert not (folder / "typo.db").exists()
 
 
 def test_workers_that_memory_has_no_room_for_are_refused_with_both_numbers(
@@ -228,6 +282,10 @@ def test_workers_that_memory_has_no_room_for_are_refused_with_both_numbers(
     assert "--workers 8: about " in done.err
     assert "1.00 GB of memory are free; expected at most 3" in done.err
     assert verb("sweep", "tiny", "--workers", "3", "--dry-run").code == 0
+    done = verb("run", "tiny", "--workers", "8", "--seeds", "0,1,2,3", "--dry-run")
+    assert done.code == 2
+    assert "--workers 8: about " in done.err
+    assert verb("run", "tiny", "--workers", "8", "--seeds", "0", "--dry-run").code == 0  # two runs are all there are
 
 
 def test_times_are_understood() -> None:

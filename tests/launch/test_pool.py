@@ -7,10 +7,12 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
+import torch
 
 from lllm.errors import UserError
 from lllm.launch.plan import Plan
 from lllm.launch.pool import News, Pool
+from lllm.launch.workers import devices
 from lllm.results.ownership import Owned, own
 from lllm.results.run import Run
 from tests.launch.helpers import Place
@@ -25,6 +27,25 @@ def news_until_ended(pool: Pool) -> Iterator[News]:
         assert time.monotonic() < end
         yield from pool.poll()
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "expected"),
+    [
+        (None, ["0,1", "2,0", "1,2"]),
+        ("4,6,7", ["4,6", "7,4", "6,7"]),
+        ("GPU-a,GPU-b,GPU-c", ["GPU-a,GPU-b", "GPU-c,GPU-a"]),
+    ],
+)
+def test_gpus_are_those_that_this_process_may_see(
+    monkeypatch: pytest.MonkeyPatch, allowed: str | None, expected: list[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if allowed is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
+    found = [devices(slot, 2)["CUDA_VISIBLE_DEVICES"] for slot in range(len(expected))]
+    assert found == expected
 
 
 def three(place: Place) -> Plan:

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lllm.results.columns import columns_of
 from lllm.results.compare import Expected, compare
 from lllm.results.documents import Documents, write_documents
+from lllm.results.footnotes import footnotes
 from lllm.results.rows import Comparison, Row
 from lllm.results.rule import Rule
 from lllm.results.statistics.family import compare_all
@@ -127,6 +129,25 @@ def test_budgets_are_equal_in_something_or_not_compared(
     assert texts(compare(root, "study", rows_of("base", "row")))["row"] == said
 
 
+@pytest.mark.parametrize(("steps", "said"), [(4, "not comparable: other budget, 2.00x"), (3, "better")])
+def test_no_more_than_one_step_is_rounding(make_run: MakeRun, root: Path, steps: int, said: str) -> None:
+    for seed in range(3):
+        make_run("base", seed, BASE[seed], steps=2, results={"train_bytes": 2000, "train_flops": 2e9})
+        spent = {"train_bytes": 1000 * steps, "train_flops": 1e9 * steps}
+        make_run("row", seed, BASE[seed] - 0.1 + SLIGHT[seed], steps=steps, results=spent)
+    assert texts(compare(root, "study", rows_of("base", "row")))["row"].startswith(said)
+
+
+def test_the_same_model_under_another_name_is_no_better(make_run: MakeRun, root: Path) -> None:
+    """Bit for bit the same runs have no spread, and so no floor: what rounding leaves of the difference is none."""
+    values = [2.0 + float(x) for x in np.random.default_rng(0).random(5)]
+    for variant in ("base", "same", "again"):
+        for seed, value in enumerate(values):
+            make_run(variant, seed, value)
+    words = [row.verdict.word for row in compare(root, "study", rows_of("base", "same", "again")).rows]
+    assert words == ["baseline", "inconclusive", "inconclusive"]
+
+
 def test_equal_seconds_are_an_equal_budget(make_run: MakeRun, root: Path) -> None:
     more = {"train_bytes": 99999, "train_flops": 9e11}
     for seed in range(3):
@@ -186,6 +207,28 @@ def noise(root: Path, sd: float, **changes: Any) -> None:
     (root / "study" / "noise.json").write_text(json.dumps([entry]))
 
 
+@pytest.mark.parametrize(("seeds", "asked"), [(3, False), (4, True)])
+def test_one_variance_is_tested_or_said_to_be_taken_for_granted(
+    make_run: MakeRun, root: Path, seeds: int, asked: bool
+) -> None:
+    fill(make_run, {"good": -0.1, "bad": 0.1}, seeds)
+    table = compare(root, "study", rows_of("base", "good", "bad"))
+    assert table.family is not None
+    assert (table.family.homogeneity is not None) is asked
+    assert any("taken for granted" in note for note in footnotes(table)) is not asked
+    alone = compare(root, "study", rows_of("base", "good"))  # of one comparison, the paired test, nothing is pooled
+    assert not any("taken for granted" in note for note in footnotes(alone))
+
+
+def test_the_seeds_that_a_difference_rests_on_are_told(make_run: MakeRun, root: Path) -> None:
+    fill(make_run, {"good": -0.1}, 3)
+    make_run("good", 3, 2.4)
+    make_run("good", 4, 2.4)
+    table = compare(root, "study", rows_of("base", "good"))
+    (cell,) = [column.cell for column in columns_of(table) if column.key == "seeds"]
+    assert [cell(row) for row in table.rows] == ["3 of 5", "5, 3 paired"]
+
+
 def test_stored_noise_is_the_floor_where_it_fits(make_run: MakeRun, root: Path) -> None:
     fill(make_run, {"good": -0.1})
     noise(root, 0.06)
@@ -241,12 +284,23 @@ def test_what_an_early_look_decided_stays_decided(make_run: MakeRun, root: Path)
             make_run(variant, seed, value, looks={"most": 5})
     rule = Rule(floor=0.0)
     looked = found(compare(root, "study", rows_of("base", "row", rule=rule)), "row")
-    assert looked.verdict.decided
+    assert looked.verdict.text == "better (decided with 2 seeds) (untuned)"
     for variant, numbers in values.items():
         for seed, value in enumerate(numbers):
             make_run(variant, seed, value)
     once = found(compare(root, "study", rows_of("base", "row", rule=rule)), "row")
     assert not once.verdict.decided
+
+
+def test_an_early_look_decides_nothing_that_all_seeds_turn_round(make_run: MakeRun, root: Path) -> None:
+    values = {"base": [2.5, 2.5001, 2.5, 2.5, 2.5], "row": [2.4, 2.4, 2.4, 2.4, 3.5]}
+    for variant, numbers in values.items():
+        for seed, value in enumerate(numbers):
+            make_run(variant, seed, value, looks={"most": 5})
+    row = found(compare(root, "study", rows_of("base", "row", rule=Rule(floor=0.0))), "row")
+    assert row.delta is not None
+    assert row.delta > 0
+    assert row.verdict.word == "inconclusive"
 
 
 def test_seeds_of_the_baseline_alone_are_no_look(make_run: MakeRun, root: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from lllm.launch.plan import Plan
 from lllm.registry import Registry
 from lllm.search.composable import composables
 from lllm.search.compositions import Searching
-from lllm.search.driver import Outcome, drive
+from lllm.search.driver import Job, Outcome, drive
 from lllm.search.objectives import objectives
 from lllm.search.storage import open_storage
 from lllm.search.trials import Trials, search_seed
@@ -50,8 +50,8 @@ def searching_of(registry: Registry, count: int, *words: str, names: Sequence[st
     return Searching(trials, experiment.baseline, dimensions, aims, storage, "search", count, **options)
 
 
-def served(sweep: Tuning | Searching, workers: int = 2) -> Outcome:
+def served(sweep: Tuning | Searching, workers: int = 2, more: Callable[[], Sequence[Job]] | None = None) -> Outcome:
     """Let the driver serve it, by stand-ins."""
-    more = sweep.more if isinstance(sweep, Tuning) else lambda: []
+    more = more or (sweep.more if isinstance(sweep, Tuning) else lambda: [])
     plan = Plan(sweep.trials.arms.experiment, (), Path("results"))
     return drive(sweep.jobs(), workers=workers, plan=plan, watcher=Watch(), more=more, command=stand_in)

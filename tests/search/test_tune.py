@@ -74,6 +74,21 @@ def test_a_sweep_that_is_given_again_trains_nothing_and_one_with_more_trials_goe
     assert rates(more.studies["base"]) == [0.0025, *before, 0.04]
 
 
+def test_a_driver_serves_what_another_one_has_added_to_the_grid(place: Place, registry: Registry) -> None:
+    first, _ = tuning_of(registry, 1)
+    served(first, more=lambda: [])
+    second, _ = tuning_of(registry, 1)
+    (job,) = first.more()  # one beyond each edge
+    with pytest.warns(UserWarning, match="Heartbeat"):  # the driver beats
+        trial = job.study.ask()
+    job.propose(trial)
+    assert [job.target for job in second.more()] == [2]  # it waits for what is under way
+    job.study.tell(trial, state=TrialState.FAIL)
+    served(second)
+    assert second.complete
+    assert rates(second.studies["base"]) == [0.005, 0.01, 0.02]
+
+
 def test_a_part_of_the_variants_first_and_all_of_them_then(place: Place, registry: Registry) -> None:
     place.write(TWO)
     served(tuning_of(registry, 5, "one")[0])

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lllm.results.statistics.dunnett import critical, p_value
+from lllm.results.statistics.family import ROUNDING
 
 __all__ = ["Effect", "Factorial", "factorial"]
 
@@ -70,6 +71,9 @@ def factorial(
     df = len(y) - int(np.linalg.matrix_rank(design))
     residuals = y - design @ beta
     sd = math.sqrt(float(residuals @ residuals) / df) if df else None
+    rounding = ROUNDING * float(np.abs(y).max(initial=0.0))
+    if sd is not None and sd <= rounding:  # runs that agree exactly: what is left is the arithmetic's
+        sd = 0.0
     asked = [(name,) for name in factors] + list(combinations(factors, 2))
     found = []
     for names in asked:
@@ -77,7 +81,9 @@ def factorial(
         if not np.allclose(contrast @ inverse @ (design.T @ design), contrast, atol=1e-8):
             raise ValueError(f"{' x '.join(names)}: its rows share too few seeds to be told from them")
         error = None if sd is None else sd * math.sqrt(float(contrast @ inverse @ contrast))
-        found.append(_effect(names, float(contrast @ beta), error, len(asked), df, level))
+        difference = float(contrast @ beta)
+        difference = 0.0 if abs(difference) <= rounding else difference
+        found.append(_effect(names, difference, error, len(asked), df, level))
     return Factorial(tuple(found), sd, df, level)
 
 

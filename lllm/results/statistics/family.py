@@ -18,9 +18,10 @@ from scipy.special import fdtrc
 
 from lllm.results.statistics.dunnett import critical, p_value
 
-__all__ = ["Comparison", "Family", "compare_all", "equal_variances"]
+__all__ = ["ROUNDING", "Comparison", "Family", "compare_all", "equal_variances"]
 
-_ROUNDING = 1e-13  # of float64, relative to the values
+ROUNDING = 1e-13  # of float64, relative to the values
+_FREE = 1e-9  # of a run's variance, the least that its residual has unless it is fitted exactly
 
 Values = Mapping[str, Mapping[int, float]]
 
@@ -76,7 +77,8 @@ def compare_all(values: Values, baseline: str, level: float = 0.95) -> Family | 
     if df < 1:
         return None
     sd = math.sqrt(float(residuals @ residuals) / df)
-    if sd <= _ROUNDING * float(np.abs(y).max(initial=0.0)):  # runs that agree exactly: what is left is the arithmetic's
+    rounding = ROUNDING * float(np.abs(y).max(initial=0.0))
+    if sd <= rounding:  # runs that agree exactly: what is left is the arithmetic's
         sd = 0.0
     # The baseline is the reference: coefficient i is row i - baseline.
     covariance = inverse[: len(others), : len(others)]
@@ -84,19 +86,20 @@ def compare_all(values: Values, baseline: str, level: float = 0.95) -> Family | 
     comparisons = {}
     for i, row in enumerate(others):
         error, difference = sd * math.sqrt(covariance[i, i]), float(beta[i])
+        if abs(difference) <= rounding:  # so are rows that agree exactly
+            difference = 0.0
         if error > 0:
             half, p = critical(level, len(others), df, rho) * error, p_value(difference / error, len(others), df, rho)
         else:
             half, p = 0.0, 1.0 if difference == 0 else 0.0
         comparisons[row] = Comparison(difference, half, p, len(linked[row].keys() & base.keys()))
-    groups = [residuals[[i for i, (name, _) in enumerate(cells) if name == row]] for row in rows]
-    return Family(comparisons, sd, df, level, rho, equal_variances(groups), unpaired)
+    return Family(comparisons, sd, df, level, rho, _homogeneity(cells, rows, design, inverse, residuals), unpaired)
 
 
 def equal_variances(groups: list[NDArray[np.float64]]) -> float | None:
     """p value of equal variances of groups: Brown and Forsythe's form of Levene's test, about medians (1974, JASA 69,
-    364). None with fewer than two groups of three."""
-    groups = [group for group in groups if len(group) >= 3]
+    364). None with fewer than two groups of four: of three, one is the median itself, and F never gets large enough."""
+    groups = [group for group in groups if len(group) >= 4]
     if len(groups) < 2:
         return None
     spread = [np.abs(group - np.median(group)) for group in groups]
@@ -107,6 +110,23 @@ def equal_variances(groups: list[NDArray[np.float64]]) -> float | None:
     if within == 0:
         return 1.0 if between == 0 else 0.0
     return float(fdtrc(k - 1, n - k, (between / (k - 1)) / (within / (n - k))))
+
+
+def _homogeneity(
+    cells: list[tuple[str, int]],
+    rows: list[str],
+    design: NDArray[np.float64],
+    inverse: NDArray[np.floating[Any]],
+    residuals: NDArray[np.float64],
+) -> float | None:
+    """p value of equal variances of the rows. None for two rows, whose residuals mirror one another whatever their
+    variances; their differences have one variance anyway. A run that is fitted exactly, as one alone at its seed, says
+    nothing and is left out."""
+    if len(rows) == 2:
+        return None
+    free = 1 - ((design @ inverse) * design).sum(1) > _FREE
+    groups = [[i for i, (name, _) in enumerate(cells) if name == row and free[i]] for row in rows]
+    return equal_variances([residuals[group] for group in groups])
 
 
 def _design(cells: list[tuple[str, int]], rows: list[str], seeds: list[int]) -> NDArray[np.float64]:

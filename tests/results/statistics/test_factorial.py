@@ -139,6 +139,15 @@ def test_one_seed_has_effects_but_no_interval() -> None:
     ]
 
 
+def test_rows_that_agree_bit_for_bit_have_no_effects() -> None:
+    """Least squares leaves 1e-16 of both effects and spread, whose ratio is of no meaning."""
+    for seed in range(20):
+        base = dict(enumerate(map(float, 2 + np.random.default_rng(seed).random(5))))
+        found = factorial({row: dict(base) for row in TWO}, TWO, ("a", "b"))
+        assert found.sd == 0.0
+        assert [(e.difference, e.half, e.p) for e in found.effects] == [(0.0, 0.0, 1.0)] * 3
+
+
 def test_what_cannot_be_told_is_refused() -> None:
     whole = drawn(np.random.default_rng(8), TWO, 2, dict.fromkeys(TWO, 2.0))
     with pytest.raises(ValueError, match="row 'a_b' has no run"):

@@ -97,11 +97,35 @@ def test_nothing_to_estimate_from() -> None:
     assert (same.comparisons["row"].half, same.comparisons["row"].p) == (pytest.approx(0.0, abs=1e-12), 1.0)
 
 
+def test_rows_that_agree_bit_for_bit_do_not_differ() -> None:
+    """Least squares leaves 1e-15 between them, which without any spread would be a difference for certain."""
+    base = dict(enumerate(map(float, 2 + np.random.default_rng(6).random(5))))
+    found = compare_all({"base": base, "same": dict(base), "other": {s: v - 0.5 for s, v in base.items()}}, "base")
+    assert found is not None
+    assert found.sd == 0.0
+    same, other = found.comparisons["same"], found.comparisons["other"]
+    assert (same.difference, same.half, same.p) == (0.0, 0.0, 1.0)
+    assert (other.difference, other.p) == (pytest.approx(-0.5), 0.0)
+
+
+def test_variances_are_asked_of_what_can_tell() -> None:
+    """Two rows' residuals mirror one another, and a run alone at its seed has none: it is fitted exactly."""
+    assert (found := compare_all(drawn(np.random.default_rng(7), 1, 8), "base")) is not None
+    assert found.homogeneity is None
+    table = drawn(np.random.default_rng(8), 3, 5)
+    assert (whole := compare_all(table, "base")) is not None
+    assert whole.homogeneity is not None
+    table["base"] |= dict.fromkeys(range(5, 12), 2.5)
+    assert (more := compare_all(table, "base")) is not None
+    assert more.homogeneity == pytest.approx(whole.homogeneity)
+
+
 def test_equal_variances_is_scipys_levene_about_medians() -> None:
     random = np.random.default_rng(3)
     groups = [random.normal(0, scale, 6) for scale in (1.0, 1.5, 0.7)]
     assert equal_variances(groups) == pytest.approx(stats.levene(*groups, center="median").pvalue)
     assert equal_variances([np.zeros(2), np.ones(5)]) is None
+    assert equal_variances([np.array([0.0, 1.0, 2.0]), np.array([0.0, 900.0, -900.0])]) is None  # 3 can never tell
 
 
 def test_a_thousand_experiments_without_a_difference_reject_one_in_twenty() -> None:
