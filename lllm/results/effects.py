@@ -4,47 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
 
+from lllm.results.rows import Effect, Effects, Row
 from lllm.results.rule import Design, Rule
 from lllm.results.verdict import apart
 
-if TYPE_CHECKING:
-    from lllm.results.rows import Row
-
-__all__ = ["Design", "Effect", "Effects", "effects_markdown", "effects_of", "effects_text"]
-
-
-@dataclass(frozen=True)
-class Effect:
-    """name: as it is told; factors: whose effect it is. difference: in the metric's units, with the half width of its
-    simultaneous interval and the p value corrected for the family; None where it is not known, and note says why."""
-
-    name: str
-    factors: tuple[str, ...]
-    difference: float | None = None
-    half: float | None = None
-    p: float | None = None
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Effects:
-    """Effects of a design. sd: of a run around its row and seed, with df degrees of freedom, on which the intervals
-    rest; reason: why there are no effects, '' where there are."""
-
-    kind: str
-    metric: str
-    level: float
-    effects: tuple[Effect, ...] = ()
-    sd: float | None = None
-    df: int = 0
-    reason: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
+__all__ = ["effects_markdown", "effects_of", "effects_text"]
 
 
 def effects_of(rows: Sequence[Row], design: Design | None, rule: Rule) -> Effects | None:

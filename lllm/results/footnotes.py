@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from lllm.results.judging import FamilyFacts
-from lllm.results.rows import Comparison, Row
+from lllm.results.rows import Comparison, FamilyFacts, Row
 
 __all__ = ["footnotes"]
 

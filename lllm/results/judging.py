@@ -9,35 +9,20 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lllm.results.noise import SPREAD
+from lllm.results.rows import FamilyFacts, Floor, Interval, Row, Verdict
 from lllm.results.rule import Rule
-from lllm.results.verdict import Floor, Interval, Verdict, apart, judge, refused
+from lllm.results.verdict import apart, judge, refused
 
 if TYPE_CHECKING:
     from lllm.results.blocks import Blocks
     from lllm.results.noise import Noise
-    from lllm.results.rows import Row
     from lllm.results.statistics.family import Family
 
-__all__ = ["FamilyFacts", "Judged", "judged"]
+__all__ = ["Judged", "judged"]
 
 _RESAMPLES = 2000
 _OF_NATS = ("bpb", "nats_per_byte")  # metrics that are sums over documents
 _BASELINE = "baseline"
-
-
-@dataclass(frozen=True)
-class FamilyFacts:
-    """What the intervals of a table rest on. sd: pooled standard deviation of a run around its row and seed, with df
-    degrees of freedom; level: of the simultaneous intervals of so many comparisons; homogeneity: p value of equal
-    variances (None: too few runs to ask); most: seeds at which the last look is taken, where seeds were added one by
-    one until the verdict was in (None: one look, at seeds fixed beforehand)."""
-
-    sd: float
-    df: int
-    level: float
-    comparisons: int
-    homogeneity: float | None = None
-    most: int | None = None
 
 
 @dataclass(frozen=True)

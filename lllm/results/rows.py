@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from lllm.results.effects import Effects
-from lllm.results.judging import FamilyFacts
 from lllm.results.rule import Rule
-from lllm.results.verdict import NOT_JUDGED, Floor, Interval, Verdict
 
-__all__ = ["NUMBERS", "Comparison", "Row"]
+__all__ = [
+    "NOT_JUDGED",
+    "NUMBERS",
+    "Comparison",
+    "Effect",
+    "Effects",
+    "FamilyFacts",
+    "Floor",
+    "Interval",
+    "Row",
+    "Verdict",
+    "Word",
+]
 
 NUMBERS = (
     "bpb_text",
@@ -24,6 +33,98 @@ NUMBERS = (
     "bytes_per_second",
     "generation_bytes_per_second",
 )
+
+
+Word = Literal["", "baseline", "better", "worse", "inconclusive", "not comparable", "none"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """word: the verdict itself, 'none' where there is none; text: with its reason and its terms, for the table."""
+
+    text: str
+    word: Word = ""
+
+    @property
+    def decided(self) -> bool:
+        """Whether it says that the row differs from the baseline."""
+        return self.word in ("better", "worse")
+
+
+NOT_JUDGED = Verdict("")
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The smallest difference that counts. source: 'given', '2 sd of 8 seeds of the baseline'."""
+
+    value: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A row minus the baseline, in the metric's units.
+
+    difference, half, p: the many-to-one comparison (Dunnett), simultaneous over the table's rows, one variance;
+    paired_half, holm_p: Student's t over the n seeds that both have, of this row alone, its p value corrected by Holm;
+    evaluation: half width of the bootstrap interval over evaluated documents, and seeds where there are several. None:
+    not known.
+    """
+
+    difference: float
+    n: int
+    half: float | None = None
+    p: float | None = None
+    paired_half: float | None = None
+    holm_p: float | None = None
+    evaluation: float | None = None
+
+
+@dataclass(frozen=True)
+class FamilyFacts:
+    """What the intervals of a table rest on. sd: pooled standard deviation of a run around its row and seed, with df
+    degrees of freedom; level: of the simultaneous intervals of so many comparisons; homogeneity: p value of equal
+    variances (None: too few runs to ask); most: seeds at which the last look is taken, where seeds were added one by
+    one until the verdict was in (None: one look, at seeds fixed beforehand)."""
+
+    sd: float
+    df: int
+    level: float
+    comparisons: int
+    homogeneity: float | None = None
+    most: int | None = None
+
+
+@dataclass(frozen=True)
+class Effect:
+    """name: as it is told; factors: whose effect it is. difference: in the metric's units, with the half width of its
+    simultaneous interval and the p value corrected for the family; None where it is not known, and note says why."""
+
+    name: str
+    factors: tuple[str, ...]
+    difference: float | None = None
+    half: float | None = None
+    p: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Effects of a design. sd: of a run around its row and seed, with df degrees of freedom, on which the intervals
+    rest; reason: why there are no effects, '' where there are."""
+
+    kind: str
+    metric: str
+    level: float
+    effects: tuple[Effect, ...] = ()
+    sd: float | None = None
+    df: int = 0
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -2,63 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
-
+from lllm.results.rows import FamilyFacts, Floor, Interval, Row, Verdict, Word
 from lllm.results.rule import OF_LIKELIHOOD, Rule
 
-if TYPE_CHECKING:
-    from lllm.results.judging import FamilyFacts
-    from lllm.results.rows import Row
-
-__all__ = ["NOT_JUDGED", "Floor", "Interval", "Verdict", "apart", "judge", "refused", "terms"]
-
-Word = Literal["", "baseline", "better", "worse", "inconclusive", "not comparable", "none"]
+__all__ = ["apart", "judge", "refused", "terms"]
 
 _EQUAL = 0.02  # two budgets that agree within this share, and one step of rounding, are equal
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """word: the verdict itself, 'none' where there is none; text: with its reason and its terms, for the table."""
-
-    text: str
-    word: Word = ""
-
-    @property
-    def decided(self) -> bool:
-        """Whether it says that the row differs from the baseline."""
-        return self.word in ("better", "worse")
-
-
-NOT_JUDGED = Verdict("")
-
-
-@dataclass(frozen=True)
-class Floor:
-    """The smallest difference that counts. source: 'given', '2 sd of 8 seeds of the baseline'."""
-
-    value: float
-    source: str
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A row minus the baseline, in the metric's units.
-
-    difference, half, p: the many-to-one comparison (Dunnett), simultaneous over the table's rows, one variance;
-    paired_half, holm_p: Student's t over the n seeds that both have, of this row alone, its p value corrected by Holm;
-    evaluation: half width of the bootstrap interval over evaluated documents, and seeds where there are several. None:
-    not known.
-    """
-
-    difference: float
-    n: int
-    half: float | None = None
-    p: float | None = None
-    paired_half: float | None = None
-    holm_p: float | None = None
-    evaluation: float | None = None
 
 
 def refused(row: Row, baseline: Row | None, metric: str) -> Verdict | None:

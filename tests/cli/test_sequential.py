@@ -14,11 +14,9 @@ import pytest
 from lllm.cli.sequential import Look, seeds_until, until_decided
 from lllm.config import Experiment
 from lllm.launch.plan import Plan
-from lllm.results.judging import FamilyFacts
-from lllm.results.rows import Comparison, Row
+from lllm.results.rows import Comparison, FamilyFacts, Floor, Interval, Row, Verdict, Word
 from lllm.results.rule import Rule
 from lllm.results.statistics.sequential import look_level
-from lllm.results.verdict import Floor, Interval, Verdict, Word
 from tests.cli.conftest import EXPERIMENT, Done, Verb, project
 
 VARIANTS = ("base", "one", "two")

@@ -9,7 +9,8 @@ from lllm.report.figures.lines import around_zero, lined_up
 from lllm.report.figures.palette import token
 from lllm.report.gather import Report
 from lllm.report.html import Table
-from lllm.results.effects import Effect, Effects, effects_text
+from lllm.results.effects import effects_text
+from lllm.results.rows import Effect, Effects
 
 __all__ = ["design"]
 
