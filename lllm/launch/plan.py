@@ -95,6 +95,7 @@ class Plan:
             "parts": parts,
             "steps": steps,
             "budget": resolved.budget.model_dump(exclude_none=True),
+            "rule": rule_of(self.experiment).written(),
             "sizes": {
                 "parameters": arm.parameters,
                 "train_flops_per_byte": arm.flops_per_step / arm.bytes_per_step,
@@ -125,7 +126,7 @@ def rule_of(experiment: Experiment) -> Rule:
     """Its decision rule and design, as the tables know them."""
     design = experiment.design
     told = Design(design.kind, design.factors, design.of) if design else None
-    return Rule(**experiment.decide.model_dump(), design=told)
+    return Rule(**experiment.decide.model_dump(), design=told, comparisons=len(experiment.variants) - 1)
 
 
 def expected(arms: Arms, variants: Sequence[str], seeds: Sequence[int]) -> list[Expected]:

@@ -101,7 +101,7 @@ def _unnamed(record: Record, carried: Mapping[tuple[str, str], str]) -> Record:
 
 def _same(old: Record | None, new: Record) -> bool:
     """Whether a line is there already: its curves need not be read again."""
-    facts = ("fingerprints", "name", "baseline")
+    facts = ("fingerprints", "name", "baseline", *MAYBE)
     return old is not None and old.result == new.result and all(old.info.get(f) == new.info.get(f) for f in facts)
 
 

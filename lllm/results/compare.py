@@ -15,11 +15,11 @@ from lllm.results.blocks import Blocks, blocks_of
 from lllm.results.changes import Label
 from lllm.results.committed import load_records, write_committed
 from lllm.results.effects import effects_of
-from lllm.results.grouping import FINGERPRINTS, Expected, differs, groups, is_current, stale
+from lllm.results.grouping import FINGERPRINTS, Expected, assignments, differs, few, groups, is_current, stale
 from lllm.results.judging import judged
 from lllm.results.named import Named, facts, newest_arms
 from lllm.results.noise import Noises, read_noise
-from lllm.results.records import Record
+from lllm.results.records import Record, differences
 from lllm.results.rows import NUMBERS, Comparison, Row
 from lllm.results.rule import BPB, OF_LIKELIHOOD, Rule
 
@@ -60,7 +60,9 @@ def tabulate(
         table += _other_rows(others, rows, current, rule)
     hidden = 0 if all_runs else sum(record.state == "finished" for group in others.values() for record in group)
     names = () if all_runs else tuple(sorted({r.label for group in others.values() for r in group if r.label}))
-    return _judged(Comparison(experiment, rule, tuple(table), hidden=hidden, names=names), records, noise)
+    warnings = (*_added(table, rows), *_other_rule(table, records, rule))
+    made = Comparison(experiment, rule, tuple(table), hidden=hidden, names=names, warnings=warnings)
+    return _judged(made, records, noise)
 
 
 def publish(
@@ -220,8 +222,34 @@ def _judged(comparison: Comparison, records: Sequence[Record], noise: Noises | N
         family=made.family,
         floor=made.floor,
         effects=effects_of(made.rows, comparison.rule.design, replace(comparison.rule, level=level)),
-        problems=tuple(damaged.values()),
+        warnings=(*comparison.warnings, *(f"Not read: {problem}." for problem in damaged.values())),
     )
+
+
+def _added(table: Sequence[Row], rows: Sequence[Expected]) -> list[str]:
+    """That seeds were added to those of the file: whoever looked before adding them had one chance more."""
+    asked = {expected.variant: expected.seeds for expected in rows if expected.seeds}
+    added = {
+        s
+        for r in table
+        if not (r.stale or r.other or r.looks)
+        for s in set(r.seeds) - set(asked.get(r.variant, r.seeds))
+    }
+    if not added:
+        return []
+    listed = ", ".join(map(str, sorted(added)))
+    return [f"Seeds {listed} are not in the file: intervals take their number as fixed before any was looked at."]
+
+
+def _other_rule(table: Sequence[Row], records: Sequence[Record], rule: Rule) -> list[str]:
+    """That runs were begun under another rule than decides now."""
+    used = {name for row in table if not (row.stale or row.other) for name in row.runs}
+    then = [r.info["rule"] for r in records if r.name in used and isinstance(r.info.get("rule"), Mapping)]
+    other = [found for found in then if dict(found) != rule.written()]
+    if not other:
+        return []
+    was = few(assignments(differences(rule.written(), other[0])))
+    return [f"The rule was changed: {len(other)} of these runs were begun under {was}."]
 
 
 def _decided_by(record: Record, metric: str) -> list[float]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from lllm.results.rows import Comparison, FamilyFacts, Row
+from lllm.results.verdict import UNEQUAL
 
 __all__ = ["footnotes"]
-
-_UNEQUAL = 0.05  # p value of equal variances below which it is said
 
 
 def footnotes(comparison: Comparison) -> list[str]:
@@ -20,7 +19,7 @@ def footnotes(comparison: Comparison) -> list[str]:
     if any(row.shared_timing for row in rows):
         notes.append("*: timed while other runs shared the machine.")
     notes += [_missing(row) for row in rows if row.unfinished]
-    notes += [f"Not read: {problem}." for problem in comparison.problems]
+    notes += comparison.warnings
     if comparison.hidden:
         tables = f", --as {' or '.join(comparison.names)} the table of a name" if comparison.names else ""
         which = "overrides, budgets, trials, variants that the file no longer has"
@@ -38,12 +37,10 @@ def _of_intervals(comparison: Comparison) -> list[str]:
     if family is not None:
         notes.append(_interval(family))
         notes.append("± paired: Student's t over a row's own seeds, uncorrected.")
-        if family.homogeneity is None and family.comparisons > 1:
-            notes.append("One variance for all rows is taken for granted: there are too few runs to test it.")
-        if family.homogeneity is not None and family.homogeneity < _UNEQUAL:
+        if family.homogeneity is not None and family.homogeneity < UNEQUAL:
             notes.append(
-                f"The rows' variances differ (p = {family.homogeneity:.3f}): one variance for all is doubtful, and "
-                "± paired is the safer interval."
+                f"The rows' variances differ (p = {family.homogeneity:.3f}): one variance for all is doubtful, so "
+                "that a verdict takes ± paired as well, corrected by Holm."
             )
         if family.most is not None:
             notes.append(

@@ -22,6 +22,7 @@ __all__ = ["Judged", "judged"]
 
 _RESAMPLES = 2000
 _OF_NATS = ("bpb", "nats_per_byte")  # metrics that are sums over documents
+_MANY = 5  # seeds of a stored noise that stands alone
 _BASELINE = "baseline"
 
 
@@ -46,7 +47,7 @@ def judged(
     if baseline is None or not looks:
         return Judged(tuple(_unjudged(row, baseline, rule, refusals[i]) for i, row in enumerate(table)))
     last = looks[-1]
-    floor = _floor(rule, noise, last.family.sd)
+    floor = _floor(rule, noise, [baseline, *(table[i] for i in fit)])
     intervals = _intervals(baseline, [table[i] for i in fit], last, rule, blocks)
     rows = [_unjudged(row, baseline, rule, refusals[i]) for i, row in enumerate(table)]
     for key, (i, interval) in enumerate(zip(fit, intervals, strict=True)):
@@ -88,16 +89,15 @@ def _looks(baseline: Row, rows: Sequence[Row], rule: Rule) -> list[_Look]:
     levels = [rule.level]
     if most is not None:
         shared = sorted({seed for row in rows for seed in row.values.keys() & baseline.values.keys()})
-        most = max(most, len(shared))
+        shared = shared[:most]  # beyond the last look there is no error left to spend
         values = {row: {seed: runs[seed] for seed in shared if seed in runs} for row, runs in values.items()}
         counts = [*range(2, len(shared) + 1)]
         levels = [look_level(rule.level, n, most) for n in range(2, len(shared) + 1)]
     found = []
     for count, level in zip(counts, levels, strict=True):
-        family = compare_all(_first(values, count), _BASELINE, level)
+        family = compare_all(_first(values, count), _BASELINE, level, rule.comparisons)
         if family is not None:
-            k = len(family.comparisons)
-            facts = FamilyFacts(family.sd, family.df, level, k, family.homogeneity, most)
+            facts = FamilyFacts(family.sd, family.df, level, family.size, family.homogeneity, most)
             found.append(_Look(family, facts, count))
     return found
 
@@ -109,12 +109,16 @@ def _first(values: Mapping[str, Mapping[int, float]], count: int | None) -> dict
     return {row: runs for row, runs in kept.items() if runs or row == _BASELINE}
 
 
-def _floor(rule: Rule, noise: Noise | None, sd: float) -> Floor:
+def _floor(rule: Rule, noise: Noise | None, rows: Sequence[Row]) -> Floor:
+    """Given, or twice the spread of a run over seeds: of the baseline's stored noise, and where there is none or little
+    of it, of the rows themselves."""
     if rule.floor is not None:
         return Floor(rule.floor, "given")
-    if noise is not None:
+    squares = [(len(v) - 1, statistics.variance(v)) for row in rows if len(v := list(row.values.values())) > 1]
+    own = math.sqrt(sum(df * variance for df, variance in squares) / sum(df for df, _ in squares))
+    if noise is not None and (noise.n >= _MANY or noise.sd >= own):
         return Floor(noise.floor, f"2 sd of {noise.n} seeds of the baseline")
-    return Floor(SPREAD * sd, "2 sd of the rows' own spread")
+    return Floor(SPREAD * own, "2 sd of the rows' own seeds")
 
 
 def _unjudged(row: Row, baseline: Row | None, rule: Rule, refusal: Verdict | None) -> Row:

@@ -183,7 +183,7 @@ class Comparison:
     rule: by which it is decided; family: what the intervals rest on; floor: the smallest difference that counts; both
     None where no interval can be computed.
     effects: of the design's deltas, None where the variants are listed;
-    problems: files that could not be read, and whose numbers are missing;
+    warnings: sentences that must be said: what could not be read, a rule that was changed, seeds that were added;
     hidden: finished runs of other arms that are not shown; names: under which some of them have a table of their own;
     label: what --as called the rows; settings: what they change of the file, as typed on the command line; command:
     what makes them again.
@@ -195,7 +195,7 @@ class Comparison:
     family: FamilyFacts | None = None
     floor: Floor | None = None
     effects: Effects | None = None
-    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     hidden: int = 0
     names: tuple[str, ...] = ()
     label: str = ""

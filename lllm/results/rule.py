@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 __all__ = ["BPB", "OF_LIKELIHOOD", "Design", "Rule"]
 
@@ -26,7 +26,8 @@ class Rule:
     """metric: what is compared, a field of result.json or a metric of the corpus or head; level: of the simultaneous
     intervals; power: with which a number of seeds is said to find a difference; floor: the smallest difference that
     counts, in units of the metric (None: the noise floor, twice the baseline's standard deviation over seeds); design:
-    whose effects are told beside the rows (None: the variants are listed)."""
+    whose effects are told beside the rows (None: the variants are listed); comparisons: variants that the file sets
+    against its baseline, whichever of them have been run: the family."""
 
     metric: str = "bpb"
     level: float = 0.95
@@ -34,6 +35,12 @@ class Rule:
     floor: float | None = None
     better: Literal["lower", "higher"] = "lower"
     design: Design | None = None
+    comparisons: int = 0
+
+    def written(self) -> dict[str, Any]:
+        """What a run records of it: what decides."""
+        own = ("metric", "level", "power", "floor", "better")
+        return {name: getattr(self, name) for name in own if getattr(self, name) is not None}
 
 
 BPB = Rule()  # of an experiment that says no more than `decide: bpb`, or nothing

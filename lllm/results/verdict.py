@@ -5,7 +5,10 @@ from __future__ import annotations
 from lllm.results.rows import FamilyFacts, Floor, Interval, Row, Verdict, Word
 from lllm.results.rule import OF_LIKELIHOOD, Rule
 
-__all__ = ["apart", "judge", "refused", "terms"]
+__all__ = ["UNEQUAL", "apart", "judge", "refused", "terms"]
+
+UNEQUAL = 0.05  # p value of equal variances below which they count as unequal
+_ALIKE = 0.05  # share within which two sizes are about equal
 
 _EQUAL = 0.02  # two budgets that agree within this share, and one step of rounding, are equal
 
@@ -71,13 +74,17 @@ def judge(
 ) -> Verdict:
     """The verdict on a row that has one. decided: its interval excludes 0 at the family's level, at this look or an
     earlier one. early: seeds of the earlier look that decided, where the interval of this one does not exclude 0."""
-    labels = [terms(row, baseline) or "", _tuning(row, baseline)]
+    labels = [terms(row, baseline) or "", _size(row, baseline), _tuning(row, baseline)]
     said = "".join(f" ({label})" for label in labels if label)
     size = abs(interval.difference)
+    if family.sd == 0 and floor.value == 0 and size > 0:
+        return Verdict("no verdict: all seeds agree exactly, so that their spread is not known", "none")
     if size <= floor.value:
         return Verdict(f"inconclusive: within the noise floor{said}", "inconclusive")
     if not decided:
         return Verdict(f"inconclusive: {_more(interval, family, floor, rule)}{said}", "inconclusive")
+    if _unequal(family) and (interval.holm_p is None or interval.holm_p > 1 - family.level):
+        return Verdict(f"inconclusive: variances differ, and its own seeds alone do not decide{said}", "inconclusive")
     if interval.evaluation is not None and size <= interval.evaluation:
         return Verdict(f"inconclusive: other documents may say otherwise{said}", "inconclusive")
     lower = interval.difference < 0
@@ -95,6 +102,19 @@ def _more(interval: Interval, family: FamilyFacts, floor: Floor, rule: Rule) -> 
         return "over 1000 seeds would decide"
     more = max(1, needed - interval.n)
     return f"about {more} more {'seeds' if more > 1 else 'seed'} would decide"
+
+
+def _unequal(family: FamilyFacts) -> bool:
+    """Whether one variance for all rows is contradicted by them."""
+    return family.homogeneity is not None and family.homogeneity < UNEQUAL
+
+
+def _size(row: Row, baseline: Row) -> str:
+    """'2.15x the parameters' where they are not about equal."""
+    mine, theirs = row.numbers.get("parameters"), baseline.numbers.get("parameters")
+    if not mine or not theirs or abs(mine / theirs - 1) <= _ALIKE:
+        return ""
+    return f"{mine / theirs:.2f}x the parameters"
 
 
 def _tuning(row: Row, baseline: Row) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -207,17 +208,68 @@ def noise(root: Path, sd: float, **changes: Any) -> None:
     (root / "study" / "noise.json").write_text(json.dumps([entry]))
 
 
-@pytest.mark.parametrize(("seeds", "asked"), [(3, False), (4, True)])
-def test_one_variance_is_tested_or_said_to_be_taken_for_granted(
-    make_run: MakeRun, root: Path, seeds: int, asked: bool
-) -> None:
-    fill(make_run, {"good": -0.1, "bad": 0.1}, seeds)
-    table = compare(root, "study", rows_of("base", "good", "bad"))
+def test_unequal_variances_ask_more_of_a_verdict(make_run: MakeRun, root: Path) -> None:
+    """A row that jumps about would borrow the others' small spread; its own seeds alone do not decide."""
+    jumps = (0.05, 0.12, 0.02)
+    for seed in range(3):
+        make_run("base", seed, BASE[seed])
+        for i in range(5):
+            make_run(f"calm{i}", seed, BASE[seed] + SLIGHT[(seed + i) % 4])
+        make_run("wild", seed, BASE[seed] + jumps[seed])
+    table = compare(root, "study", rows_of("base", "wild", *(f"calm{i}" for i in range(5)), rule=Rule(floor=0.0)))
     assert table.family is not None
-    assert (table.family.homogeneity is not None) is asked
-    assert any("taken for granted" in note for note in footnotes(table)) is not asked
-    alone = compare(root, "study", rows_of("base", "good"))  # of one comparison, the paired test, nothing is pooled
-    assert not any("taken for granted" in note for note in footnotes(alone))
+    assert table.family.homogeneity is not None
+    assert table.family.homogeneity < 0.05
+    assert any("variances differ" in note for note in footnotes(table))
+    wild = found(table, "wild")
+    assert wild.interval is not None
+    assert wild.interval.p is not None
+    assert wild.interval.p <= 0.05  # pooled, it would be called worse
+    assert wild.verdict.text.startswith("inconclusive: variances differ")
+    alone = compare(root, "study", rows_of("base", "calm0"))  # of one comparison, the paired test, nothing is pooled
+    assert alone.family is not None
+    assert alone.family.homogeneity is None
+
+
+def test_the_family_is_what_the_file_compares_whatever_has_been_run(make_run: MakeRun, root: Path) -> None:
+    fill(make_run, {"good": -0.1})
+    few = compare(root, "study", rows_of("base", "good", rule=Rule(comparisons=1)))
+    many = compare(root, "study", rows_of("base", "good", rule=Rule(comparisons=6)))
+    assert (few.family and few.family.comparisons, many.family and many.family.comparisons) == (1, 6)
+    small, large = found(few, "good").interval, found(many, "good").interval
+    assert small is not None
+    assert large is not None
+    assert (small.half or 0) < (large.half or 0)
+
+
+def test_a_rule_that_was_changed_and_seeds_that_were_added_are_said(make_run: MakeRun, root: Path) -> None:
+    for seed in range(3):
+        make_run("base", seed, BASE[seed], rule={**Rule().written(), "floor": 0.02})
+        make_run("good", seed, BASE[seed] - 0.1 + SLIGHT[seed], rule=Rule().written())
+    expected = [replace(row, seeds=(0, 1)) for row in rows_of("base", "good")]
+    notes = footnotes(compare(root, "study", expected))
+    assert "The rule was changed: 3 of these runs were begun under floor=0.02." in notes
+    assert "Seeds 2 are not in the file: intervals take their number as fixed before any was looked at." in notes
+    same = footnotes(compare(root, "study", rows_of("base", "good")))
+    assert not any("not in the file" in note for note in same)
+
+
+def test_what_lies_beyond_the_last_look_is_not_judged(make_run: MakeRun, root: Path) -> None:
+    fill(make_run, {"good": -0.004}, seeds=3, looks={"most": 3})
+    before = compare(root, "study", rows_of("base", "good"))
+    for seed in (3, 4):
+        make_run("base", seed, 2.5)
+        make_run("good", seed, 2.3)
+    after = compare(root, "study", rows_of("base", "good"))
+    assert found(after, "good").verdict == found(before, "good").verdict
+    assert after.family == before.family
+
+
+def test_sizes_that_differ_are_said(make_run: MakeRun, root: Path) -> None:
+    for seed in range(3):
+        make_run("base", seed, BASE[seed])
+        make_run("large", seed, BASE[seed] - 0.1 + SLIGHT[seed], results={"parameters": 2_620_000})
+    assert texts(compare(root, "study", rows_of("base", "large")))["large"] == "better (2.00x the parameters) (untuned)"
 
 
 def test_the_seeds_that_a_difference_rests_on_are_told(make_run: MakeRun, root: Path) -> None:
@@ -238,7 +290,7 @@ def test_stored_noise_is_the_floor_where_it_fits(make_run: MakeRun, root: Path) 
     assert found(table, "good").verdict.word == "inconclusive"
     noise(root, 0.06, evaluator="9" * 32)
     table = compare(root, "study", rows_of("base", "good"))
-    assert (table.floor and table.floor.source) == "2 sd of the rows' own spread"
+    assert (table.floor and table.floor.source) == "2 sd of the rows' own seeds"
     assert found(table, "good").verdict.word == "better"
 
 

@@ -8,20 +8,22 @@ is assumed, one variance, is tested and said (`homogeneity`).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import fdtrc
 
 from lllm.results.statistics.dunnett import critical, p_value
 
-__all__ = ["ROUNDING", "Comparison", "Family", "compare_all", "equal_variances"]
+__all__ = ["ROUNDING", "Comparison", "Family", "compare_all"]
 
 ROUNDING = 1e-13  # of float64, relative to the values
 _FREE = 1e-9  # of a run's variance, the least that its residual has unless it is fitted exactly
+
+_DRAWS = 4000  # of the null distribution of equal variances
 
 Values = Mapping[str, Mapping[int, float]]
 
@@ -38,23 +40,26 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Family:
-    """comparisons by row; sd: pooled standard deviation of a run around its row and seed; df: of it; rho: the smallest
-    correlation of two comparisons; homogeneity: p value of equal variances (None: too few runs to ask); unpaired: rows
-    left out, which share no seed with the baseline."""
+    """comparisons by row; size: how many the intervals hold for at once; sd: pooled standard deviation of a run around
+    its row and seed; df: of it; rho: the smallest correlation of two comparisons; homogeneity: p value of equal
+    variances (None: too few rows to ask); unpaired: rows left out, which share no seed with the baseline."""
 
     comparisons: Mapping[str, Comparison]
     sd: float
     df: int
     level: float
+    size: int
     rho: float = 0.5
     homogeneity: float | None = None
     unpaired: tuple[str, ...] = ()
 
 
-def compare_all(values: Values, baseline: str, level: float = 0.95) -> Family | None:
+def compare_all(values: Values, baseline: str, level: float = 0.95, comparisons: int | None = None) -> Family | None:
     """Simultaneous intervals of every row minus the baseline (Dunnett), values[row][seed]; None where nothing is left
     to estimate a variance from. Rows may have different seeds: the least squares estimate uses them all, and the
-    smallest correlation of two comparisons stands for all, which widens the intervals (Slepian's inequality).
+    smallest correlation of two comparisons stands for all, which widens the intervals (Sidak 1967, JASA 62, 626).
+
+    comparisons: the size of the family, where more were planned than there are values for.
 
     Raises:
         KeyError: there is no such baseline.
@@ -82,54 +87,57 @@ def compare_all(values: Values, baseline: str, level: float = 0.95) -> Family | 
         sd = 0.0
     # The baseline is the reference: coefficient i is row i - baseline.
     covariance = inverse[: len(others), : len(others)]
-    rho = _smallest_correlation(covariance)
-    comparisons = {}
+    rho, k = _smallest_correlation(covariance), max(len(others), comparisons or 0)
+    found = {}
     for i, row in enumerate(others):
         error, difference = sd * math.sqrt(covariance[i, i]), float(beta[i])
         if abs(difference) <= rounding:  # so are rows that agree exactly
             difference = 0.0
         if error > 0:
-            half, p = critical(level, len(others), df, rho) * error, p_value(difference / error, len(others), df, rho)
+            half, p = critical(level, k, df, rho) * error, p_value(difference / error, k, df, rho)
         else:
             half, p = 0.0, 1.0 if difference == 0 else 0.0
-        comparisons[row] = Comparison(difference, half, p, len(linked[row].keys() & base.keys()))
-    return Family(comparisons, sd, df, level, rho, _homogeneity(cells, rows, design, inverse, residuals), unpaired)
+        found[row] = Comparison(difference, half, p, len(linked[row].keys() & base.keys()))
+    return Family(found, sd, df, level, k, rho, _homogeneity(cells, rows, residuals), unpaired)
 
 
-def equal_variances(groups: list[NDArray[np.float64]]) -> float | None:
-    """p value of equal variances of groups: Brown and Forsythe's form of Levene's test, about medians (1974, JASA 69,
-    364). None with fewer than two groups of four: of three, one is the median itself, and F never gets large enough."""
-    groups = [group for group in groups if len(group) >= 4]
-    if len(groups) < 2:
+def _homogeneity(cells: Sequence[tuple[str, int]], rows: Sequence[str], residuals: NDArray[np.float64]) -> float | None:
+    """p value of equal variances of the rows: the largest share that one of them has of the residual sum of squares
+    (Cochran 1941, Annals of Eugenics 11, 47), for what the design leaves free of each row, against draws of the same
+    design. None for two rows, whose residuals mirror one another whatever their variances."""
+    pattern = tuple((rows.index(row), seed) for row, seed in cells)
+    null = _largest_shares(pattern)
+    if null is None:
         return None
-    spread = [np.abs(group - np.median(group)) for group in groups]
-    n, k = sum(map(len, spread)), len(spread)
-    grand = float(np.concatenate(spread).mean())
-    between = sum(len(z) * (float(z.mean()) - grand) ** 2 for z in spread)
-    within = sum(float(((z - z.mean()) ** 2).sum()) for z in spread)
-    if within == 0:
-        return 1.0 if between == 0 else 0.0
-    return float(fdtrc(k - 1, n - k, (between / (k - 1)) / (within / (n - k))))
+    draws, free, place = null
+    total = float(residuals @ residuals)
+    if total == 0:
+        return 1.0
+    found = max(float(residuals[place == i] @ residuals[place == i]) / f for i, f in free.items()) / total
+    return (1 + int((draws >= found * (1 - 1e-9)).sum())) / (1 + len(draws))
 
 
-def _homogeneity(
-    cells: list[tuple[str, int]],
-    rows: list[str],
-    design: NDArray[np.float64],
-    inverse: NDArray[np.floating[Any]],
-    residuals: NDArray[np.float64],
-) -> float | None:
-    """p value of equal variances of the rows. None for two rows, whose residuals mirror one another whatever their
-    variances; their differences have one variance anyway. A run that is fitted exactly, as one alone at its seed, says
-    nothing and is left out."""
-    if len(rows) == 2:
+@lru_cache(maxsize=256)
+def _largest_shares(
+    pattern: tuple[tuple[int, int], ...],
+) -> tuple[NDArray[np.float64], dict[int, float], NDArray[np.int64]] | None:
+    """Draws of the statistic under one variance; degrees of freedom of each row that has any; row of each cell."""
+    place = np.array([row for row, _ in pattern])
+    names = [str(row) for row in range(place.max() + 1)]
+    seeds = sorted({seed for _, seed in pattern})
+    design = _design([(str(row), seed) for row, seed in pattern], names, seeds)
+    maker = np.eye(len(pattern)) - design @ np.linalg.pinv(design)
+    own = {row: float(np.diag(maker)[place == row].sum()) for row in range(len(names))}
+    free = {row: df for row, df in own.items() if df > _FREE}
+    if len(free) < 3:
         return None
-    free = 1 - ((design @ inverse) * design).sum(1) > _FREE
-    groups = [[i for i, (name, _) in enumerate(cells) if name == row and free[i]] for row in rows]
-    return equal_variances([residuals[group] for group in groups])
+    drawn_BN = np.random.Generator(np.random.PCG64(0)).standard_normal((_DRAWS, len(pattern))) @ maker
+    squares_BN = drawn_BN**2
+    shares = np.stack([squares_BN[:, place == row].sum(1) / df for row, df in free.items()]) / squares_BN.sum(1)
+    return shares.max(0), free, place
 
 
-def _design(cells: list[tuple[str, int]], rows: list[str], seeds: list[int]) -> NDArray[np.float64]:
+def _design(cells: Sequence[tuple[str, int]], rows: Sequence[str], seeds: Sequence[int]) -> NDArray[np.float64]:
     """Columns: the rows but the first, then every seed."""
     design = np.zeros((len(cells), len(rows) - 1 + len(seeds)))
     for i, (row, seed) in enumerate(cells):

@@ -35,7 +35,7 @@ def test_looks_are_counted_and_not_counting_them_is_found_out() -> None:
 
 def test_stored_noise_is_a_floor_below_which_nothing_is_claimed() -> None:
     random = np.random.default_rng(23)
-    values = simulated(random, 3, 8, effect=0.02)
+    values = simulated(random, 3, 8, effect=0.08)
     assert claims(judged(values))
     wide = judged(values, noise={0: 2.40, 1: 2.50, 2: 2.60})
     assert rejects(wide)
