@@ -48,6 +48,7 @@ def search_compositions(
         dimensions = composables(asked.experiment.search, resolved)
         for one in dimensions:
             refuse_given(one.path, asked.arms.overrides)
+        _refuse_borrowed(resolved.budget.variant, asked.experiment.baseline)
         aims = objectives(goals or asked.experiment.search.objectives or _usual(rule.metric), resolved, rule)
         refuse_crowd([asked.arms.arm(base)], asked.workers)
     found |= _plan(asked, base, dimensions, aims, most, seeds)
@@ -74,6 +75,15 @@ def search_compositions(
         print(f"no trial came to a result{why and f' ({why})'}", file=sys.stderr)
         return False
     return True if seeds is None else _confirmed(asked, search, found, most, seeds)
+
+
+def _refuse_borrowed(variant: str | None, baseline: str) -> None:
+    """Raises UserError where the budget is another variant's FLOPs: the winners' experiment has the baseline alone."""
+    if variant not in (None, baseline):
+        raise UserError(
+            f"--search: budget.flops = '{variant}': the winners stand beside '{baseline}' alone; expected a number, as "
+            "in budget='{bytes: 1MB}'"
+        )
 
 
 def _base(asked: Sweep) -> str:

@@ -51,6 +51,7 @@ def tune(asked: Sweep, found: dict[str, Any], all_fields: bool, seeds: Sequence[
     if dry_run:
         print("no trial is begun, and nothing is written")
         return True
+    from lllm.launch.workers import threads_each
     from lllm.search.tune import Tuning
 
     trials = Trials(asked.arms, asked.words, asked.plugins, asked.seed)
@@ -58,6 +59,10 @@ def tune(asked: Sweep, found: dict[str, Any], all_fields: bool, seeds: Sequence[
     if tuning.complete and not tuning.more():
         print("the sweep is complete; nothing of it is trained again")
     else:
+        execution = asked.arms.resolved(asked.variants[0]).run
+        threads = execution.threads or threads_each(asked.workers * execution.nproc)
+        for variant, steps in trials.measure(asked.variants, threads).items():
+            print(f"measured: {steps} steps of {variant} fit into its budget, {threads} thread(s) each")
         outcome = served(asked, tuning.jobs(), lambda: sum(job.target for job in tuning.jobs()), tuning.more)
         found["driver"] = {"seconds": outcome.seconds, "cpu_seconds": outcome.cpu_seconds}
         if outcome.late:

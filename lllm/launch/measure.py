@@ -21,7 +21,7 @@ from lllm.train.contracts import Named
 from lllm.train.gradients import Gradients
 from lllm.train.world import World, device_of
 
-__all__ = ["WARM", "Bench", "matmul_rate", "measured_steps", "pairs", "step_seconds"]
+__all__ = ["WARM", "Bench", "matmul_rate", "measured_steps", "pairs", "step_seconds", "with_threads"]
 
 WARM, _TIMED = 3, 7
 _EFFICIENCY = (
@@ -127,7 +127,7 @@ def pairs(arm: Arm, baseline: Arm, seed: int) -> Generator[tuple[float, float], 
     Raises:
         UserError: a part raises in it, or the device has not enough memory.
     """
-    with _threads(arm.resolved.run.threads):
+    with with_threads(arm.resolved.run.threads):
         steppers = []
         for one in (arm, baseline):
             with _blaming(one):
@@ -145,7 +145,7 @@ def pairs(arm: Arm, baseline: Arm, seed: int) -> Generator[tuple[float, float], 
 
 
 @contextmanager
-def _threads(threads: int | None) -> Iterator[None]:
+def with_threads(threads: int | None) -> Iterator[None]:
     """With so many threads, where the settings say how many."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)

@@ -149,6 +149,7 @@ class Searching:
             "settings": arm.resolved.delta(),
             "steps": arm.steps,
             "data": arm.fingerprints["data"],
+            "parts": {f"{entry.kind} {entry.name}": [entry.digest, entry.version] for entry in arm.used},
         }
 
     def _small(self, trial: FrozenTrial) -> tuple[float, ...]:

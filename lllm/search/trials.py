@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lllm.config import Experiment, Tree
 from lllm.config.tree import merge
 from lllm.errors import UserError
 from lllm.launch.arms import Arm, Arms
+from lllm.launch.measure import measured_steps, with_threads
 from lllm.launch.plan import Planned, make_plan
 from lllm.results.named import WORDS, recorded_words
 from lllm.search.space import layer_of, typed
@@ -19,6 +20,13 @@ __all__ = ["FIRST_SEED", "Trials", "number_of", "search_seed", "with_fields"]
 
 FIRST_SEED = 1000
 _PROBE = "trial"  # what a composition is called while it is decided
+
+
+_Size = tuple[str, float, int]  # variant, FLOPs of a step, parameters: trials that cost alike
+
+
+def _size(arm: Arm) -> _Size:
+    return arm.variant, arm.flops_per_step, arm.parameters
 
 
 def search_seed(experiment: Experiment) -> int:
@@ -64,6 +72,17 @@ class Trials:
     plugins: Sequence[str]
     seed: int
     apart: bool = False
+    _steps: dict[_Size, int] = field(default_factory=dict)
+
+    def measure(self, variants: Sequence[str], threads: int) -> dict[str, int]:
+        """Where the budget is of seconds: measure, before anything trains, how many steps it has for each variant, with
+        as many threads as a run will have. All trials of that variant and size take as many. Variant -> steps."""
+        found = {}
+        for arm in map(self.arms.arm, variants):
+            if arm.steps is None:
+                with with_threads(threads):
+                    found[arm.variant] = self._steps[_size(arm)] = measured_steps(arm, self.seed)
+        return found
 
     def planned(self, variant: str, fields: Mapping[str, Any], study: str, number: int) -> Planned:
         """The run of a trial.
@@ -76,10 +95,11 @@ class Trials:
             made.adopt(replace(made.arm(probe), variant=variant))
         else:
             made = self.arms.beside(with_fields(self.arms.experiment, {variant: fields}, f"trial {number}"))
-        plan = make_plan(made, [variant], [self.seed], plugins=self.plugins)
+        run = make_plan(made, [variant], [self.seed], plugins=self.plugins).runs[0]
+        steps = self._steps.get(_size(run.arm), run.arm.steps)
         words = recorded_words([*self.words, *typed(fields)])
         told = {"study": study, "number": number, "fields": dict(fields)}
-        return replace(plan.runs[0], extra={"trial": told, WORDS: words})
+        return replace(run, arm=replace(run.arm, steps=steps), extra={"trial": told, WORDS: words})
 
     def settings(self, variant: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         """What the variant with these fields says, before sizes are matched: the settings that are not at their

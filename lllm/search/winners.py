@@ -62,7 +62,7 @@ class Tuned:
 
     def extra(self, variant: str) -> dict[str, Any]:
         """What run.json records of a tuned run beside what defines it."""
-        return {"tuned": self.winners[variant].info()}
+        return {"tuned": {**self.winners[variant].info(), "overrides": list(self.overrides)}}
 
 
 def tuned_path(root: Path, experiment: str) -> Path:

@@ -334,3 +334,21 @@ def test_every_variant_is_trained_on_as_many_bytes(folder: Path, verb: Verb) -> 
     assert len(trained["flat"]) >= 3
     assert sum(trained["flat"]) == sum(trained["four"]) > 0
     assert len({*trained["flat"], *trained["four"]}) == 1
+
+
+def test_a_budget_of_seconds_is_the_same_for_all_trials_of_a_variant(quick: Path, verb: Verb) -> None:
+    done = verb("sweep", "tiny", "--trials", "3", "budget={seconds: 0.2}", "--no-confirm")
+    assert done.code == 0, done.err
+    for variant in ("flat", "four"):
+        steps = [Run(path).info["steps"] for path in Path("results/tiny", variant).glob("*/s1000")]
+        assert len(steps) >= 3
+        assert len(set(steps)) == 1
+        assert f"measured: {steps[0]} steps of {variant} fit into its budget" in done.out
+
+
+def test_a_search_from_a_variant_whose_budget_is_anothers_is_refused(folder: Path, verb: Verb) -> None:
+    text = EXPERIMENT.replace("four: {", "deep: {budget: {flops: four}}\n  four: {")
+    (folder / "experiments/tiny.yaml").write_text(text)
+    done = verb("sweep", "tiny", "deep", "--search", "--trials", "2", "--dry-run")
+    assert done.code == 2
+    assert "budget.flops = 'four': the winners stand beside 'flat' alone" in done.err

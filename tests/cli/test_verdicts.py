@@ -63,7 +63,7 @@ def test_planted_differences_and_planted_unfairness(table: dict[str, Any]) -> No
         "no_likelihood": "not comparable",
     }
     assert table["twice"]["verdict"]["text"].startswith("not comparable: other budget, 2.00x the bytes")
-    assert table["as_many_flops"]["verdict"]["text"] == "better (at equal FLOPs) (untuned)"
+    assert table["as_many_flops"]["verdict"]["text"] == "better (at equal FLOPs) (1.34x the parameters) (untuned)"
     assert table["other_text"]["verdict"]["text"] == "not comparable: other data"
     assert table["other_evaluator"]["verdict"]["text"] == "not comparable: other evaluator"
     assert table["no_likelihood"]["verdict"]["text"] == "not comparable: no likelihood"
@@ -75,7 +75,7 @@ def test_formats_columns_and_order(verb: Verb) -> None:
     plain = verb(*words)
     assert "± documents" in plain.out
     assert "Noise floor" in plain.out
-    assert "7 comparisons" not in plain.out
+    assert "7 comparisons at once" in plain.out  # the file's, although some of them cannot be judged
     page = verb(*words, "--format", "markdown").out
     assert page.startswith("# planted")
     assert page.rstrip() == (Path("results/planted/table.md")).read_text().rstrip()

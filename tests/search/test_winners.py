@@ -60,7 +60,7 @@ def test_what_is_written_is_read_again(two: Place) -> None:
     one = tuned.winners["one"]
     sensitivity = {"0.5x": 2.75, "1x": 2.5}
     known = {"trials": 8, "fields": one.fields, "sensitivity": sensitivity, "tried": list(one.tried)}
-    assert tuned.extra("one") == {"tuned": known}
+    assert tuned.extra("one") == {"tuned": {**known, "overrides": ["budget={steps: 20}"]}}
     assert [trial["value"] for trial in one.tried] == [2.75, None]
 
 
