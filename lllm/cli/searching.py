@@ -160,7 +160,7 @@ def _show(asked: Sweep, search: Searching, found: dict[str, Any]) -> bool:
         print_table(headers, cells, right=range(len(headers) - 1))
     for line in importance_lines(told):
         print(line)
-    print(f"written: {write_pareto(asked.results / asked.experiment.name, told)}")
+    print(f"written: {write_pareto(asked.results / asked.experiment.name, told, asked.name)}")
     return bool(cells)
 
 

@@ -56,15 +56,14 @@ class Sample:
 @dataclass(frozen=True)
 class Report:
     """All of a page. runs: those of the table's rows and those that did not finish; trials: those that a sweep asked
-    for; pareto: pareto.json, what the last search over compositions came to; noises: by the name
-    of what was measured; without_compositions: why there are none, ''; names: those that --as gave."""
+    for; pareto: what searches over compositions came to, as they wrote it; noises: by the name of what was measured; without_compositions: why there are none, ''; names: those that --as gave."""
 
     hypothesis: str
     comparison: Comparison
     series: tuple[Series, ...]
     runs: tuple[Record, ...]
     trials: tuple[Record, ...] = ()
-    pareto: Mapping[str, Any] | None = None
+    pareto: tuple[Mapping[str, Any], ...] = ()
     noises: Mapping[str, Noise] = field(default_factory=dict)
     compositions: tuple[Composition, ...] = ()
     without_compositions: str = ""
@@ -98,7 +97,7 @@ def gather(
         series=_series(comparison.rows, {record.name: record for record in records}),
         runs=tuple(runs),
         trials=tuple(record for record in records if _is_trial(record)),
-        pareto=_pareto(root / comparison.experiment / "pareto.json"),
+        pareto=tuple(map(_pareto, sorted((root / comparison.experiment).glob("pareto*.json")))),
         noises=_noises(read_noise(root, comparison.experiment), records),
         compositions=tuple(compositions),
         without_compositions=without_compositions,
@@ -116,9 +115,7 @@ def _noises(noises: Noises, records: Sequence[Record]) -> dict[str, Noise]:
     }
 
 
-def _pareto(path: Path) -> Mapping[str, Any] | None:
-    if not path.is_file():
-        return None
+def _pareto(path: Path) -> Mapping[str, Any]:
     found = read_json(path)
     if not isinstance(found, dict):
         raise UserError(f"{path}: expected a JSON object; the file is damaged")

@@ -86,14 +86,16 @@ def rows(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     return headers, cells
 
 
-def write_pareto(folder: Path, found: dict[str, Any]) -> Path:
-    """Write pareto.json and pareto.md, and return the latter's path. Errors as in `write_bytes`."""
-    write_json(folder / "pareto.json", found)
+def write_pareto(folder: Path, found: dict[str, Any], name: str | None = None) -> Path:
+    """Write pareto.json and pareto.md, of a search with a name pareto.NAME.json and .md, and return the latter's path.
+    Errors as in `write_bytes`."""
+    stem = f"pareto.{name}" if name else "pareto"
+    write_json(folder / f"{stem}.json", found)
     headers, cells = rows(found)
     lines = [f"# {found['study']}: the Pareto front", "", said(found), ""]
     lines += [_line(headers), _line(["---"] * len(headers)), *map(_line, cells), ""]
     lines += importance_lines(found)
-    path = folder / "pareto.md"
+    path = folder / f"{stem}.md"
     write_bytes(path, ("\n".join(lines) + "\n").encode())
     return path
 

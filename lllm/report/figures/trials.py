@@ -76,7 +76,7 @@ def _recorded(report: Report) -> dict[str, tuple[str, list[Trial]]]:
 
 
 def searches(report: Report) -> list[Search]:
-    """Every study over compositions: the one whose table was written, completed by runs that are here, and others of
+    """Every study over compositions: those whose tables were written, completed by runs that are here, and others of
     which only runs are here."""
     by_study: dict[str, list[Record]] = defaultdict(list)
     for record in report.trials:
@@ -85,8 +85,7 @@ def searches(report: Report) -> list[Search]:
     found = {
         study: Search(study, tuple(_trials(some, report.comparison.rule.metric))) for study, some in by_study.items()
     }
-    if report.pareto:
-        written = _told(report.pareto)
+    for written in map(_told, report.pareto):
         here = {trial.number: trial for trial in found[written.study].trials} if written.study in found else {}
         trials = [_with(trial, here.get(trial.number)) for trial in written.trials]
         found[written.study] = replace(written, trials=tuple(trials))
