@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -59,10 +61,11 @@ def compare(
     wanted = None if columns is None else [key.strip() for key in columns.split(",")]
     shown = []
     for experiment in experiments:
-        found = find(experiment, name, all_runs, results, plugin or [])
-        shown.append(sorted_by(found.shown, sort))
-        _show(shown[-1], form if not as_json else "json", wanted)
-        _written(found.write, quiet=as_json or form != "terminal")
+        with _uncollected():
+            found = find(experiment, name, all_runs, results, plugin or [])
+            shown.append(sorted_by(found.shown, sort))
+            _show(shown[-1], form if not as_json else "json", wanted)
+            _written(found.write, quiet=as_json or form != "terminal")
     if as_json or form == "json":
         print_json([comparison.to_json() for comparison in shown])
     elif form == "csv":
@@ -71,6 +74,18 @@ def compare(
         print(comma_separated(shown, wanted), end="")
     if verdict:
         _refuse_undecidable(shown)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the garbage collector, which would walk through 10,000 records again and again and find nothing."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def find(name: str, label: str | None, all_runs: bool, results: Path, plugins: list[Path]) -> Found:
@@ -123,7 +138,8 @@ def _plain(name: str, all_runs: bool, results: Path, plugins: list[Path]) -> Fou
     experiment = Path(name).stem if name.endswith((".yaml", ".yml")) else name
     records = load_records(results, experiment)
     shown = tabulate(records, experiment, rows, all_runs, read_noise(results, experiment))
-    return Found(shown, experiment, records, lambda: publish(results, experiment, rows, records))
+    table = None if all_runs else shown
+    return Found(shown, experiment, records, lambda: publish(results, experiment, rows, records, table))
 
 
 def _named(name: str, label: str, all_runs: bool, results: Path, plugins: list[Path]) -> Found:

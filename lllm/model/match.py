@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count as count_from
 
 from lllm.errors import UserError
 
@@ -25,7 +27,8 @@ class Match:
 def closest(count: Callable[[int], float], target: float, *, low: int = 1, high: int = 1 << 20, step: int = 1) -> Match:
     """The value in low, low + step, ..., high whose count is nearest to `target`; `count` must not decrease.
 
-    Doubles the steps until the target is passed, then halves: no size far beyond the target is ever counted.
+    Takes fourfold steps until the target is passed, so that no size far beyond it is ever counted, then goes where a
+    straight line between the two sizes meets it, and to the middle every third time, for counts that are no line.
     """
     tried: dict[int, float] = {}
 
@@ -37,9 +40,14 @@ def closest(count: Callable[[int], float], target: float, *, low: int = 1, high:
     last = max(0, (high - low) // step)
     below, above = -1, 0
     while at(above) < target and above < last:
-        below, above = above, min(max(1, 2 * above), last)
-    while above - below > 1:
+        below, above = above, min(max(1, 4 * above), last)
+    for turn in count_from(1):
+        if above - below <= 1:
+            break
         middle = (below + above) // 2
+        if turn % 3 and below >= 0 and (rise := at(above) - at(below)) > 0:
+            meets = below + (target - at(below)) / rise * (above - below)
+            middle = min(max(math.floor(meets) + turn % 2, below + 1), above - 1)
         if at(middle) < target:
             below = middle
         else:

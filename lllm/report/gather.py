@@ -56,7 +56,8 @@ class Sample:
 @dataclass(frozen=True)
 class Report:
     """All of a page. runs: those of the table's rows and those that did not finish; trials: those that a sweep asked
-    for; pareto: what searches over compositions came to, as they wrote it; noises: by the name of what was measured; without_compositions: why there are none, ''; names: those that --as gave."""
+    for; pareto: what searches over compositions came to, as they wrote it; noises: by the name of what was measured;
+    without_compositions: why there are none, ''; names: those that --as gave."""
 
     hypothesis: str
     comparison: Comparison

@@ -66,11 +66,16 @@ def tabulate(
 
 
 def publish(
-    root: Path, experiment: str, rows: Sequence[Expected], records: Sequence[Record] | None = None
+    root: Path,
+    experiment: str,
+    rows: Sequence[Expected],
+    records: Sequence[Record] | None = None,
+    shown: Comparison | None = None,
 ) -> Path | None:
     """Write runs.jsonl and table.md, and return the table's path, None when there is nothing to write.
 
-    The table has the rows of the file; committed are the runs that they average, and those that `--as` named.
+    The table has the rows of the file; committed are the runs that they average, and those that `--as` named. records,
+    shown: what is there, and its table, where they are at hand.
 
     Raises:
         UserError: the directory cannot be written.
@@ -78,7 +83,7 @@ def publish(
     from lllm.results.table import write_markdown
 
     found = load_records(root, experiment) if records is None else records
-    comparison = tabulate(found, experiment, rows, noise=read_noise(root, experiment))
+    comparison = shown or tabulate(found, experiment, rows, noise=read_noise(root, experiment))
     used = {name for row in comparison.rows for name in row.runs}
     carried = newest_arms(found)
     kept = [r for r in found if r.name in used or (r.label and carried[r.variant, r.label] == r.arm)]
