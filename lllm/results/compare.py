@@ -61,8 +61,8 @@ def tabulate(
     hidden = 0 if all_runs else sum(record.state == "finished" for group in others.values() for record in group)
     names = () if all_runs else tuple(sorted({r.label for group in others.values() for r in group if r.label}))
     warnings = (*_added(table, rows), *_other_rule(table, records, rule))
-    made = Comparison(experiment, rule, tuple(table), hidden=hidden, names=names, warnings=warnings)
-    return _judged(made, records, noise)
+    comparison = Comparison(experiment, rule, tuple(table), hidden=hidden, names=names, warnings=warnings)
+    return _judged(comparison, records, noise)
 
 
 def publish(
