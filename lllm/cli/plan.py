@@ -106,13 +106,9 @@ def _timed(plan: Plan) -> dict[str, float]:
 
 
 def _seconds(run: Planned, rate: float, timed: Mapping[str, float]) -> float | None:
-    arm = run.arm
-    if not run.pending:
-        return None
-    if arm.steps is None:
-        return float(arm.resolved.budget.amount)
-    step = timed.get(arm.variant, arm.flops_per_step / rate)
-    return arm.steps * step + arm.stage_flops / rate
+    from lllm.launch.cost import seconds_of
+
+    return seconds_of(run.arm, rate, timed.get(run.arm.variant)) if run.pending else None
 
 
 def _planned(run: Planned, rate: float, timed: Mapping[str, float]) -> dict[str, Any]:

@@ -57,12 +57,12 @@ def run(
     from lllm.cli.tuned import LABEL, OPTION, print_tuned, refuse_searched, tuned_arms, tuned_plan
     from lllm.config import load_experiment, split_words
     from lllm.launch.arms import Arms
+    from lllm.launch.cost import refuse_crowd
     from lllm.launch.execute import worker_command
     from lllm.launch.plan import make_plan
     from lllm.registry import load_registry
     from lllm.results.named import check_name
     from lllm.results.run import check_writable
-    from lllm.search.cost import refuse_crowd
 
     fine, plugins = True, plugin or []
     if seeds is not None and until is not None:

@@ -35,9 +35,9 @@ def search_compositions(
     found: what a script is to have. goals: objectives of the command line; by: the sampler, None: what fits; seeds: of
     the confirmation, None for none. Raises as `tune` does.
     """
+    from lllm.launch.cost import refuse_crowd
     from lllm.registry.build import blaming
     from lllm.search.composable import composables
-    from lllm.search.cost import refuse_crowd
     from lllm.search.objectives import objectives
     from lllm.search.trials import Trials
     from lllm.search.tunable import refuse_given
@@ -111,8 +111,8 @@ def _plan(
     seeds: Sequence[int] | None,
 ) -> dict[str, Any]:
     """Print what the search is going to cost, and return it as plain values."""
+    from lllm.launch.cost import seconds_of
     from lllm.launch.measure import matmul_rate
-    from lllm.search.cost import seconds_of
     from lllm.search.space import written
     from lllm.search.tunable import among
 

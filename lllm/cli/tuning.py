@@ -30,10 +30,9 @@ def tune(asked: Sweep, found: dict[str, Any], all_fields: bool, seeds: Sequence[
     Raises:
         UserError: something that was asked for cannot be had. KeyboardInterrupt: the user stopped it.
     """
+    from lllm.launch.cost import refuse_crowd
     from lllm.launch.metric import refuse_metric
     from lllm.registry.build import blaming
-    from lllm.search.cost import refuse_crowd
-    from lllm.search.objectives import refuse_unmeasured
     from lllm.search.trials import Trials
     from lllm.search.tunable import tunables
 
@@ -41,8 +40,6 @@ def tune(asked: Sweep, found: dict[str, Any], all_fields: bool, seeds: Sequence[
     with blaming(asked.arms.registry):
         spaces, notes = tunables(asked.arms, asked.variants, all_fields)
         _refuse_points(spaces, asked.trials)
-        for variant in asked.variants:
-            refuse_unmeasured(metric, asked.arms.resolved(variant))
         arms = [asked.arms.arm(variant) for variant in asked.variants]
         refuse_crowd(arms, asked.workers)
         for arm in arms:  # what a corpus or a head measures is known of a model only
@@ -86,8 +83,8 @@ def _refuse_points(spaces: Sequence[Tunable], trials: int) -> None:
 
 def _plan(asked: Sweep, spaces: Sequence[Tunable], notes: Sequence[str], seeds: Sequence[int] | None) -> dict[str, Any]:
     """Print what the sweep is going to cost, and return it as plain values."""
+    from lllm.launch.cost import seconds_of
     from lllm.launch.measure import matmul_rate
-    from lllm.search.cost import seconds_of
     from lllm.search.grid import ROUNDS
 
     rate, experiment = matmul_rate(), asked.experiment

@@ -43,6 +43,7 @@ class Arms:
         self._setups: dict[str, Setup] = {}
         self._results, self._measure = results, measure
         self._target: Setup | None = None
+        self._reference: Arms | None = None  # whose baseline sizes are matched to, where this is another reading
 
     def arm(self, variant: str) -> Arm:
         """The arm of `variant`.
@@ -72,11 +73,13 @@ class Arms:
         return resolve(self.experiment, variant, self.overrides, self.registry)
 
     def beside(self, experiment: Experiment) -> Arms:
-        """Arms of another reading of the experiment, under the same overrides, on the data prepared already."""
+        """Arms of another reading of the experiment, under the same overrides, on the data prepared already. Sizes are
+        matched to this one's baseline, the other's baseline among them: what is tuned of it may be its size."""
         other = Arms(
             experiment, self.overrides, self.registry, self.progress, results=self._results, measure=self._measure
         )
         other._setups = self._setups
+        other._reference = self._reference or self
         return other
 
     def adopt(self, arm: Arm) -> None:
@@ -87,7 +90,7 @@ class Arms:
         match = self.experiment.match
         try:
             setup = self._setup(resolved)
-            if match is None or variant == self.experiment.baseline:
+            if match is None or (variant == self.experiment.baseline and self._as_it_was(setup)):
                 return self._budgeted(arm_of_setup(variant, setup))
             knob = knob_of(match, resolved)
             if self._given(resolved, knob):
@@ -160,10 +163,19 @@ class Arms:
         return measure.pairs(arm, baseline, self.experiment.seeds[0])
 
     def _baseline(self) -> Setup:
-        """The baseline under those overrides that fit it."""
+        """What sizes are matched to: the baseline under those overrides that fit it."""
+        if self._reference is not None:
+            return self._reference._baseline()
         if self._target is None:
             self._target = self._setup(self._fitted(self.experiment.baseline))
         return self._target
+
+    def _as_it_was(self, setup: Setup) -> bool:
+        """Whether the baseline, so set up, is as large and as expensive as what sizes are matched to."""
+        if self._reference is None:
+            return True
+        mine, its = (arm_of_setup("", one) for one in (setup, self._baseline()))
+        return (mine.parameters, mine.flops_per_step) == (its.parameters, its.flops_per_step)
 
     def _other(self, variant: str) -> Arm:
         """The arm of a variant that another one refers to, under those overrides that fit it."""

@@ -41,18 +41,19 @@ def tabulate(
     """`compare` of records at hand: those of one experiment. noise: what is stored of its baseline's."""
     by_arm: dict[tuple[str, str], list[Record]] = defaultdict(list)
     others: dict[tuple[str, str], list[Record]] = defaultdict(list)
-    wanted = {(expected.variant, expected.arm): expected for expected in rows}
+    wanted = {(expected.variant, expected.arm) for expected in rows}
     for record in records:
-        expected = wanted.get((record.variant, record.arm))
         # a trial chose the settings by its seed: it is no evidence for them, even where it is the variant as it stands
-        own = expected is not None and (record.seed in expected.seeds or not record.info.get("trial"))
+        own = (record.variant, record.arm) in wanted and not record.info.get("trial")
         (by_arm if own else others)[record.variant, record.arm].append(record)
     rule = next((e.rule for e in rows if e.baseline), BPB)
     asked = tuple(sorted({record.seed for key in wanted for record in by_arm.get(key, [])}))
     table: list[Row] = []
     current: dict[str, Record] = {}
     for expected in rows:
-        made, stands_for_it = _variant_rows(by_arm.get((expected.variant, expected.arm), []), expected, asked)
+        place = expected.variant, expected.arm
+        tried = {record.seed for record in others.get(place, []) if record.state == "finished"}
+        made, stands_for_it = _variant_rows(by_arm.get(place, []), expected, asked, tried)
         table += made
         if stands_for_it:
             current[expected.variant] = stands_for_it
@@ -123,17 +124,19 @@ def _labelled(row: Row, label: Label, aside: AbstractSet[str]) -> Row:
 
 
 def _variant_rows(
-    records: Sequence[Record], expected: Expected, asked: tuple[int, ...]
+    records: Sequence[Record], expected: Expected, asked: tuple[int, ...], tried: AbstractSet[int]
 ) -> tuple[list[Row], Record | None]:
-    """The row of a variant, complete or not, then one per stale group; and a record that stands for the first."""
+    """The row of a variant, complete or not, then one per stale group; and a record that stands for the first. tried:
+    seeds at which a sweep has trained it."""
     finished = groups(record for record in records if record.state == "finished")
     fresh = next((group for group in finished if is_current(group, expected)), [])
     first = fresh[0] if fresh else None
     done = {record.seed for record in fresh}
+    missing = _unfinished(records, [seed for seed in expected.seeds or asked if seed not in done])
     row = replace(
         _row(fresh, expected.variant, expected.arm, expected.rule),
         baseline=expected.baseline,
-        unfinished=_unfinished(records, [seed for seed in expected.seeds or asked if seed not in done]),
+        unfinished={seed: "a sweep's trial" if seed in tried else state for seed, state in missing.items()},
     )
     made = [row]
     for group in finished:

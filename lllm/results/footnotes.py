@@ -13,7 +13,7 @@ def footnotes(comparison: Comparison) -> list[str]:
     rows = comparison.rows
     notes = _of_intervals(comparison)
     if any(row.runs for row in rows):
-        tuned = [row.variant for row in rows if row.runs and row.trials]
+        tuned = dict.fromkeys(row.variant for row in rows if row.runs and row.trials)
         others = "; the others are untuned" if any(row.runs and not row.trials for row in rows) else ""
         notes.append(f"Tuned: {', '.join(tuned)}{others}." if tuned else "Untuned: no row was tuned.")
     if any(row.shared_timing for row in rows):

@@ -1,16 +1,17 @@
 """Whose a running trial is: drivers say which they serve, and take over what a dead one left.
 
-A driver notes itself in the trial (`driver`: host, process, start of the process) and beats. On one machine the process
-tells whether the driver lives; from another machine, the heartbeats that the database itself compares. A trial without
-a driver was created by one that died within milliseconds of it: it is taken over once it has been seen so for the grace
-period. Notes are not locks: where two drivers take over the same trial, the one whose note is there a moment later has
-it, and past that moment the ownership of the run's directory lets only one train.
+A driver notes itself in the trial (`driver`: host, process, start of the process, its own mark) and beats. On one
+machine the process tells whether the driver lives; from another machine, the heartbeats that the database itself
+compares. A trial without a driver was created by one that died within milliseconds of it: it is taken over once it has
+been seen so for the grace period. Notes are not locks: where two drivers take over the same trial, the one whose note
+is there a moment later has it, and past that moment the ownership of the run's directory lets only one train.
 """
 
 from __future__ import annotations
 
 import math
 import time
+import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -26,6 +27,8 @@ from lllm.results.state import identity, is_alive, same_machine, same_process
 __all__ = ["Claims", "finished_meanwhile"]
 
 DRIVER = "driver"  # user attribute of a trial: who serves it
+CLAIMS = "claims"  # in that note: which driver of its process, for a process may have several
+_OPEN: set[str] = set()  # drivers of this process that are at work
 SETTLE = 0.5  # seconds after which a note that another driver was writing at the same moment is there
 LATER = 1.0  # seconds before a trial whose run another process trains is looked at again, doubled each time
 LATEST = 15.0  # at most
@@ -40,10 +43,12 @@ def finished_meanwhile() -> Iterator[None]:
 
 
 class Claims:
-    """The claims of this driver to trials of one study."""
+    """The claims of one driver to trials of one study, until it is closed."""
 
     def __init__(self, study: optuna.Study) -> None:
         self.study, self.storage = study, study._storage
+        self._driver = {**identity(), CLAIMS: uuid.uuid4().hex}
+        _OPEN.add(self._driver[CLAIMS])
         backend = getattr(self.storage, "_backend", self.storage)
         self.beats = isinstance(self.storage, BaseHeartbeat) and self.storage.get_heartbeat_interval() is not None
         self.grace = float((isinstance(backend, RDBStorage) and backend.grace_period) or _GRACE)
@@ -57,6 +62,10 @@ class Claims:
         interval = self.storage.get_heartbeat_interval() if isinstance(self.storage, BaseHeartbeat) else None
         return float(interval or self.grace)
 
+    def close(self) -> None:
+        """Serve no more: what is left is anybody's."""
+        _OPEN.discard(self._driver[CLAIMS])
+
     def beat(self, trial: int) -> None:
         """Say that the trial's driver lives."""
         if self.beats and isinstance(self.storage, BaseHeartbeat):
@@ -65,16 +74,16 @@ class Claims:
     def note(self, trial: int) -> None:
         """Say that this process serves it; what has a driver has a heartbeat."""
         self.beat(trial)
-        self.storage.set_trial_user_attr(trial, DRIVER, identity())
+        self.storage.set_trial_user_attr(trial, DRIVER, self._driver)
 
     def take(self, trial: FrozenTrial) -> FrozenTrial | None:
         """Take over what a dead driver left; None when another one was faster."""
-        if not same_process(_driver(trial)):
+        if not self._mine(trial):
             with finished_meanwhile():
                 self.note(trial._trial_id)
             time.sleep(SETTLE)
         now = self.storage.get_trial(trial._trial_id)
-        mine = now.state is TrialState.RUNNING and same_process(_driver(now))
+        mine = now.state is TrialState.RUNNING and self._mine(now)
         return now if mine else None
 
     def postpone(self, trial: int) -> bool:
@@ -94,8 +103,8 @@ class Claims:
             driver = _driver(trial)
             if not driver:
                 dead = now - self._seen.setdefault(number, now) > self.grace
-            elif same_process(driver):
-                dead = True  # left when it was stopped, or postponed
+            elif same_process(driver):  # its own was postponed; another's is left once that has stopped
+                dead = self._mine(trial) or driver.get(CLAIMS) not in _OPEN
             elif same_machine(driver):
                 dead = not is_alive(driver, math.inf)
             else:
@@ -103,6 +112,9 @@ class Claims:
                 dead = number in stale
             if dead:
                 yield trial
+
+    def _mine(self, trial: FrozenTrial) -> bool:
+        return dict(_driver(trial)) == self._driver
 
     def _stale(self) -> Collection[int]:
         if self.beats and isinstance(self.storage, BaseHeartbeat):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from lllm.launch.execute import Watcher, worker_command
@@ -64,8 +65,7 @@ def drive(
     began, spent = time.monotonic(), time.process_time()
     late = False
     with stop_on_signal() as stop:
-        with Pool(plan, workers, command) as pool:
-            server = Server(pool, watcher)
+        with Pool(plan, workers, command) as pool, closing(Server(pool, watcher)) as server:
             server.add(jobs)
             while True:
                 late = late or (timeout is not None and time.monotonic() - began > timeout)

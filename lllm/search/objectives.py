@@ -11,11 +11,10 @@ from lllm.config.schema import Decide
 from lllm.data import Corpus
 from lllm.errors import UserError, nearest
 from lllm.model.contracts import Head
-from lllm.results.rows import NUMBERS
 from lllm.search.studies import Direction
 from lllm.search.trials import number_of
 
-__all__ = ["USUAL", "Objective", "objectives", "refuse_unmeasured"]
+__all__ = ["USUAL", "Objective", "objectives"]
 
 # numbers of every result, and which of two is better
 _DIRECTIONS: Mapping[str, Direction] = {
@@ -79,14 +78,6 @@ def objectives(names: Sequence[str], resolved: Resolved, rule: Decide) -> tuple[
             raise UserError(f"objective '{name}': given twice; expected it once")
         found.append(Objective(name, direction))
     return tuple(found)
-
-
-def refuse_unmeasured(metric: str, resolved: Resolved) -> None:
-    """Raises UserError where no result of this composition can have the metric by which the experiment decides."""
-    known = {*_DIRECTIONS, *NUMBERS}
-    if metric not in known and not _measures_more(resolved):
-        near = nearest(metric, known)
-        raise UserError(f"decide = {metric}: the results of variant '{resolved.variant}' have no such metric{near}")
 
 
 def _measures_more(resolved: Resolved) -> bool:

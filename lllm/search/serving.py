@@ -61,9 +61,17 @@ class Server:
     def add(self, jobs: Sequence[Job]) -> None:
         """Serve these too; one of a study that is served already takes its place, and what is known of claims stays."""
         for job in jobs:
-            served = self.studies.setdefault(job.study.study_name, Served(job))
-            served.job, served.done = job, False
+            served = self.studies.get(job.study.study_name)
+            if served is None:
+                self.studies[job.study.study_name] = Served(job)
+            else:
+                served.job, served.done = job, False
         self._look_at = 0.0
+
+    def close(self) -> None:
+        """Serve no more: trials that are left are anybody's."""
+        for served in self.studies.values():
+            served.claims.close()
 
     @property
     def done(self) -> bool:

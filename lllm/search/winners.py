@@ -159,9 +159,13 @@ def _trial(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def definition_of(experiment: Experiment, variant: str) -> str:
-    """A digest of the variant's model, training and data as the file has them, budget and evaluation left out."""
-    layer = experiment.layer(variant).pick(list(_DEFINES))
-    return blake2b(canonical(layer.values).encode(), digest_size=8).hexdigest()
+    """A digest of the variant's model, training and data as the file has them, budget and evaluation left out; where
+    sizes are matched, of the baseline's too."""
+    match = experiment.match
+    named = [variant] if match is None else [variant, experiment.baseline]
+    layers = [experiment.layer(name).pick(list(_DEFINES)).values for name in named]
+    defined = {"layers": layers, "match": match.model_dump(exclude_none=True) if match else None}
+    return blake2b(canonical(defined).encode(), digest_size=8).hexdigest()
 
 
 def with_tuned(experiment: Experiment, tuned: Tuned, variants: Sequence[str], origin: str) -> Experiment:

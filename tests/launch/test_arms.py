@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from lllm.config import Tree
+from lllm.config.tree import merge
 from lllm.errors import UserError
+from lllm.launch.arms import Arms
 from tests.launch.helpers import TINY, Place
 
 VARIANTS = """\
@@ -227,3 +232,24 @@ def test_a_changed_data_file_changes_the_data_fingerprint_only(place: Place) -> 
     assert after.identity == before.identity
     assert {k for k in before.fingerprints if before.fingerprints[k] != after.fingerprints[k]} == {"data"}
     assert {e.kind for e in before.used} >= {"mixer", "head", "tokenizer", "corpus", "objective", "optimizer"}
+
+
+def test_another_reading_is_matched_to_what_the_baseline_was(place: Place) -> None:
+    place.write(TINY + "match: {params: 5%}\nvariants: {a: {}, b: {model.ratio: 2}}\nbaseline: a\n")
+    arms, _ = place.arms()
+    was = {name: arms.arm(name) for name in ("a", "b")}
+
+    def reading(**fields: object) -> Arms:
+        tree = Tree()
+        for path, value in fields.items():
+            tree.put(path.replace("__", "."), value, "a test")
+        variants = {**arms.experiment.variants, "a": merge(arms.experiment.variants["a"], tree)}
+        return arms.beside(replace(arms.experiment, variants=variants))
+
+    deeper, faster = reading(model__trunk__depth=3), reading(train__lr=0.5)
+    assert deeper.arm("a").matched.startswith("model.ffn.hidden = ")
+    assert abs(deeper.arm("a").parameters / was["a"].parameters - 1) <= 0.05
+    assert deeper.arm("b").identity == was["b"].identity
+    assert faster.arm("a").matched == ""
+    assert faster.arm("a").parameters == was["a"].parameters
+    assert deeper.beside(arms.experiment).arm("a").identity == was["a"].identity

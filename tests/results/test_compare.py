@@ -245,4 +245,5 @@ def test_a_trial_is_no_evidence_for_the_settings_that_it_chose(make_run: MakeRun
     notes = [r.note for r in compare(root, "study", known, all_runs=True).rows[1:]]
     assert sorted(notes) == ["trial: as the file has it", "trial: train.lr=0.004"]
     asked = [Expected("flat", arm("flat"), True, seeds=(0, 1000), config=CONFIG)]
-    assert compare(root, "study", asked).rows[0].seeds == (0, 1000)
+    (row_of_flat,) = compare(root, "study", asked).rows
+    assert (row_of_flat.seeds, row_of_flat.unfinished) == ((0,), {1000: "a sweep's trial"})

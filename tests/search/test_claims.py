@@ -191,8 +191,7 @@ def test_a_trial_beyond_the_target_goes_back_to_the_queue(sweep: Sweep) -> None:
 
 
 def test_two_drivers_at_once_share_a_study(place: Place) -> None:
-    """In two threads of one process, so that each takes what the other serves for its own leavings: the worst case, in
-    which the ownership of the runs' directories alone decides."""
+    """In two threads of one process, which their marks tell apart."""
     slow(0.1)
     sweeps = [Sweep(), Sweep()]
     outcomes: list[Outcome] = []

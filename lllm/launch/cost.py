@@ -1,4 +1,4 @@
-"""What a sweep costs, before it begins: seconds of a run, and memory of several at once."""
+"""What runs cost, before they begin: seconds of one, and memory of several at once."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _KEPT = 3  # tensors that are kept for the backward pass, for each that a contra
 _FLOAT = 4
 
 
-def seconds_of(arm: Arm, rate: float) -> float:
-    """Seconds that a run of the arm takes at `rate` FLOPs per second."""
+def seconds_of(arm: Arm, rate: float, step: float | None = None) -> float:
+    """Seconds that a run of the arm takes at `rate` FLOPs per second, or `step` seconds a step where that is known."""
     if arm.steps is None:
         return float(arm.resolved.budget.amount)
-    return (arm.steps * arm.flops_per_step + arm.stage_flops) / rate
+    return arm.steps * (step or arm.flops_per_step / rate) + arm.stage_flops / rate
 
 
 def worker_bytes(arm: Arm) -> int:
