@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from lllm.cli.output import print_table
-from lllm.cli.sweeping import Sweep, annotated, confirm, say_late, served
+from lllm.cli.sweeping import Sweep, annotated, confirm, served
 from lllm.errors import UserError
 from lllm.results.table import duration
 
@@ -36,6 +36,7 @@ def search_compositions(
     the confirmation, None for none. Raises as `tune` does.
     """
     from lllm.launch.cost import refuse_crowd
+    from lllm.launch.metric import refuse_metric
     from lllm.registry.build import blaming
     from lllm.search.composable import composables
     from lllm.search.objectives import objectives
@@ -50,7 +51,11 @@ def search_compositions(
             refuse_given(one.path, asked.arms.overrides)
         _refuse_borrowed(resolved.budget.variant, asked.experiment.baseline)
         aims = objectives(goals or asked.experiment.search.objectives or _usual(rule.metric), resolved, rule)
-        refuse_crowd([asked.arms.arm(base)], asked.workers)
+        arm = asked.arms.arm(base)
+        refuse_crowd([arm], asked.workers)
+        if not {"model.head", "corpus"} & {one.path for one in dimensions}:  # another head may measure other things
+            for aim in aims:
+                refuse_metric(arm, aim.name, "objective")
     found |= _plan(asked, base, dimensions, aims, most, seeds)
     if dry_run:
         print("no trial is begun, and nothing is written")
@@ -62,13 +67,8 @@ def search_compositions(
     search = Searching(trials, base, dimensions, aims, asked.open(), asked.name or _STUDY, asked.trials, by)
     if search.complete:
         print("the search is complete; nothing of it is trained again")
-    else:
-        outcome = served(asked, search.jobs(), lambda: asked.trials)
-        found["driver"] = {"seconds": outcome.seconds, "cpu_seconds": outcome.cpu_seconds}
-        if outcome.late:
-            say_late()
-            found["complete"] = False
-            return True
+    elif not served(asked, found, search.jobs(), lambda: asked.trials):
+        return True
     found["complete"] = True
     if not _show(asked, search, found):
         why = reason_of(search.study)

@@ -13,6 +13,7 @@ from lllm.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
 
     from lllm.cli.sweeping import Sweep
 
@@ -20,6 +21,7 @@ __all__ = ["sweep"]
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _MOST = 100_000  # trials
+_WINNERS = 3  # of a search that are confirmed
 
 
 def sweep(
@@ -28,13 +30,15 @@ def sweep(
     trials: Annotated[int, typer.Option(help="Trials: of each variant, or of the search.")] = 8,
     workers: Annotated[int | None, typer.Option(help="Runs at once.")] = None,
     storage: Annotated[str | None, typer.Option(help="sqlite:///FILE or postgresql://USER@HOST/DATABASE.")] = None,
-    timeout: Annotated[str | None, typer.Option(help="Stop after so long, as 30m or 2h; to be continued.")] = None,
+    timeout: Annotated[
+        str | None, typer.Option(help="Stop the trials after so long, as 30m or 2h; to be continued.")
+    ] = None,
     name: Annotated[str | None, typer.Option("--as", "--study", help="Name of the studies, and of the rows.")] = None,
     all_fields: Annotated[bool, typer.Option("--all-fields", help="Tune what the parts themselves propose.")] = False,
     search: Annotated[bool, typer.Option("--search", help="One search over compositions instead.")] = False,
     objectives: Annotated[str | None, typer.Option(help="Of --search, as bpb,train_flops or acc:higher.")] = None,
     sampler: Annotated[str | None, typer.Option(help="Of --search: tpe or nsga2.")] = None,
-    confirm: Annotated[int, typer.Option(help="Winners of --search that are confirmed, at most.")] = 3,
+    confirm: Annotated[int | None, typer.Option(help="Winners of --search to confirm, at most; else 3.")] = None,
     no_confirm: Annotated[bool, typer.Option("--no-confirm", help="Train no winner on fresh seeds.")] = False,
     confirm_seeds: Annotated[str | None, typer.Option(help="As 0,1,2; else the experiment's, if three.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; train nothing.")] = False,
@@ -49,7 +53,8 @@ def sweep(
     The same command continues a sweep that was stopped.
     """
     from lllm.cli.output import json_alone, lasting_stdout
-    from lllm.cli.sweeping import prepare, print_status
+    from lllm.cli.standing import print_status
+    from lllm.cli.sweeping import prepare
 
     fine = True
     with lasting_stdout(), json_alone(as_json) as found:
@@ -57,11 +62,16 @@ def sweep(
             raise UserError(f"--trials {trials}: expected 1 to {_MOST}")
         if workers is not None and workers < 1:
             raise UserError(f"--workers {workers}: expected at least 1")
-        if confirm < 1:
+        if confirm is not None and confirm < 1:
             raise UserError(f"--confirm {confirm}: expected at least 1, or --no-confirm")
-        if not search and (objectives is not None or sampler is not None):
-            option = "--objectives" if objectives is not None else "--sampler"
-            raise UserError(f"{option}: is of a search over compositions; expected --search as well")
+        given = {
+            "--objectives": objectives,
+            "--sampler": sampler,
+            "--confirm": confirm,
+            "--confirm-seeds": confirm_seeds,
+        }
+        named = {option for option, value in given.items() if value is not None}
+        _refuse_idle(named | ({"--all-fields"} if all_fields else set()), search, no_confirm)
         limit = None if timeout is None else seconds_in(timeout)
         asked = prepare(experiment, words or [], plugin or [], workers, storage, limit, name, trials)
         if status:
@@ -72,12 +82,25 @@ def sweep(
             from lllm.cli.searching import search_compositions
 
             goals = None if objectives is None else objectives.split(",")
-            fine = search_compositions(asked, found, goals, _sampler(sampler), confirm, seeds, dry_run)
+            fine = search_compositions(asked, found, goals, _sampler(sampler), confirm or _WINNERS, seeds, dry_run)
         else:
             from lllm.cli.tuning import tune
 
             fine = tune(asked, found, all_fields, seeds, dry_run)
     raise typer.Exit(0 if fine else 1)
+
+
+def _refuse_idle(given: AbstractSet[str], search: bool, no_confirm: bool) -> None:
+    """Raises UserError for an option that would do nothing."""
+    idle = [
+        ({"--objectives", "--sampler", "--confirm"}, not search, "is of a search; expected --search as well"),
+        ({"--all-fields"}, search, "a search turns those of its parts anyway; expected one of them"),
+        ({"--confirm", "--confirm-seeds"}, no_confirm, "with --no-confirm nothing is confirmed; expected one of them"),
+    ]
+    for options, useless, why in idle:
+        for option in sorted(options & given):
+            if useless:
+                raise UserError(f"{option}: {why}")
 
 
 def seconds_in(text: str) -> float:

@@ -1,4 +1,4 @@
-"""What both kinds of sweep have in common on the command line: what is asked, the watcher, how it ends, its status."""
+"""What both kinds of sweep have in common on the command line: what is asked, how trials are served, confirmation."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from lllm.cli.output import print_table
-from lllm.errors import UserError
 from lllm.results.table import duration
 
 if TYPE_CHECKING:
@@ -24,9 +22,9 @@ if TYPE_CHECKING:
     from lllm.config import Experiment
     from lllm.launch.arms import Arms
     from lllm.launch.plan import Plan, Planned
-    from lllm.search.driver import Job, Outcome
+    from lllm.search.driver import Job
 
-__all__ = ["Sweep", "annotated", "assigned", "confirm", "prepare", "print_status", "say_late", "served"]
+__all__ = ["Sweep", "annotated", "confirm", "prepare", "served"]
 
 
 @dataclass(frozen=True)
@@ -128,9 +126,14 @@ def words_of(words: Sequence[str]) -> list[str]:
 
 
 def served(
-    asked: Sweep, jobs: Sequence[Job], total: Callable[[], int], more: Callable[[], Sequence[Job]] = lambda: ()
-) -> Outcome:
-    """Let the driver serve the jobs, watched. total: trials that there are to be in all, as far as is known.
+    asked: Sweep,
+    found: dict[str, Any],
+    jobs: Sequence[Job],
+    total: Callable[[], int],
+    more: Callable[[], Sequence[Job]] = lambda: (),
+) -> bool:
+    """Let the driver serve the jobs, watched; False, and said, when the time was up first. found: what a script is to
+    have; total: trials that there are to be in all, as far as is known.
 
     Raises:
         KeyboardInterrupt: the user stopped it.
@@ -145,7 +148,12 @@ def served(
     ended = sum(trial.state.is_finished() for job in jobs for trial in job.study.get_trials(deepcopy=False))
     with _resumable(), watcher(plan) as inner:
         watching = _Trials(inner, total, ended, asked.workers)
-        return drive(jobs, workers=asked.workers, plan=plan, watcher=watching, timeout=asked.timeout, more=more)
+        outcome = drive(jobs, workers=asked.workers, plan=plan, watcher=watching, timeout=asked.timeout, more=more)
+    found["driver"] = {"seconds": outcome.seconds, "cpu_seconds": outcome.cpu_seconds}
+    if outcome.late:
+        found["complete"] = False
+        print(f"the time is up; everything is saved, and nothing is confirmed yet. To continue: {_again()}")
+    return not outcome.late
 
 
 @contextmanager
@@ -161,11 +169,6 @@ def _again() -> str:
     from lllm.launch.plan import arguments
 
     return shlex.join(["lllm", *arguments()])
-
-
-def say_late() -> None:
-    """That time was up."""
-    print(f"the time is up; everything is saved, and nothing is confirmed yet. To continue: {_again()}")
 
 
 @dataclass
@@ -227,35 +230,3 @@ def confirm(plan: Plan, found: dict[str, Any]) -> bool:
 def annotated(plan: Plan, extra: Callable[[str], Mapping[str, Any]]) -> Plan:
     """The plan whose runs record what `extra` says of their variant."""
     return replace(plan, runs=tuple(replace(run, extra={**run.extra, **extra(run.arm.variant)}) for run in plan.runs))
-
-
-def print_status(asked: Sweep) -> dict[str, Any]:
-    """Every study of the experiment: trials by state, the best, what is running."""
-    from lllm.search.status import standing
-
-    if missing := asked.missing:
-        raise UserError(f"{missing}: no such file; expected a sweep of '{asked.experiment.name}', or its --storage")
-    found = standing(asked.open(), asked.experiment.name)
-    if not found:
-        print(f"{asked.storage_said}: no study of {asked.experiment.name}")
-    else:
-        print_table(["study", "trials", "best", "at"], [_standing(study) for study in found])
-    for study in found:
-        for trial in study["running"]:
-            age = "?" if trial["seconds"] is None else duration(trial["seconds"])
-            print(f"running: {study['study']} trial {trial['number']} for {age}: {assigned(trial['params'])}")
-    return {"experiment": asked.experiment.name, "storage": asked.storage_said, "studies": found}
-
-
-def _standing(study: Mapping[str, Any]) -> list[str]:
-    states = ", ".join(f"{count} {state}" for state, count in study["trials"].items())
-    best = study["best"]
-    if len(best) != 1:
-        return [study["study"], states, "", f"{len(best)} on the front" if best else ""]
-    values = ", ".join(f"{value:.4g}" for value in best[0]["values"])
-    return [study["study"], states, values, assigned(best[0]["params"])]
-
-
-def assigned(params: Mapping[str, Any]) -> str:
-    """Parameters as they would be typed, numbers shortened."""
-    return ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in params.items())

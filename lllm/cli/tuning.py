@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lllm.cli.output import print_table
-from lllm.cli.sweeping import Sweep, annotated, assigned, confirm, say_late, served
+from lllm.cli.standing import assigned
+from lllm.cli.sweeping import Sweep, annotated, confirm, served
 from lllm.cli.tuned import LABEL, OPTION
 from lllm.errors import UserError
 from lllm.results.table import duration, si
@@ -60,11 +61,7 @@ def tune(asked: Sweep, found: dict[str, Any], all_fields: bool, seeds: Sequence[
         threads = execution.threads or threads_each(asked.workers * execution.nproc)
         for variant, steps in trials.measure(asked.variants, threads).items():
             print(f"measured: {steps} steps of {variant} fit into its budget, {threads} thread(s) each")
-        outcome = served(asked, tuning.jobs(), lambda: sum(job.target for job in tuning.jobs()), tuning.more)
-        found["driver"] = {"seconds": outcome.seconds, "cpu_seconds": outcome.cpu_seconds}
-        if outcome.late:
-            say_late()
-            found["complete"] = False
+        if not served(asked, found, tuning.jobs(), lambda: sum(job.target for job in tuning.jobs()), tuning.more):
             return True
     found["complete"] = True
     return _conclude(asked, tuning, found, seeds)

@@ -15,7 +15,7 @@ __all__ = ["refuse_metric"]
 _OF_EVERY_RUN = ("bpb", *NUMBERS)
 
 
-def refuse_metric(arm: Arm, metric: str) -> None:
+def refuse_metric(arm: Arm, metric: str, where: str = "decide.metric") -> None:
     """Raises UserError where neither every run nor this arm's corpus or head has the metric. Scores one row, and only
     where a metric of theirs is asked for."""
     if metric in _OF_EVERY_RUN:
@@ -32,6 +32,6 @@ def refuse_metric(arm: Arm, metric: str) -> None:
     if metric not in found.metrics:
         measured = f"measure {', '.join(found.metrics)}" if found.metrics else "measure none"
         raise UserError(
-            f"decide.metric = '{metric}': runs of variant '{arm.variant}' will not have it, its corpus and head "
+            f"{where} = '{metric}': runs of variant '{arm.variant}' will not have it, its corpus and head "
             f"{measured}{nearest(metric, [*_OF_EVERY_RUN, *found.metrics])}"
         )

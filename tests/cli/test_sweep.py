@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import optuna
+import psutil
 import pytest
 
 import lllm.search.driver
@@ -16,6 +19,7 @@ from lllm.cli.sweep import seconds_in
 from lllm.cli.sweeping import Sweep
 from lllm.errors import UserError
 from lllm.results.run import Run
+from lllm.results.state import identity
 from lllm.search.storage import open_storage
 from lllm.search.winners import read_tuned
 from tests.cli.conftest import EXPERIMENT, Verb
@@ -222,7 +226,7 @@ def test_a_metric_that_no_result_has_is_refused_before_anything_is_trained(folde
     (folder / "experiments/tiny.yaml").write_text(f"{EXPERIMENT}decide: bpp\n")
     done = verb("sweep", "tiny", *FEW)
     assert done.code == 2
-    assert "decide = bpp: the results of variant 'flat' have no such metric; did you mean 'bpb'" in done.err
+    assert "decide.metric = 'bpp': runs of variant 'flat' will not have it" in done.err
 
 
 def test_a_metric_that_the_corpus_does_not_measure_is_refused_before_anything_is_trained(
@@ -352,3 +356,34 @@ def test_a_search_from_a_variant_whose_budget_is_anothers_is_refused(folder: Pat
     done = verb("sweep", "tiny", "deep", "--search", "--trials", "2", "--dry-run")
     assert done.code == 2
     assert "budget.flops = 'four': the winners stand beside 'flat' alone" in done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--confirm", "2"], "--confirm: is of a search; expected --search as well"),
+        (["--search", "--all-fields"], "--all-fields: a search turns those of its parts anyway; expected one of them"),
+        (["--no-confirm", "--confirm-seeds", "5"], "--confirm-seeds: with --no-confirm nothing is confirmed"),
+        (["--search", "--objectives", "bpb,speed:higher"], "objective 'speed': the results have no such metric"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(folder: Path, verb: Verb, options: list[str], said: str) -> None:
+    done = verb("sweep", "tiny", *options, "--dry-run")
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+
+
+def test_status_tells_what_is_served_from_what_is_left(quick: Path, verb: Verb) -> None:
+    assert verb("sweep", "tiny", *FEW, "--no-confirm").code == 0
+    storage = open_storage(None, Path("results"), "tiny")
+    study = optuna.load_study(study_name="tiny/flat/tune", storage=storage)
+    trial = study.ask()
+    dead = {**identity(), "started": identity()["started"] - 1000}
+    trial.set_user_attr("driver", dead)
+    assert "left by a driver that is gone: tiny/flat/tune trial" in verb("sweep", "tiny", "--status").out
+    trial.set_user_attr("driver", {**identity(), "pid": os.getppid(), "started": parent_began()})
+    assert "running: tiny/flat/tune trial" in verb("sweep", "tiny", "--status").out
+
+
+def parent_began() -> float:
+    return psutil.Process(os.getppid()).create_time()
