@@ -55,19 +55,24 @@ def project(folder: Path) -> None:
     (folder / "other.txt").write_text(text(1, 200))
 
 
-@pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder: tests that change something in it work on a copy."""
-    folder = tmp_path_factory.mktemp("home")
+def trained_in(folder: Path, *options: str) -> None:
+    """Make the project there and train its experiment."""
     project(folder)
     before = Path.cwd()
     os.chdir(folder)
     try:
         with pytest.raises(SystemExit) as ended:
-            main(["run", "tiny"])
+            main(["run", "tiny", *options])
         assert ended.value.code == 0
     finally:
         os.chdir(before)
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder: tests that change something in it work on a copy."""
+    folder = tmp_path_factory.mktemp("home")
+    trained_in(folder)
     return folder
 
 

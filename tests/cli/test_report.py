@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import webbrowser
@@ -11,33 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from lllm.cli import main
-from tests.cli.conftest import Done, project
+from tests.cli.conftest import Verb, trained_in
 
 COMMITTED = Path(__file__).parents[2] / "results" / "quickstart" / "runs.jsonl"
-
-
-def typed(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> Done:
-    capfd.readouterr()
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    found = capfd.readouterr()
-    return Done(int(ended.value.code or 0), found.out, found.err)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a tiny experiment was run."""
     folder = tmp_path_factory.mktemp("trained")
-    project(folder)
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        with pytest.raises(SystemExit) as ended:
-            main(["run", "tiny", "--seeds", "0,1"])
-        assert ended.value.code == 0
-    finally:
-        os.chdir(before)
+    trained_in(folder, "--seeds", "0,1")
     return folder
 
 
@@ -47,8 +29,8 @@ def inside(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return trained
 
 
-def test_a_report_of_trained_runs(inside: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    done = typed(capfd, "report", "tiny")
+def test_a_report_of_trained_runs(inside: Path, verb: Verb) -> None:
+    done = verb("report", "tiny")
     path = Path("results/tiny/report.html")
     assert done.code == 0, done.err
     assert re.search(r"written: results/tiny/report.html \(\d\.\d\d MB\)", done.out)
@@ -56,12 +38,12 @@ def test_a_report_of_trained_runs(inside: Path, capfd: pytest.CaptureFixture[str
     page = path.read_text(encoding="utf-8")
     for said in ("Four steps of a tiny model", "lllm run tiny --seeds 0,1", "FLOPs/token", "Prompt 2", "four"):
         assert said in page
-    assert typed(capfd, "report", "experiments/tiny.yaml").code == 0
+    assert verb("report", "experiments/tiny.yaml").code == 0
     assert path.read_text(encoding="utf-8") == page  # of the same files the same page
 
 
-def test_facts_for_a_script(inside: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    done = typed(capfd, "report", "tiny", "--json")
+def test_facts_for_a_script(inside: Path, verb: Verb) -> None:
+    done = verb("report", "tiny", "--json")
     facts = json.loads(done.out)
     assert facts["bytes"] == Path(facts["path"]).stat().st_size
     assert facts["runs"] == {"finished": 4}
@@ -70,21 +52,21 @@ def test_facts_for_a_script(inside: Path, capfd: pytest.CaptureFixture[str]) -> 
     assert any(sentence.startswith("Tuning: ") for sentence in facts["absent"])
 
 
-def test_open(inside: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open(inside: Path, verb: Verb, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr(webbrowser, "open", opened.append)
-    assert typed(capfd, "report", "tiny", "--open").code == 0
+    assert verb("report", "tiny", "--open").code == 0
     assert opened == [(inside / "results" / "tiny" / "report.html").resolve().as_uri()]
 
 
-def test_the_index_says_what_is_known_and_links_to_it(inside: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert typed(capfd, "report", "tiny").code == 0
+def test_the_index_says_what_is_known_and_links_to_it(inside: Path, verb: Verb) -> None:
+    assert verb("report", "tiny").code == 0
     other = inside / "results" / "gone" / "runs.jsonl"
     other.parent.mkdir(exist_ok=True)
     shutil.copy(COMMITTED, other)
     other.write_text(other.read_text().replace('"experiment":"quickstart"', '"experiment":"gone"'))
     try:
-        done = typed(capfd, "report", "--json")
+        done = verb("report", "--json")
     finally:
         shutil.rmtree(other.parent)
     facts = json.loads(done.out)
@@ -98,18 +80,18 @@ def test_the_index_says_what_is_known_and_links_to_it(inside: Path, capfd: pytes
     assert "script" not in page
 
 
-def test_what_a_clone_has_is_enough(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_a_clone_has_is_enough(tmp_path: Path, verb: Verb) -> None:
     place = tmp_path / "results" / "quickstart"
     place.mkdir(parents=True)
     shutil.copy(COMMITTED, place / "runs.jsonl")
-    done = typed(capfd, "report", "quickstart", "--as", "frozen", "--results", tmp_path / "results", "--json")
+    done = verb("report", "quickstart", "--as", "frozen", "--results", tmp_path / "results", "--json")
     assert done.code == 0, done.err
     facts = json.loads(done.out)
     assert facts["path"] == str(place / "report.frozen.html")
     assert {"learning", "slots", "positions", "front"} <= set(facts["figures"])
     page = (place / "report.frozen.html").read_text(encoding="utf-8")
     assert "Changed on the command line: corpus={use: text, path: tinyshakespeare, document: 16KB}" in page
-    done = typed(capfd, "report", "quickstart", "--results", tmp_path / "results")
+    done = verb("report", "quickstart", "--results", tmp_path / "results")
     assert done.out.startswith("No row of the experiment has a finished run; runs are here under the name frozen")
     plain = (place / "report.html").read_text(encoding="utf-8")
     assert "runs are here under the name frozen" in plain
@@ -125,10 +107,8 @@ def test_what_a_clone_has_is_enough(tmp_path: Path, capfd: pytest.CaptureFixture
         (["--results", "nowhere"], "no runs below nowhere; expected some: lllm run EXPERIMENT"),
     ],
 )
-def test_bad_input_is_one_sentence(
-    inside: Path, capfd: pytest.CaptureFixture[str], words: list[str], said: str
-) -> None:
-    done = typed(capfd, "report", *words)
+def test_bad_input_is_one_sentence(inside: Path, verb: Verb, words: list[str], said: str) -> None:
+    done = verb("report", *words)
     assert done.code == 2
     assert done.err.startswith("error: ")
     assert len(done.err.splitlines()) == 1
@@ -136,19 +116,19 @@ def test_bad_input_is_one_sentence(
     assert not (inside / "nowhere").exists()
 
 
-def test_a_page_that_cannot_be_written_is_one_sentence(inside: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_page_that_cannot_be_written_is_one_sentence(inside: Path, verb: Verb) -> None:
     path = inside / "results" / "tiny" / "report.blocked.html"
     path.mkdir()
     (path / "kept").touch()
-    assert typed(capfd, "run", "tiny", "--seeds", "0,1", "--as", "blocked").code == 0
-    done = typed(capfd, "report", "tiny", "--as", "blocked")
+    assert verb("run", "tiny", "--seeds", "0,1", "--as", "blocked").code == 0
+    done = verb("report", "tiny", "--as", "blocked")
     assert done.code == 2
     assert done.err.splitlines()[-1].startswith(f"error: {path.relative_to(inside)}")
     assert (path / "kept").exists()
 
 
 def test_variants_that_cannot_be_composed_leave_their_section_out(
-    inside: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    inside: Path, verb: Verb, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lllm.cli import show
     from lllm.errors import UserError
@@ -157,6 +137,6 @@ def test_variants_that_cannot_be_composed_leave_their_section_out(
         raise UserError("model.head = 'lost': no such part")
 
     monkeypatch.setattr(show, "show", refuse)
-    assert typed(capfd, "report", "tiny").code == 0
+    assert verb("report", "tiny").code == 0
     page = Path("results/tiny/report.html").read_text(encoding="utf-8")
     assert "the variants cannot be composed here: model.head = &#x27;lost&#x27;: no such part" in page
