@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 import lllm.search.driver
-from lllm.cli.sweep import seconds_in
-from lllm.cli.sweeping import Sweep
+from lllm.cli.sweep.command import seconds_in
+from lllm.cli.sweep.served import Sweep
 from lllm.errors import UserError
 from lllm.results.run import Run
 from lllm.results.state import identity

@@ -10,7 +10,7 @@ from lllm.errors import UserError
 from lllm.results.table import duration
 
 if TYPE_CHECKING:
-    from lllm.cli.sweeping import Sweep
+    from lllm.cli.sweep.served import Sweep
 
 __all__ = ["assigned", "print_status"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from lllm.cli.output import print_table
-from lllm.cli.sweeping import Sweep, annotated, confirm, served
+from lllm.cli.sweep.served import Sweep, annotated, confirm, served
 from lllm.errors import UserError
 from lllm.results.table import duration
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lllm.cli.output import print_table
-from lllm.cli.standing import assigned
-from lllm.cli.sweeping import Sweep, annotated, confirm, served
+from lllm.cli.sweep.served import Sweep, annotated, confirm, served
+from lllm.cli.sweep.status import assigned
 from lllm.cli.tuned import LABEL, OPTION
 from lllm.errors import UserError
 from lllm.results.table import duration, si

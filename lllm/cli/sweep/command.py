@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from collections.abc import Set as AbstractSet
 
-    from lllm.cli.sweeping import Sweep
+    from lllm.cli.sweep.served import Sweep
 
 __all__ = ["sweep"]
 
@@ -53,8 +53,8 @@ def sweep(
     The same command continues a sweep that was stopped.
     """
     from lllm.cli.output import json_alone, lasting_stdout
-    from lllm.cli.standing import print_status
-    from lllm.cli.sweeping import prepare
+    from lllm.cli.sweep.served import prepare
+    from lllm.cli.sweep.status import print_status
 
     fine = True
     with lasting_stdout(), json_alone(as_json) as found:
@@ -79,12 +79,12 @@ def sweep(
             return
         seeds = None if no_confirm else confirmed_seeds(confirm_seeds, asked)
         if search:
-            from lllm.cli.searching import search_compositions
+            from lllm.cli.sweep.search import search_compositions
 
             goals = None if objectives is None else objectives.split(",")
             fine = search_compositions(asked, found, goals, _sampler(sampler), confirm or _WINNERS, seeds, dry_run)
         else:
-            from lllm.cli.tuning import tune
+            from lllm.cli.sweep.tune import tune
 
             fine = tune(asked, found, all_fields, seeds, dry_run)
     raise typer.Exit(0 if fine else 1)

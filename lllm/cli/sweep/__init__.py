@@ -1,0 +1,5 @@
+"""`lllm sweep`."""
+
+from lllm.cli.sweep.command import sweep
+
+__all__ = ["sweep"]
