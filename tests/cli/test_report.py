@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Verb, trained_in
+from tests.cli.conftest import Verb, project, trained_in
 
 COMMITTED = Path(__file__).parents[2] / "results" / "quickstart" / "runs.jsonl"
 
@@ -140,3 +140,15 @@ def test_variants_that_cannot_be_composed_leave_their_section_out(
     assert verb("report", "tiny").code == 0
     page = Path("results/tiny/report.html").read_text(encoding="utf-8")
     assert "the variants cannot be composed here: model.head = &#x27;lost&#x27;: no such part" in page
+
+
+def test_a_committed_search_has_a_page_without_any_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: Verb
+) -> None:
+    project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    Path("results/tiny").mkdir(parents=True)
+    shutil.copy(COMMITTED.parents[1] / "compositions" / "pareto.json", "results/tiny/pareto.json")
+    done = verb("report", "tiny", "--json")
+    assert done.code == 0, done.err
+    assert "search-0" in json.loads(done.out)["figures"]
