@@ -15,6 +15,7 @@ from lllm.identity import code_fingerprint
 from lllm.launch.arms import Arm, Arms
 from lllm.launch.environment import environment, git_state
 from lllm.launch.metric import refuse_metric
+from lllm.launch.timing import machine
 from lllm.registry.build import blaming
 from lllm.results.committed import load_records
 from lllm.results.files import explained
@@ -107,6 +108,7 @@ class Plan:
             "git": git_state(),
             "environment": environment(),
             "argv": arguments(),
+            **({"machine": machine(resolved)} if resolved.budget.unit == "seconds" else {}),
             **self.extra,
             **run.extra,
         }

@@ -199,6 +199,7 @@ def _row(group: Sequence[Record], variant: str, arm: str, rule: Rule) -> Row:
         sensitivity=_mapping(tuned[0].get("sensitivity")),
         budget=_mapping(group[0].info.get("budget")),
         steps=group[0].info.get("steps"),
+        machines=tuple(sorted({told for record in group if (told := _machine(record))})),
         looks=max(looks) or None,
         shared_timing=any(result.get("shared_timing") for result in results),
         fingerprints={name: group[0].fingerprint(name) for name in FINGERPRINTS},
@@ -263,6 +264,12 @@ def _other_rule(table: Sequence[Row], records: Sequence[Record], rule: Rule) -> 
 def _decided_by(record: Record, metric: str) -> list[float]:
     """The number that decides: a field of the result, or a metric of the corpus or the head."""
     return _numbers([record.result or {}], metric) or _real([record.metrics.get(metric)])
+
+
+def _machine(record: Record) -> str:
+    """'AMD EPYC, 2 threads', '' where its budget is not of seconds."""
+    on = _mapping(record.info.get("machine"))
+    return f"{on['device']}, {on['threads']} threads" if "device" in on and "threads" in on else ""
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

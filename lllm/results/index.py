@@ -19,7 +19,7 @@ from lllm.results.state import ASIDE, state_of
 __all__ = ["index"]
 
 CACHE = ".index.json"
-_VERSION = 1
+_VERSION = f"1 {' '.join(INFO)}"  # of its form, and what it keeps of a run.json
 _FILES = ("run.json", "result.json", "status.json")
 _WORTH_WRITING = 16  # directories read anew beyond which the cache is written: reading a few costs less than that
 _SHARED = {"config", "fingerprints", "parts", "sizes", "budget"}
@@ -162,4 +162,4 @@ def _write_cache(root: Path, entries: Mapping[str, Entry]) -> None:
         runs[place] = [signature, packed, result, status]
     shared = "[" + ",".join(pool) + "]"
     with suppress(UserError):
-        write_bytes(root / CACHE, f'{{"version": {_VERSION}, "shared": {shared}, "runs": {dumps(runs)}}}'.encode())
+        write_bytes(root / CACHE, f'{{"version": "{_VERSION}", "shared": {shared}, "runs": {dumps(runs)}}}'.encode())

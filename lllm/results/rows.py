@@ -140,7 +140,8 @@ class Row:
     other: not a row of the experiment as it is defined now, shown because all runs were asked for;
     trials: of the tuning that its settings come from, 0 untuned; sensitivity: '0.5x', '1x', '2x' the best learning rate
     -> what tuning found there;
-    budget, steps: as run.json has them; looks: seeds at which the last look is taken, where they were added one by one;
+    budget, steps: as run.json has them; machines: on which the steps of a budget of seconds were measured;
+    looks: seeds at which the last look is taken, where they were added one by one;
     shared_timing: the machine was shared with other runs while one of these was timed.
     """
 
@@ -165,6 +166,7 @@ class Row:
     sensitivity: Mapping[str, float] = field(default_factory=dict)
     budget: Mapping[str, Any] = field(default_factory=dict)
     steps: int | None = None
+    machines: tuple[str, ...] = ()
     looks: int | None = None
     shared_timing: bool = False
     fingerprints: Mapping[str, str] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from lllm.results.rule import OF_LIKELIHOOD, Rule
 
 __all__ = ["UNEQUAL", "apart", "judge", "refused", "terms"]
 
+AT_EQUAL_TIME = "at equal time"
 UNEQUAL = 0.05  # p value of equal variances below which they count as unequal
 _ALIKE = 0.05  # share within which two sizes are about equal
 
@@ -49,7 +50,11 @@ def apart(row: Row, baseline: Row, metric: str) -> str:
             return f"other {name}"
     if row.unlike:
         return row.unlike
-    return "" if terms(row, baseline) is not None else f"other budget, {_ratios(row, baseline)}"
+    equal = terms(row, baseline)
+    if equal is None:
+        return f"other budget, {_ratios(row, baseline)}"
+    several = equal == AT_EQUAL_TIME and len({*row.machines, *baseline.machines}) > 1
+    return "seconds of several machines" if several else ""
 
 
 def terms(row: Row, baseline: Row) -> str | None:
@@ -59,7 +64,7 @@ def terms(row: Row, baseline: Row) -> str | None:
     if _equal(row, baseline, "train_flops"):
         return "at equal FLOPs"
     seconds = row.budget.get("seconds")
-    return "at equal time" if seconds is not None and seconds == baseline.budget.get("seconds") else None
+    return AT_EQUAL_TIME if seconds is not None and seconds == baseline.budget.get("seconds") else None
 
 
 def judge(

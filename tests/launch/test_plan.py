@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lllm.launch import begin
+from lllm.launch.timing import machine
 from lllm.registry.discovery import shipped
 from lllm.results.run import Run
 from tests.launch.helpers import TINY, Place, outcome, todo
@@ -145,6 +146,8 @@ def test_seconds_are_measured_once_and_frozen(place: Place, measured: list[int])
     assert place.train(again)[1].begun == [("base/s0", 6)]
     assert outcome(path) == before
     assert len(measured) == 2
+    on = [Run(run.path).info["machine"] for run in plan.runs]
+    assert on[0] == on[1] == machine(plan.runs[0].arm.resolved)
 
 
 def test_a_measurement_is_a_positive_number_of_steps(place: Place) -> None:
@@ -170,6 +173,7 @@ def test_run_json_says_what_was_run(place: Place) -> None:
     assert info["sizes"]["parameters"] == arm.parameters
     assert info["parts"]["head/local_ar"]["path"].endswith("local_ar.py")
     assert {"python", "torch", "cores"} <= set(info["environment"])
+    assert "machine" not in info  # no step of it was measured
 
 
 def test_a_run_that_continues_executes_as_is_asked_now(place: Place) -> None:

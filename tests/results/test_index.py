@@ -77,11 +77,11 @@ def test_two_thousand_directories(root: Path, reads: list[Path]) -> None:
         b"",
         b"{",
         b"[]",
-        b'{"version": 1}',
-        b'{"version": 1, "shared": [], "runs": []}',
-        b'{"version": 1, "shared": [], "runs": {"a": [[], {"config": 7}, null, null]}}',
-        b'{"version": 1, "shared": [], "runs": {"a": 5}}',
-        b'{"version": 1, "shared": [1], "runs": {"a": [[], {"config": 0}, null, null]}}',
+        b'{"version": "VERSION"}',
+        b'{"version": "VERSION", "shared": [], "runs": []}',
+        b'{"version": "VERSION", "shared": [], "runs": {"a": [[], {"config": 7}, null, null]}}',
+        b'{"version": "VERSION", "shared": [], "runs": {"a": 5}}',
+        b'{"version": "VERSION", "shared": [1], "runs": {"a": [[], {"config": 0}, null, null]}}',
         b'{"version": 99, "shared": [], "runs": {}}',
         b"\xff\xfe",
     ],
@@ -89,12 +89,24 @@ def test_two_thousand_directories(root: Path, reads: list[Path]) -> None:
 def test_a_damaged_cache_is_rebuilt(root: Path, reads: list[Path], damage: bytes) -> None:
     many(root, 24)
     expected = index(root)
-    (root / CACHE).write_bytes(damage)
+    (root / CACHE).write_bytes(damage.replace(b"VERSION", module._VERSION.encode()))
     reads.clear()
     assert index(root) == expected
     assert len(reads) == 24
     assert index(root) == expected
     assert len(reads) == 24  # and written anew
+
+
+def test_a_cache_that_kept_less_of_a_run_is_rebuilt(
+    root: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many(root, 24)
+    with monkeypatch.context() as before:
+        before.setattr(module, "_VERSION", module._VERSION.replace(" machine", ""))
+        index(root)
+    reads.clear()
+    index(root)
+    assert len(reads) == 24
 
 
 def test_the_cache_keeps_other_experiments_and_drops_what_has_gone(root: Path, reads: list[Path]) -> None:

@@ -24,6 +24,7 @@ from lllm.results.statistics.sequential import look_level
 from tests.results.conftest import FINGERPRINTS, MakeRun, arm
 
 BASE = (2.50, 2.51, 2.49, 2.50)
+SEVERAL = "not comparable: seconds of several machines"
 SLIGHT = (0.002, -0.001, 0.001, -0.002)  # noise of a row around the baseline and its seed
 
 
@@ -155,6 +156,28 @@ def test_equal_seconds_are_an_equal_budget(make_run: MakeRun, root: Path) -> Non
         make_run("base", seed, BASE[seed], budget={"seconds": 6.0})
         make_run("row", seed, BASE[seed] - 0.1 + SLIGHT[seed], results=more, budget={"seconds": 6.0})
     assert texts(compare(root, "study", rows_of("base", "row")))["row"] == "better (at equal time) (untuned)"
+
+
+@pytest.mark.parametrize(
+    ("devices", "said"),
+    [("aaa", "better (at equal time) (untuned)"), ("bbb", SEVERAL), ("aab", SEVERAL)],
+)
+def test_seconds_of_several_machines_are_not_equal(make_run: MakeRun, root: Path, devices: str, said: str) -> None:
+    more = {"train_bytes": 99999, "train_flops": 9e11}
+    for seed in range(3):
+        on = {"device": "a", "threads": 2, "torch": "2.13.0"}
+        make_run("base", seed, BASE[seed], budget={"seconds": 6.0}, machine=on)
+        on = {**on, "device": devices[seed], "torch": "2.13.1"}
+        make_run("row", seed, BASE[seed] - 0.1 + SLIGHT[seed], results=more, budget={"seconds": 6.0}, machine=on)
+    assert texts(compare(root, "study", rows_of("base", "row")))["row"] == said
+
+
+@pytest.mark.parametrize("device", ["a", "b"])
+def test_equal_bytes_are_equal_on_any_machine(make_run: MakeRun, root: Path, device: str) -> None:
+    for seed in range(3):
+        make_run("base", seed, BASE[seed], machine={"device": "a", "threads": 2})
+        make_run("row", seed, BASE[seed] - 0.1 + SLIGHT[seed], machine={"device": device, "threads": 2})
+    assert texts(compare(root, "study", rows_of("base", "row")))["row"] == "better (untuned)"
 
 
 @pytest.mark.parametrize(
