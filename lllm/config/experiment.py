@@ -102,7 +102,8 @@ def defaults() -> Tree:
 
 
 def load_experiment(name: str, cwd: Path | None = None) -> Experiment:
-    """The experiment `name` of ./experiments or of the package, or the one in the YAML file at that path.
+    """The experiment `name` of ./experiments, of the package or of ./results, where a search writes its winners as one;
+    or the one in the YAML file at that path.
 
     Raises:
         UserError: there is none; it or its base is malformed; the base has a base.
@@ -166,6 +167,9 @@ def _find(name: str, cwd: Path | None, where: str) -> Path:
             )
         return path
     known = _known(cwd)
+    found = (cwd or Path.cwd()) / Run().results / name / f"{name}.yaml"
+    if name not in known and found.is_file():  # an experiment that a search wrote lies with its results
+        return found
     if name not in known:
         raise UserError(f"{where}unknown experiment '{name}'{nearest(name, known)}")
     return known[name]

@@ -316,14 +316,14 @@ def test_a_search_its_front_and_its_winners_against_the_baseline(folder: Path, v
     assert found["objectives"] == {"bpb": "lower", "train_flops": "lower"}
     assert found["pareto"]["front"]
     assert (folder / "results/tiny/pareto.md").is_file()
-    path = folder / "results/tiny/tiny-search.yaml"
+    path = folder / "results/tiny-search/tiny-search.yaml"
     assert path.is_file()
     assert [row["variant"] for row in found["comparison"]["rows"]] == ["flat", "best_bpb"]
     assert found["comparison"]["rows"][1]["trials"] == 3
     again = verb(*few, "--confirm", "1", "--confirm-seeds", "0,1")
     assert "the search is complete" in again.out
     assert "0 to train, 4 finished" in again.out
-    run = verb("run", "results/tiny/tiny-search.yaml", "--dry-run")
+    run = verb("run", "tiny-search", "--dry-run")
     assert "0 to train, 4 finished" in run.out
 
 

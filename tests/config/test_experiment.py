@@ -109,6 +109,15 @@ def test_the_working_directory_comes_first_and_a_broken_file_is_listed(tmp_path:
     assert "expected a mapping" in listed["broken"].problem
 
 
+def test_an_experiment_that_a_search_wrote_is_found_by_name_after_all_others(tmp_path: Path) -> None:
+    path = tmp_path / "results/found/found.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text("hypothesis: of a search\n")
+    assert load_experiment("found", tmp_path).path == path
+    write(tmp_path, "hypothesis: mine\n", "found")
+    assert load_experiment("found", tmp_path).hypothesis == "mine"
+
+
 def test_a_default_part_of_each_kind_exists(registry: Registry) -> None:
     for path, name in defaults().leaves():
         kind = path.rpartition(".")[2]

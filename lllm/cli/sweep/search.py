@@ -178,8 +178,9 @@ def _confirmed(asked: Sweep, search: Searching, found: dict[str, Any], most: int
     if not winners:
         print(f"the front is {experiment.baseline} itself: there is nothing to confirm")
         return True
+    name = f"{experiment.name}-{asked.name or _STUDY}"
     path = write_winners(
-        asked.results / experiment.name / f"{experiment.name}-{asked.name or _STUDY}.yaml",
+        asked.results / name / f"{name}.yaml",
         experiment,
         asked.arms.overrides,
         search.base,
