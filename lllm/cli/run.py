@@ -97,7 +97,7 @@ def run(
         found |= plan_facts(plan)
         print_plan(plan, found["plan"])
         if tuned is not None:
-            print_tuned(tuned, variants, words or [])
+            print_tuned(tuned, plan)
         if detectable := detectable_facts(plan, arms, words or []):
             found["detectable"] = detectable
             print(detectable["text"])

@@ -63,16 +63,15 @@ def tuned_plan(plan: Plan, tuned: Tuned) -> Plan:
     return replace(plan, runs=tuple(runs))
 
 
-def print_tuned(tuned: Tuned, variants: Sequence[str], words: Sequence[str]) -> None:
-    """The settings, the trials behind them, and whether these were made on other terms. words: of the command line."""
-    from lllm.results.named import semantic_words
+def print_tuned(tuned: Tuned, plan: Plan) -> None:
+    """The settings, the trials behind them, and whether these were made on other terms than the plan's runs."""
+    from lllm.results.tuning import other_terms
     from lllm.search.space import typed
+    from lllm.search.winners import terms_of
 
-    for variant in variants:
+    for variant, arm in {run.arm.variant: run.arm for run in plan.runs}.items():
         winner = tuned.winners[variant]
         value = f"{tuned.metric} {winner.value:.4f} at seed {tuned.seed}"
-        print(f"tuned {variant}: {' '.join(typed(winner.fields))} ({winner.trials} trials, {value})")
-    now = semantic_words(words)
-    if sorted(now) != sorted(tuned.overrides):
-        then = " ".join(tuned.overrides) or "the file as it stands"
-        print(f"tuned on other terms: under {then}; this run is under {' '.join(now) or 'the file as it stands'}")
+        other = other_terms(winner.terms, terms_of(arm))
+        told = f"; on other terms than these runs: {other}" if other else ""
+        print(f"tuned {variant}: {' '.join(typed(winner.fields))} ({winner.trials} trials, {value}{told})")

@@ -14,6 +14,7 @@ from lllm.registry.config import PartConfig
 
 __all__ = ["Budget", "Data", "Decide", "Eval", "Match", "Model", "Run", "Train"]
 
+_SPEEDS = ("bytes_per_second", "generation_bytes_per_second")
 _MATCHED: tuple[Literal["params", "flops", "time"], ...] = ("params", "flops", "time")
 _MOST = 1 << 53  # counts are exact as float64, too
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -149,13 +150,19 @@ class Decide(Section):
     """By which rule rows are called better or worse, written before the runs. metric: a number of the results, of the
     corpus or of the head; level: of the simultaneous intervals; power: with which a number of seeds is said to suffice;
     floor: the smallest difference that counts, in the metric's units (None: twice the baseline's standard deviation
-    over seeds); better: which of two numbers is."""
+    over seeds); better: which of two numbers is (of speeds the higher, else the lower, where nothing is said)."""
 
     metric: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "bpb"
     level: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     power: Annotated[float, Field(gt=0, lt=1)] = 0.8
     floor: Annotated[float, Field(ge=0)] | None = None
     better: Literal["lower", "higher"] = "lower"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _speeds(cls, given: Any) -> Any:
+        fast = isinstance(given, dict) and given.get("metric") in _SPEEDS
+        return {"better": "higher", **given} if fast else given
 
 
 class Match(Section):

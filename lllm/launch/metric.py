@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from itertools import islice
 
+from lllm.config.schema import Decide
 from lllm.errors import UserError, nearest
 from lllm.launch.arms import Arm
 from lllm.registry.build import blaming
 from lllm.results.rows import NUMBERS
 from lllm.train.evaluate import evaluate
 
-__all__ = ["refuse_metric"]
+__all__ = ["refuse_metric", "refuse_rule"]
 
 _OF_EVERY_RUN = ("bpb", *NUMBERS)
+
+
+def refuse_rule(arm: Arm, decide: Decide) -> None:
+    """Raises UserError as `refuse_metric`, and where it is not said which of two numbers of a corpus or a head is
+    better."""
+    refuse_metric(arm, decide.metric)
+    if decide.metric not in _OF_EVERY_RUN and "better" not in decide.model_fields_set:
+        raise UserError(
+            f"decide.metric = '{decide.metric}': which is better is not known; expected better as well, as in "
+            f"decide: {{metric: {decide.metric}, better: higher}}"
+        )
 
 
 def refuse_metric(arm: Arm, metric: str, where: str = "decide.metric") -> None:

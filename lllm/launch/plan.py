@@ -14,7 +14,7 @@ from lllm.errors import UserError
 from lllm.identity import code_fingerprint
 from lllm.launch.arms import Arm, Arms
 from lllm.launch.environment import environment, git_state
-from lllm.launch.metric import refuse_metric
+from lllm.launch.metric import refuse_rule
 from lllm.launch.timing import machine
 from lllm.registry.build import blaming
 from lllm.results.committed import load_records
@@ -108,7 +108,8 @@ class Plan:
             "git": git_state(),
             "environment": environment(),
             "argv": arguments(),
-            **({"machine": machine(resolved)} if resolved.budget.unit == "seconds" else {}),
+            "machine": machine(resolved),
+            "planned": sorted({planned.seed for planned in self.runs}),
             **self.extra,
             **run.extra,
         }
@@ -183,7 +184,7 @@ def make_plan(
     with blaming(arms.registry):
         decided = [arms.arm(variant) for variant in variants]
     for arm in decided:
-        refuse_metric(arm, experiment.decide.metric)
+        refuse_rule(arm, experiment.decide)
     runs = []
     for seed in seeds:
         for arm in decided:

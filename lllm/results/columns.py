@@ -164,7 +164,8 @@ def _seeds(row: Row) -> str:
 
 
 def _trials(row: Row) -> str:
-    return str(row.trials) if row.runs else ABSENT
+    different = f" ({row.trained} runs)" if row.trained is not None and row.trained != row.trials else ""
+    return f"{row.trials}{different}" if row.runs else ABSENT
 
 
 def _exact_nats(row: Row) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -61,7 +62,7 @@ def tabulate(
         table += _other_rows(others, rows, current, rule)
     hidden = 0 if all_runs else sum(record.state == "finished" for group in others.values() for record in group)
     names = () if all_runs else tuple(sorted({r.label for group in others.values() for r in group if r.label}))
-    warnings = (*_added(table, rows), *_other_rule(table, records, rule))
+    warnings = (*_added(table, rows, records), *_other_rule(table, records, rule))
     comparison = Comparison(experiment, rule, tuple(table), hidden=hidden, names=names, warnings=warnings)
     return _judged(comparison, records, noise)
 
@@ -196,6 +197,8 @@ def _row(group: Sequence[Record], variant: str, arm: str, rule: Rule) -> Row:
         numbers={name: _mean(_numbers(results, name)) for name in NUMBERS},
         metrics=_metrics([record.metrics for record in group]),
         trials=min(int(t.get("trials", 0)) for t in tuned),
+        trained=tuned[0].get("trained"),
+        tuned_on=_mapping(tuned[0].get("terms")),
         sensitivity=_mapping(tuned[0].get("sensitivity")),
         budget=_mapping(group[0].info.get("budget")),
         steps=group[0].info.get("steps"),
@@ -235,30 +238,42 @@ def _judged(comparison: Comparison, records: Sequence[Record], noise: Noises | N
     )
 
 
-def _added(table: Sequence[Row], rows: Sequence[Expected]) -> list[str]:
-    """That seeds were added to those of the file: whoever looked before adding them had one chance more."""
-    asked = {expected.variant: expected.seeds for expected in rows if expected.seeds}
-    added = {
-        s
-        for r in table
-        if not (r.stale or r.other or r.looks)
-        for s in set(r.seeds) - set(asked.get(r.variant, r.seeds))
-    }
+def _added(table: Sequence[Row], rows: Sequence[Expected], records: Sequence[Record]) -> list[str]:
+    """That seeds were added to others by which the row could be judged: whoever looked at those had one chance more."""
+    asked = {expected.variant: expected.seeds for expected in rows}
+    planned = {record.name: tuple(record.info.get("planned") or ()) for record in records}
+    added: set[int] = set()
+    for row in table:
+        if row.stale or row.other or row.looks or row.baseline:
+            continue
+        together: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for seed, name in zip(row.seeds, row.runs, strict=True):
+            of_file = asked.get(row.variant, ())
+            together[planned.get(name) or (of_file if seed in of_file else ())].append(seed)
+        before = 0
+        for seeds in sorted(together.values(), key=min):
+            added |= set(seeds) if before > 1 else set()  # one seed judges nothing
+            before += len(seeds)
     if not added:
         return []
     listed = ", ".join(map(str, sorted(added)))
-    return [f"Seeds {listed} are not in the file: intervals take their number as fixed before any was looked at."]
+    return [f"Seeds {listed} were added to others: intervals take their number as fixed before any was looked at."]
 
 
 def _other_rule(table: Sequence[Row], records: Sequence[Record], rule: Rule) -> list[str]:
-    """That runs were begun under another rule than decides now."""
-    used = {name for row in table if not (row.stale or row.other) for name in row.runs}
-    then = [r.info["rule"] for r in records if r.name in used and isinstance(r.info.get("rule"), Mapping)]
+    """That runs were begun under another rule than decides now, or another baseline."""
+    used = {name: row.baseline for row in table if not (row.stale or row.other) for name in row.runs}
+    mine = [record for record in records if record.name in used]
+    then = [r.info["rule"] for r in mine if isinstance(r.info.get("rule"), Mapping)]
     other = [found for found in then if dict(found) != rule.written()]
-    if not other:
-        return []
-    was = few(assignments(differences(rule.written(), other[0])))
-    return [f"The rule was changed: {len(other)} of these runs were begun under {was}."]
+    said = []
+    if other:
+        was = few(assignments(differences(rule.written(), other[0])))
+        said.append(f"The rule was changed: {len(other)} of these runs were begun under {was}.")
+    were = {r.variant for r in mine if r.info.get("baseline") and not used[r.name]}
+    if were and any(used.values()):
+        said.append(f"The baseline was changed: it was {' and '.join(sorted(were))} when these runs were begun.")
+    return said
 
 
 def _decided_by(record: Record, metric: str) -> list[float]:
@@ -267,7 +282,7 @@ def _decided_by(record: Record, metric: str) -> list[float]:
 
 
 def _machine(record: Record) -> str:
-    """'AMD EPYC, 2 threads', '' where its budget is not of seconds."""
+    """'AMD EPYC, 2 threads', '' where that is not known."""
     on = _mapping(record.info.get("machine"))
     return f"{on['device']}, {on['threads']} threads" if "device" in on and "threads" in on else ""
 
@@ -284,7 +299,11 @@ def _numbers(results: Iterable[Mapping[str, Any]], name: str) -> list[float]:
 
 
 def _real(values: Iterable[Any]) -> list[float]:
-    return [float(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    return [
+        float(value)
+        for value in values
+        if isinstance(value, int | float) and math.isfinite(value) and not isinstance(value, bool)
+    ]
 
 
 def _metrics(every: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:

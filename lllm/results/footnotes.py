@@ -32,8 +32,9 @@ def _of_intervals(comparison: Comparison) -> list[str]:
     family, floor, rule = comparison.family, comparison.floor, comparison.rule
     notes = []
     if any(row.delta is not None for row in comparison.rows):
-        direction = "" if rule.better == "lower" else ", higher is better"
-        notes.append(f"Δ: difference from the baseline's {rule.metric} over the seeds that both have{direction}.")
+        uneven = len({tuple(row.values) for row in comparison.rows if row.delta is not None or row.baseline}) > 1
+        how = "; by least squares, as not all rows have the same seeds" if uneven and family is not None else ""
+        notes.append(f"Δ: difference from the baseline's {rule.metric}; {rule.better} is better{how}.")
     if family is not None:
         notes.append(_interval(family))
         notes.append("± paired: Student's t over a row's own seeds, uncorrected.")

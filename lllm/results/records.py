@@ -11,11 +11,11 @@ from lllm.results.state import State
 
 __all__ = ["INFO", "MAYBE", "Record", "differences", "flatten"]
 
-# What a run may have beside what defines it. tuned: {"trials", "fields", "sensitivity", "tried"} of a run at tuned
-# settings; trial: {"study", "number", "fields"} of one that a sweep asked for; looks: {"most"} of one whose seeds were
-# added until the verdict was in; rule: by which it was to be decided when it was begun; machine: on what the steps of
-# its budget of seconds were measured.
-MAYBE = ("tuned", "trial", "looks", "rule", "machine")
+# What a run may have beside what defines it. tuned: {"trials", "trained", "terms", "fields", "sensitivity", "tried"} of
+# a run at tuned settings; trial: {"study", "number", "fields"} of one that a sweep asked for; looks: {"most"} of one
+# whose seeds were added until the verdict was in; rule: by which it was to be decided when it was begun, and planned:
+# with which seeds; machine: what its times depend on.
+MAYBE = ("tuned", "trial", "looks", "rule", "planned", "machine")
 
 # what is kept of run.json: no paths of a machine, nothing that only one machine knows
 INFO = ("name", "baseline", "arm", "seed", "config", "fingerprints", "parts", "steps", "budget", "sizes", *MAYBE)

@@ -138,9 +138,10 @@ class Row:
     metrics: those of the corpus and the head by name;
     interval: the difference of `values` from the baseline's, and how sure it is;
     other: not a row of the experiment as it is defined now, shown because all runs were asked for;
-    trials: of the tuning that its settings come from, 0 untuned; sensitivity: '0.5x', '1x', '2x' the best learning rate
+    trials: of the tuning that its settings come from, 0 untuned; trained: how many different runs these were (None: not
+    known); tuned_on: their budget and fingerprints; sensitivity: '0.5x', '1x', '2x' the best learning rate
     -> what tuning found there;
-    budget, steps: as run.json has them; machines: on which the steps of a budget of seconds were measured;
+    budget, steps: as run.json has them; machines: on which these were trained;
     looks: seeds at which the last look is taken, where they were added one by one;
     shared_timing: the machine was shared with other runs while one of these was timed.
     """
@@ -163,6 +164,8 @@ class Row:
     verdict: Verdict = NOT_JUDGED
     other: bool = False
     trials: int = 0
+    trained: int | None = None
+    tuned_on: Mapping[str, Any] = field(default_factory=dict)
     sensitivity: Mapping[str, float] = field(default_factory=dict)
     budget: Mapping[str, Any] = field(default_factory=dict)
     steps: int | None = None

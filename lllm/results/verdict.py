@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from lllm.results.rows import FamilyFacts, Floor, Interval, Row, Verdict, Word
 from lllm.results.rule import OF_LIKELIHOOD, Rule
+from lllm.results.tuning import tuning
 
 __all__ = ["UNEQUAL", "apart", "judge", "refused", "terms"]
 
-AT_EQUAL_TIME = "at equal time"
+_TIMED = ("seconds", "bytes_per_second", "generation_bytes_per_second")
 UNEQUAL = 0.05  # p value of equal variances below which they count as unequal
 _ALIKE = 0.05  # share within which two sizes are about equal
 
 _EQUAL = 0.02  # two budgets that agree within this share, and one step of rounding, are equal
+_NEAR = 0.2  # within this share two times are about equal, which is said: a machine is not always equally fast
 
 
 def refused(row: Row, baseline: Row | None, metric: str) -> Verdict | None:
@@ -53,18 +55,27 @@ def apart(row: Row, baseline: Row, metric: str) -> str:
     equal = terms(row, baseline)
     if equal is None:
         return f"other budget, {_ratios(row, baseline)}"
-    several = equal == AT_EQUAL_TIME and len({*row.machines, *baseline.machines}) > 1
-    return "seconds of several machines" if several else ""
+    timed = metric in _TIMED or "time" in equal
+    if timed and len({*row.machines, *baseline.machines}) > 1:
+        return "timed on several machines"
+    shared = metric in _TIMED and row.shared_timing != baseline.shared_timing
+    return "only one of them shared the machine while it was timed" if shared else ""
 
 
 def terms(row: Row, baseline: Row) -> str | None:
-    """The equal budget of the two: '' bytes, 'at equal FLOPs', 'at equal time'; None: nothing was equal."""
+    """The equal budget of the two: '' bytes, 'at equal FLOPs', 'at equal time', 'at 1.10x the time' where as many
+    seconds were asked for and nearly as many measured; None: nothing was equal."""
     if _equal(row, baseline, "train_bytes"):
         return ""
     if _equal(row, baseline, "train_flops"):
         return "at equal FLOPs"
     seconds = row.budget.get("seconds")
-    return AT_EQUAL_TIME if seconds is not None and seconds == baseline.budget.get("seconds") else None
+    if seconds is None or seconds != baseline.budget.get("seconds"):
+        return None
+    ratio = _ratio(row, baseline, "seconds") or 1.0
+    if abs(ratio - 1) <= _EQUAL:
+        return "at equal time"
+    return f"at {ratio:.2f}x the time" if 1 / (1 + _NEAR) <= ratio <= 1 + _NEAR else None
 
 
 def judge(
@@ -79,7 +90,7 @@ def judge(
 ) -> Verdict:
     """The verdict on a row that has one. decided: its interval excludes 0 at the family's level, at this look or an
     earlier one. early: seeds of the earlier look that decided, where the interval of this one does not exclude 0."""
-    labels = [terms(row, baseline) or "", _size(row, baseline), _tuning(row, baseline)]
+    labels = [terms(row, baseline) or "", _size(row, baseline), tuning(row, baseline)]
     said = "".join(f" ({label})" for label in labels if label)
     size = abs(interval.difference)
     if family.sd == 0 and floor.value == 0 and size > 0:
@@ -122,15 +133,6 @@ def _size(row: Row, baseline: Row) -> str:
     return f"{mine / theirs:.2f}x the parameters"
 
 
-def _tuning(row: Row, baseline: Row) -> str:
-    """What is to be known about how the two were tuned, '' when both were, equally."""
-    if row.trials == baseline.trials:
-        return "" if row.trials else "untuned"
-    if row.trials and baseline.trials:
-        return f"{row.trials} trials against {baseline.trials}"
-    return "untuned" if baseline.trials else "the baseline untuned"
-
-
 def _equal(row: Row, baseline: Row, name: str) -> bool:
     """Whether both spent the same; what neither recorded is taken to be equal, and was judged by its fingerprints."""
     mine, theirs = row.numbers.get(name), baseline.numbers.get(name)
@@ -143,8 +145,14 @@ def _equal(row: Row, baseline: Row, name: str) -> bool:
 def _ratios(row: Row, baseline: Row) -> str:
     """'2.00x the bytes, 1.95x the FLOPs'."""
     told = []
-    for name, what in (("train_bytes", "bytes"), ("train_flops", "FLOPs")):
-        mine, theirs = row.numbers.get(name), baseline.numbers.get(name)
-        if mine is not None and theirs:
-            told.append(f"{mine / theirs:.2f}x the {what}")
+    timed = [("seconds", "time")] if row.budget.get("seconds") else []
+    for name, what in (("train_bytes", "bytes"), ("train_flops", "FLOPs"), *timed):
+        ratio = _ratio(row, baseline, name)
+        if ratio is not None:
+            told.append(f"{ratio:.2f}x the {what}")
     return ", ".join(told)
+
+
+def _ratio(row: Row, baseline: Row, name: str) -> float | None:
+    mine, theirs = row.numbers.get(name), baseline.numbers.get(name)
+    return mine / theirs if mine is not None and theirs else None

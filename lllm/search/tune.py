@@ -12,12 +12,13 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from lllm.config.search import LR
 from lllm.search import grid
 from lllm.search.driver import Job
+from lllm.search.jobs import RUN
 from lllm.search.sampling import sampler
 from lllm.search.space import chosen, suggest, written
 from lllm.search.studies import Direction, open_study
 from lllm.search.trials import Trials, number_of
 from lllm.search.tunable import Tunable
-from lllm.search.winners import Winner, definition_of
+from lllm.search.winners import Winner, definition_of, terms_of
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -103,6 +104,8 @@ class Tuning:
                     sensitivity=_sensitivity(best, complete),
                     definition=definition_of(self.trials.arms.experiment, variant),
                     tried=[_tried(one, trial) for trial in _ended(self.studies[variant])],
+                    trained=len({t.user_attrs[RUN] for t in _ended(self.studies[variant]) if RUN in t.user_attrs}),
+                    terms=terms_of(self.trials.arm(variant)),
                 )
         return found
 

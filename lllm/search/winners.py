@@ -16,11 +16,22 @@ from lllm.config.tree import merge
 from lllm.config.yaml import read_yaml
 from lllm.errors import UserError
 from lllm.identity import canonical
+from lllm.launch.arm import Arm
 from lllm.results.files import explained, write_bytes
 from lllm.search.space import layer_of
 from lllm.search.trials import with_fields
 
-__all__ = ["Tuned", "Winner", "definition_of", "read_tuned", "tuned_path", "with_tuned", "write_tuned", "write_winners"]
+__all__ = [
+    "Tuned",
+    "Winner",
+    "definition_of",
+    "read_tuned",
+    "terms_of",
+    "tuned_path",
+    "with_tuned",
+    "write_tuned",
+    "write_winners",
+]
 
 _DEFINES = ("tokenizer", "corpus", "data", "model", "train")  # sections that make a variant what it is
 _WIDTH = 120
@@ -31,7 +42,8 @@ class Winner:
     """The best of a variant's trials. fields: path -> value; trials: how many the variant had, however they ended;
     trial: the best one's number; value: of the metric; sensitivity: the metric at 0.5, 1 and 2 times its learning rate
     where that was measured, by '0.5x', '1x', '2x'; definition: digest of what the variant was; tried: every trial that
-    ended, as {trial, fields, value}, the value None where it came to none."""
+    ended, as {trial, fields, value}, the value None where it came to none; trained: how many different runs they were
+    (None: not recorded); terms: `terms_of` its arm."""
 
     fields: Mapping[str, Any]
     trials: int
@@ -40,10 +52,13 @@ class Winner:
     sensitivity: Mapping[str, float] = field(default_factory=dict)
     definition: str = ""
     tried: Sequence[Mapping[str, Any]] = ()
+    trained: int | None = None
+    terms: Mapping[str, Any] = field(default_factory=dict)
 
     def info(self) -> dict[str, Any]:
         """What run.json says of a run at these settings."""
-        found = {"trials": self.trials, "fields": dict(self.fields), "sensitivity": dict(self.sensitivity)}
+        found = {"trials": self.trials, "trained": self.trained, "terms": dict(self.terms)}
+        found |= {"fields": dict(self.fields), "sensitivity": dict(self.sensitivity)}
         return {**found, "tried": [dict(trial) for trial in self.tried]}
 
 
@@ -87,6 +102,8 @@ def write_tuned(root: Path, tuned: Tuned) -> Path:
         name: {
             "fields": dict(winner.fields),
             "trials": winner.trials,
+            **({"trained": winner.trained} if winner.trained is not None else {}),
+            **({"terms": dict(winner.terms)} if winner.terms else {}),
             "best_trial": winner.trial,
             "value": winner.value,
             **({"sensitivity": dict(winner.sensitivity)} if winner.sensitivity else {}),
@@ -146,6 +163,8 @@ def _winner(tree: Tree) -> Winner:
         sensitivity={name: float(number) for name, number in tree.below("sensitivity").leaves()},
         definition=str(values["definition"]),
         tried=tuple(_trial(trial) for trial in values.get("tried") or ()),
+        trained=None if values.get("trained") is None else int(values["trained"]),
+        terms=dict(values.get("terms") or {}),
     )
 
 
@@ -156,6 +175,13 @@ def _trial(line: Mapping[str, Any]) -> dict[str, Any]:
         "fields": dict(line["fields"]),
         "value": None if value is None else float(value),
     }
+
+
+def terms_of(arm: Arm) -> dict[str, Any]:
+    """On which terms trials of the arm are run, which `--tuned` compares with those of the runs that use what they
+    found: budget, and fingerprints of data, evaluator and code."""
+    known = {name: value for name, value in arm.fingerprints.items() if name != "arm"}
+    return {"budget": arm.resolved.budget.model_dump(exclude_none=True), **known}
 
 
 def definition_of(experiment: Experiment, variant: str) -> str:

@@ -165,11 +165,13 @@ def test_run_tuned_says_where_it_comes_from(quick: Path, verb: Verb) -> None:
     assert "variant 'flat' is not in it; expected `lllm sweep tiny` first" in refused.err
     done = verb("run", "tiny", "four", "--tuned", "--seeds", "4")
     assert done.code == 0
-    assert "tuned four: train.lr=0.01 (3 trials, bpb 1.0000 at seed 1000)" in done.out
-    assert "tuned on other terms: under budget={steps: 2}; this run is under the file as it stands" in done.out
+    assert "tuned four: train.lr=0.01 (3 trials, bpb 1.0000 at seed 1000; on other terms" in done.out
+    assert "; on other terms than these runs: at budget steps=2)" in done.out
     (path,) = Path("results/tiny/four").glob("*/s4")
     assert Run(path).info["name"] == "tuned"
-    assert Run(path).info["tuned"]["trials"] == 3
+    assert Run(path).info["tuned"]["trials"] == Run(path).info["tuned"]["trained"] == 3
+    assert Run(path).info["tuned"]["terms"]["budget"] == {"steps": 2}
+    assert verb("run", "tiny", "four", "--tuned", "budget={steps: 2}", "--seeds", "4").out.count("other terms") == 0
 
 
 def test_what_chose_the_settings_confirms_nothing_and_nothing_overrides_them(quick: Path, verb: Verb) -> None:

@@ -120,4 +120,10 @@ def test_a_metric_decides_or_is_refused_before_any_run(
     assert done.code == 2
     assert "decide.metric = 'distnace': runs of variant 'no_likelihood' will not have it" in done.err
     assert "did you mean 'distance'" in done.err
+    (planted / "experiments" / "metric.yaml").write_text(metric % "distance")
+    done = verb("run", "metric", "no_likelihood", "--plugin", PLUGIN)
+    assert done.code == 2
+    assert "decide.metric = 'distance': which is better is not known; expected better as well, as in " in done.err
     assert not (planted / "results" / "metric").exists()
+    (planted / "experiments" / "metric.yaml").write_text(metric % "distance, better: lower")
+    assert verb("run", "metric", "no_likelihood", "--plugin", PLUGIN, "--dry-run").code == 0

@@ -109,6 +109,21 @@ def test_the_working_directory_comes_first_and_a_broken_file_is_listed(tmp_path:
     assert "expected a mapping" in listed["broken"].problem
 
 
+@pytest.mark.parametrize(
+    ("decide", "better"),
+    [
+        ("bpb", "lower"),
+        ("seconds", "lower"),
+        ("bytes_per_second", "higher"),
+        ("{metric: generation_bytes_per_second, floor: 9}", "higher"),
+        ("{metric: bytes_per_second, better: lower}", "lower"),
+    ],
+)
+def test_of_two_speeds_the_higher_is_better(tmp_path: Path, decide: str, better: str) -> None:
+    write(tmp_path, PLAIN + f"decide: {decide}\n")
+    assert load_experiment("toy", tmp_path).decide.better == better
+
+
 def test_an_experiment_that_a_search_wrote_is_found_by_name_after_all_others(tmp_path: Path) -> None:
     path = tmp_path / "results/found/found.yaml"
     path.parent.mkdir(parents=True)

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from lllm.results.columns import columns_of
-from lllm.results.compare import Expected, compare
+from lllm.results.committed import load_records
+from lllm.results.compare import Expected, compare, tabulate_named
 from lllm.results.documents import Documents, write_documents
 from lllm.results.footnotes import footnotes
+from lllm.results.named import named
 from lllm.results.rows import Comparison, Row
 from lllm.results.rule import Rule
 from lllm.results.statistics.family import compare_all
@@ -24,7 +26,7 @@ from lllm.results.statistics.sequential import look_level
 from tests.results.conftest import FINGERPRINTS, MakeRun, arm
 
 BASE = (2.50, 2.51, 2.49, 2.50)
-SEVERAL = "not comparable: seconds of several machines"
+SEVERAL = "not comparable: timed on several machines"
 SLIGHT = (0.002, -0.001, 0.001, -0.002)  # noise of a row around the baseline and its seed
 
 
@@ -150,12 +152,24 @@ def test_the_same_model_under_another_name_is_no_better(make_run: MakeRun, root:
     assert words == ["baseline", "inconclusive", "inconclusive"]
 
 
-def test_equal_seconds_are_an_equal_budget(make_run: MakeRun, root: Path) -> None:
-    more = {"train_bytes": 99999, "train_flops": 9e11}
+@pytest.mark.parametrize(
+    ("ratio", "said"),
+    [
+        (1.01, "better (at equal time) (untuned)"),
+        (1.1, "better (at 1.10x the time) (untuned)"),
+        (0.9, "better (at 0.90x the time) (untuned)"),
+        (1.3, "not comparable: other budget, 6.10x the bytes, 4.50x the FLOPs, 1.30x the time"),
+        (0.7, "not comparable: other budget, 6.10x the bytes, 4.50x the FLOPs, 0.70x the time"),
+    ],
+)
+def test_equal_seconds_are_an_equal_budget_where_about_as_many_were_spent(
+    make_run: MakeRun, root: Path, ratio: float, said: str
+) -> None:
+    more = {"train_bytes": 99999, "train_flops": 9e11, "seconds": 38.25 * ratio}
     for seed in range(3):
         make_run("base", seed, BASE[seed], budget={"seconds": 6.0})
         make_run("row", seed, BASE[seed] - 0.1 + SLIGHT[seed], results=more, budget={"seconds": 6.0})
-    assert texts(compare(root, "study", rows_of("base", "row")))["row"] == "better (at equal time) (untuned)"
+    assert texts(compare(root, "study", rows_of("base", "row")))["row"] == said
 
 
 @pytest.mark.parametrize(
@@ -272,9 +286,77 @@ def test_a_rule_that_was_changed_and_seeds_that_were_added_are_said(make_run: Ma
     expected = [replace(row, seeds=(0, 1)) for row in rows_of("base", "good")]
     notes = footnotes(compare(root, "study", expected))
     assert "The rule was changed: 3 of these runs were begun under floor=0.02." in notes
-    assert "Seeds 2 are not in the file: intervals take their number as fixed before any was looked at." in notes
+    assert "Seeds 2 were added to others: intervals take their number as fixed before any was looked at." in notes
     same = footnotes(compare(root, "study", rows_of("base", "good")))
-    assert not any("not in the file" in note for note in same)
+    assert not any("were added" in note for note in same)
+
+
+@pytest.mark.parametrize(
+    ("planned", "added"),
+    [
+        (([0, 1, 2, 3],) * 4, ""),
+        (([0], [0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 2, 3]), ""),  # one seed judges nothing
+        (([0, 1],) * 2 + ([0, 1, 2, 3],) * 2, "2, 3"),
+        (([0], [1], [2], [3]), "2, 3"),
+        (([0, 1, 2],) * 3 + ([3],), "3"),
+    ],
+)
+@pytest.mark.parametrize("label", [None, "mine"])
+def test_seeds_are_fixed_when_the_first_ones_begin(
+    make_run: MakeRun, root: Path, planned: tuple[list[int], ...], added: str, label: str | None
+) -> None:
+    """Whatever the file asks for now, and in the table of a name as well."""
+    for seed in range(4):
+        make_run("base", seed, BASE[seed], planned=planned[seed], name=label)
+        make_run("good", seed, BASE[seed] - 0.1 + SLIGHT[seed], planned=planned[seed], name=label)
+    if label:
+        found = named(load_records(root, "study"), label, ["base", "good"], "base", Rule())
+        table = tabulate_named("study", found)
+    else:
+        table = compare(root, "study", [replace(row, seeds=(0, 1, 2, 3)) for row in rows_of("base", "good")])
+    notes = [note.partition(" were")[0] for note in footnotes(table) if "were added to others" in note]
+    assert notes == ([f"Seeds {added}"] if added else [])
+
+
+def test_seeds_of_the_baseline_alone_may_be_added(make_run: MakeRun, root: Path) -> None:
+    """As `lllm noise` does; which row is thereby better nobody knows beforehand."""
+    for seed in range(4):
+        make_run("base", seed, BASE[seed], planned=[0, 1] if seed < 2 else [0, 1, 2, 3])
+    for seed in range(2):
+        make_run("good", seed, BASE[seed] - 0.1 + SLIGHT[seed], planned=[0, 1])
+    notes = footnotes(compare(root, "study", rows_of("base", "good")))
+    assert not any("were added" in note for note in notes)
+    assert any("by least squares, as not all rows have the same seeds" in note for note in notes)
+
+
+def test_a_baseline_that_was_changed_is_said(make_run: MakeRun, root: Path) -> None:
+    for seed in range(3):
+        make_run("base", seed, BASE[seed], baseline=True)
+        make_run("good", seed, BASE[seed] - 0.1 + SLIGHT[seed])
+    said = "The baseline was changed: it was base when these runs were begun."
+    assert said in footnotes(compare(root, "study", rows_of("good", "base")))
+    assert said not in footnotes(compare(root, "study", rows_of("base", "good")))
+
+
+@pytest.mark.parametrize(("shared", "said"), [((True, True), "worse"), ((False, True), "not comparable: only one")])
+def test_times_are_compared_when_both_or_none_shared_the_machine(
+    make_run: MakeRun, root: Path, shared: tuple[bool, bool], said: str
+) -> None:
+    rule = Rule(metric="bytes_per_second", better="higher")
+    for seed in range(3):
+        for variant, share, speed in zip(("base", "row"), shared, (900.0, 800.0), strict=True):
+            results = {"bytes_per_second": speed + 1000 * SLIGHT[seed] * len(variant), "shared_timing": share}
+            make_run(variant, seed, results=results)
+    assert texts(compare(root, "study", rows_of("base", "row", rule=rule)))["row"].startswith(said)
+
+
+def test_a_number_that_is_none_is_not_averaged(make_run: MakeRun, root: Path) -> None:
+    for seed in range(3):
+        make_run("base", seed, BASE[seed])
+        make_run("row", seed, math.nan if seed == 1 else BASE[seed] - 0.1 + SLIGHT[seed])
+    row = found(compare(root, "study", rows_of("base", "row")), "row")
+    assert sorted(row.values) == [0, 2]
+    assert row.bpb == pytest.approx((2.402 + 2.391) / 2)
 
 
 def test_what_lies_beyond_the_last_look_is_not_judged(make_run: MakeRun, root: Path) -> None:

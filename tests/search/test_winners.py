@@ -28,6 +28,7 @@ from tests.search.sweeps import TWO
 ROOT = Path("results")
 
 
+TERMS = {"budget": {"steps": 20}, "data": "d", "evaluator": "e", "code": "c"}
 TRIED = (
     {"trial": 0, "fields": {"train.lr": 0.01}, "value": 2.75},
     {"trial": 1, "fields": {"train.lr": 0.02}, "value": None},
@@ -37,7 +38,7 @@ TRIED = (
 def tuned_of(fields: Mapping[str, Mapping[str, Any]], **changes: Any) -> Tuned:
     experiment = load_experiment("tiny")
     winners = {
-        name: Winner(some, 8, 3, 2.5, {"0.5x": 2.75, "1x": 2.5}, definition_of(experiment, name), TRIED)
+        name: Winner(some, 8, 3, 2.5, {"0.5x": 2.75, "1x": 2.5}, definition_of(experiment, name), TRIED, 5, TERMS)
         for name, some in fields.items()
     }
     return replace(Tuned("tiny", "bpb", ("budget={steps: 20}",), 1000, "tune", "sweep.db", winners), **changes)
@@ -59,7 +60,14 @@ def test_what_is_written_is_read_again(two: Place) -> None:
     assert "    fields:\n      train.lr: 1e-05\n" in text  # for people as well
     one = tuned.winners["one"]
     sensitivity = {"0.5x": 2.75, "1x": 2.5}
-    known = {"trials": 8, "fields": one.fields, "sensitivity": sensitivity, "tried": list(one.tried)}
+    known = {
+        "trials": 8,
+        "trained": 5,
+        "terms": TERMS,
+        "fields": one.fields,
+        "sensitivity": sensitivity,
+        "tried": list(one.tried),
+    }
     assert tuned.extra("one") == {"tuned": {**known, "overrides": ["budget={steps: 20}"]}}
     assert [trial["value"] for trial in one.tried] == [2.75, None]
 

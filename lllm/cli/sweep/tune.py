@@ -32,19 +32,18 @@ def tune(asked: Sweep, found: dict[str, Any], all_fields: bool, seeds: Sequence[
         UserError: something that was asked for cannot be had. KeyboardInterrupt: the user stopped it.
     """
     from lllm.launch.cost import refuse_crowd
-    from lllm.launch.metric import refuse_metric
+    from lllm.launch.metric import refuse_rule
     from lllm.registry.build import blaming
     from lllm.search.trials import Trials
     from lllm.search.tunable import tunables
 
-    metric = asked.experiment.decide.metric
     with blaming(asked.arms.registry):
         spaces, notes = tunables(asked.arms, asked.variants, all_fields)
         _refuse_points(spaces, asked.trials)
         arms = [asked.arms.arm(variant) for variant in asked.variants]
         refuse_crowd(arms, asked.workers)
         for arm in arms:  # what a corpus or a head measures is known of a model only
-            refuse_metric(arm, metric)
+            refuse_rule(arm, asked.experiment.decide)
     found |= _plan(asked, spaces, notes, seeds)
     if dry_run:
         print("no trial is begun, and nothing is written")
