@@ -99,7 +99,8 @@ class FamilyFacts:
 @dataclass(frozen=True)
 class Effect:
     """name: as it is told; factors: whose effect it is. difference: in the metric's units, with the half width of its
-    simultaneous interval and the p value corrected for the family; None where it is not known, and note says why."""
+    simultaneous interval and the p value corrected for the family; None where it is not known. note: why it is not, or
+    why what is known is no effect ('within the noise floor'); '' where it is one."""
 
     name: str
     factors: tuple[str, ...]
@@ -111,8 +112,8 @@ class Effect:
 
 @dataclass(frozen=True)
 class Effects:
-    """Effects of a design. sd: of a run around its row and seed, with df degrees of freedom, on which the intervals
-    rest; reason: why there are no effects, '' where there are."""
+    """Effects of a design. level: of the intervals, of so many comparisons at once; sd: of a run around its row and
+    seed, with df degrees of freedom, on which they rest; reason: why there are no effects, '' where there are."""
 
     kind: str
     metric: str
@@ -120,6 +121,7 @@ class Effects:
     effects: tuple[Effect, ...] = ()
     sd: float | None = None
     df: int = 0
+    comparisons: int = 0
     reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
