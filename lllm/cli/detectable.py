@@ -34,15 +34,19 @@ def detectable_facts(plan: Plan, arms: Arms, words: Sequence[str] = ()) -> dict[
 
     experiment, rule = plan.experiment, rule_of(plan.experiment)
     variants = list(dict.fromkeys(run.arm.variant for run in plan.runs))
-    seeds, comparisons = len({run.seed for run in plan.runs}), len([v for v in variants if v != experiment.baseline])
-    if not comparisons or len(experiment.variants) < 2:
+    seeds, others = len({run.seed for run in plan.runs}), [v for v in variants if v != experiment.baseline]
+    if not others or len(experiment.variants) < 2:
         return None
+    # The table's intervals hold for all that the file compares, and only what is run tells their width.
+    comparisons, rows = max(len(others), rule.comparisons), _rows(plan)
     facts: dict[str, Any] = {"seeds": seeds, "comparisons": comparisons, "metric": rule.metric, "level": rule.level}
     facts |= {"power": rule.power, "sd": None, "sd_from": "", "floor": rule.floor, "difference": None}
     if seeds == 1:
         return facts | {"text": "one seed: no verdict is possible; --seeds 0,1,2"}
+    if rows == 1:
+        return facts | {"text": f"{', '.join(others)}: the same arm as '{experiment.baseline}', nothing can differ"}
     sd, source = _spread(plan, arms, variants)
-    many = f"{seeds} seeds of {comparisons + 1} variants"
+    many = f"{seeds} seeds of {len(others) + 1} variants"
     if sd is None:
         settings = [word for word in words if "=" in word]
         plugins = [word for path in plan.plugins for word in ("--plugin", path)]
@@ -50,12 +54,19 @@ def detectable_facts(plan: Plan, arms: Arms, words: Sequence[str] = ()) -> dict[
         return facts | {"text": f"{many}: what they can show is not known; `{command}` measures the noise"}
     floor = SPREAD * sd if rule.floor is None else rule.floor
     level = look_level(rule.level, seeds, seeds) if "looks" in plan.extra else rule.level
-    least = detectable(sd, seeds, comparisons, rule.power, level, floor)
+    least = detectable(sd, seeds, comparisons, rule.power, level, floor, rows)
     text = (
         f"{many}: a difference of {least:.2g} {rule.metric} would be found with probability {rule.power:.0%} "
         f"(sd {sd:.2g} {source}; below {floor:.2g} nothing is called a difference)"
     )
     return facts | {"sd": sd, "sd_from": source, "floor": floor, "difference": least, "text": text}
+
+
+def _rows(plan: Plan) -> int:
+    """Rows that estimate the variance: the baseline's, whether it is planned or finished already, and one of each
+    other arm, whatever variants it has."""
+    arms = {run.arm.variant: run.arm.identity for run in plan.runs}
+    return len(set(arms.values())) + (plan.experiment.baseline not in arms)
 
 
 def _spread(plan: Plan, arms: Arms, variants: Sequence[str]) -> tuple[float | None, str]:

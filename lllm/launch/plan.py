@@ -23,6 +23,7 @@ from lllm.results.grouping import Expected
 from lllm.results.records import Record
 from lllm.results.rule import Design, Rule
 from lllm.results.run import check_writable, run_path
+from lllm.results.twins import twins
 from lllm.train import checkpoint
 from lllm.train.recheck import changes
 from lllm.train.world import refuse_device
@@ -165,8 +166,8 @@ def make_plan(
     """Decide every run: seeds in the outer order, so that an interrupted study has whole columns first.
 
     Raises:
-        UserError: one cannot be built, a part of it raises while it is counted, or what is to be trained cannot be
-            trained on this machine or written.
+        UserError: one cannot be built, a part of it raises while it is counted, two of a design are one arm, or what is
+            to be trained cannot be trained on this machine or written.
     """
     with blaming(arms.registry):
         settings = [arms.resolved(variant) for variant in variants]
@@ -183,6 +184,9 @@ def make_plan(
             _refuse_here(resolved)
     with blaming(arms.registry):
         decided = [arms.arm(variant) for variant in variants]
+    design = rule_of(experiment).design
+    if design and (told := twins(design, {arm.variant: arm.identity for arm in decided})):
+        raise UserError(f"{experiment.path}: stack: {told}; expected deltas that each change what is trained")
     for arm in decided:
         refuse_rule(arm, experiment.decide)
     runs = []

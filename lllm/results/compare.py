@@ -227,13 +227,12 @@ def _judged(comparison: Comparison, records: Sequence[Record], noise: Noises | N
     baseline = next((row for row in comparison.rows if row.baseline and not row.stale), None)
     known = noise.fitting(baseline.arm, baseline.fingerprints, comparison.decide) if noise and baseline else None
     made = judged(comparison.rows, comparison.rule, known, blocks)
-    level = made.family.level if made.family else comparison.rule.level
     return replace(
         comparison,
         rows=made.rows,
         family=made.family,
         floor=made.floor,
-        effects=effects_of(made.rows, comparison.rule.design, replace(comparison.rule, level=level)),
+        effects=effects_of(made, comparison.rule),
         warnings=(*comparison.warnings, *(f"Not read: {problem}." for problem in damaged.values())),
     )
 

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from lllm.results.rows import Effect, Effects, Row
+from lllm.results.judging import Judged, looked
+from lllm.results.rows import Effect, Effects, Floor, Row
 from lllm.results.rule import Design, Rule
+from lllm.results.twins import twins
 from lllm.results.verdict import apart
 
 __all__ = ["effects_markdown", "effects_of", "effects_text"]
 
+Rows = Mapping[str, Row]  # by variant
 
-def effects_of(rows: Sequence[Row], design: Design | None, rule: Rule) -> Effects | None:
-    """Effects of the design's deltas, from the rows of the table that are its variants as defined now; None without a
-    design. rule.level: of the simultaneous intervals (after several looks at the data, the last look's)."""
+
+def effects_of(made: Judged, rule: Rule) -> Effects | None:
+    """Effects of the design's deltas, from the judged rows that are its variants as defined now; None without a
+    design."""
+    design = rule.design
     if design is None:
         return None
-    current: dict[str, Row] = {}
-    for row in rows:
+    rows: dict[str, Row] = {}
+    for row in made.rows:
         if row.variant in design.of and not row.stale and not row.other:
-            current.setdefault(row.variant, row)
-    why = {variant: _unfit(variant, current, next(iter(design.of)), rule.metric) for variant in design.of}
-    values = {variant: current[variant].values for variant in design.of if not why[variant]}
-    if design.kind == "full_factorial":
-        return _factorial(design, values, why, rule)
-    return _one_by_one(design, values, why, rule)
+            rows.setdefault(row.variant, row)
+    none = Effects(design.kind, rule.metric, made.family.level if made.family else rule.level)
+    if told := twins(design, {variant: row.arm for variant, row in rows.items()}):
+        return replace(none, reason=told)
+    baseline = next((variant for variant, row in rows.items() if row.baseline), next(iter(design.of)))
+    of_kind = _factorial if design.kind == "full_factorial" else _one_by_one
+    return of_kind(none, design, rows, baseline, made)
 
 
 def effects_text(effects: Effects) -> list[str]:
@@ -50,63 +56,84 @@ def effects_markdown(effects: Effects) -> list[str]:
     return lines
 
 
-def _unfit(variant: str, current: Mapping[str, Row], reference: str, metric: str) -> str:
-    """Why the variant's numbers may not be used, '' when they may."""
-    row = current.get(variant)
-    if row is None or not row.values:
-        return f"{variant} has no finished run"
-    base = current.get(reference)
-    reason = apart(row, base, metric) if base is not None and base.values else ""
-    return f"{variant} is not comparable with {reference} ({reason})" if reason else ""
-
-
-def _factorial(
-    design: Design, values: Mapping[str, Mapping[int, float]], why: Mapping[str, str], rule: Rule
-) -> Effects:
+def _factorial(none: Effects, design: Design, rows: Rows, baseline: str, made: Judged) -> Effects:
+    """Contrasts of all rows, over the seeds that the table judges by."""
     from lllm.results.statistics.factorial import factorial  # scipy is imported where something is computed
 
-    missing = [reason for reason in why.values() if reason]
+    missing = [reason for variant in design.of if (reason := _unfit(variant, rows, baseline, none.metric))]
     if missing:
         more = f", and so for {len(missing) - 1} more" if len(missing) > 1 else ""
-        return Effects(design.kind, rule.metric, rule.level, reason=f"{missing[0]}{more}")
+        return replace(none, reason=f"{missing[0]}{more}")
+    values: Mapping[str, Mapping[int, float]] = {variant: rows[variant].values for variant in design.of}
+    if made.family is not None and made.family.most is not None:
+        values, _ = looked(values, baseline, made.family.most)
     try:
-        found = factorial(values, design.of, design.factors, rule.level)
+        found = factorial(values, design.of, design.factors, none.level)
     except ValueError as error:
-        return Effects(design.kind, rule.metric, rule.level, reason=str(error))
-    note = "no interval: too few runs to estimate their spread" if found.sd is None else ""
+        return replace(none, reason=str(error))
+    base = values[baseline].keys()
+    few = next((v for v in design.of if v != baseline and len(values[v].keys() & base) < 2), None)
+    if few is not None:
+        note = f"no interval: {few} and {baseline} share fewer than two seeds"
+        effects = [Effect(_contrast(one.factors), one.factors, one.difference, note=note) for one in found.effects]
+        return replace(none, effects=tuple(effects))
     effects = []
     for one in found.effects:
-        name = f"main effect of {one.factors[0]}" if len(one.factors) == 1 else f"interaction {' x '.join(one.factors)}"
-        effects.append(Effect(name, one.factors, one.difference, one.half, one.p, note))
-    return Effects(design.kind, rule.metric, rule.level, tuple(effects), found.sd, found.df)
+        effect = Effect(_contrast(one.factors), one.factors, one.difference, one.half, one.p)
+        effects.append(replace(effect, note=_doubt(effect, made.floor)))
+    return replace(none, effects=tuple(effects), sd=found.sd, df=found.df, comparisons=len(effects))
 
 
-def _one_by_one(
-    design: Design, values: Mapping[str, Mapping[int, float]], why: Mapping[str, str], rule: Rule
-) -> Effects:
-    """Each row minus the reference: what is missed without a delta, or what it brings alone."""
-    from lllm.results.statistics.family import compare_all
+def _contrast(factors: Sequence[str]) -> str:
+    return f"main effect of {factors[0]}" if len(factors) == 1 else f"interaction {' x '.join(factors)}"
 
+
+def _one_by_one(none: Effects, design: Design, rows: Rows, baseline: str, made: Judged) -> Effects:
+    """Each row minus the reference, as the table has it: what is missed without a delta, or what it brings alone."""
     reference, *others = design.of
-    if reference not in values:
-        return Effects(design.kind, rule.metric, rule.level, reason=why[reference])
-    family = compare_all(values, reference, rule.level)
+    if reference != baseline:
+        return replace(none, reason=f"the rows are compared with {baseline}; expected baseline: {reference}")
+    if reason := _unfit(reference, rows, baseline, none.metric):
+        return replace(none, reason=reason)
     effects = []
     for variant, factor in zip(others, design.factors, strict=True):
-        name = f"{'without' if design.kind == 'leave_one_out' else 'with'} {factor}"
-        shared = sorted(values.get(variant, {}).keys() & values[reference].keys())
-        if not shared:
-            note = why[variant] or f"{variant} shares no seed with {reference}"
-            effects.append(Effect(name, (factor,), note=note))
-        elif family is None:
-            gap = statistics.fmean(values[variant][seed] - values[reference][seed] for seed in shared)
-            note = "no interval: too few runs to estimate their spread"
-            effects.append(Effect(name, (factor,), gap, note=note))
-        else:
-            one = family.comparisons[variant]
-            effects.append(Effect(name, (factor,), one.difference, one.half, one.p))
-    sd, df = (family.sd, family.df) if family else (None, 0)
-    return Effects(design.kind, rule.metric, rule.level, tuple(effects), sd, df)
+        effect = Effect(f"{'without' if design.kind == 'leave_one_out' else 'with'} {factor}", (factor,))
+        row = rows.get(variant)
+        if row is None:
+            effects.append(replace(effect, note=f"{variant} is not in this table"))
+            continue
+        if row.interval is not None:
+            found = row.interval
+            effect = replace(effect, difference=found.difference, half=found.half, p=found.p)
+        doubt = "" if row.verdict.decided else _doubt(effect, made.floor) or row.verdict.text
+        effects.append(replace(effect, note=doubt))
+    none = replace(none, effects=tuple(effects))
+    family = made.family
+    return replace(none, sd=family.sd, df=family.df, comparisons=family.comparisons) if family else none
+
+
+def _doubt(effect: Effect, floor: Floor | None) -> str:
+    """Why the numbers of an effect are none, '' where they are not known, or are one."""
+    if effect.difference is None or effect.half is None:
+        return ""
+    if floor is not None and abs(effect.difference) <= floor.value:
+        return "within the noise floor"
+    if floor is not None and floor.value == effect.half == 0:
+        return "all seeds agree exactly, so that their spread is not known"
+    return "" if abs(effect.difference) > effect.half else "not told from none"
+
+
+def _unfit(variant: str, rows: Rows, baseline: str, metric: str) -> str:
+    """Why the variant's numbers may not be used, '' when they may."""
+    row, base = rows.get(variant), rows.get(baseline)
+    if row is None:
+        return f"{variant} is not in this table"
+    if not row.runs:
+        return f"{variant} has no finished run"
+    reason = apart(row, base, metric) if base is not None and base is not row and base.runs else ""
+    if reason:
+        return f"{variant} is not comparable with {baseline} ({reason})"
+    return "" if row.values else f"{variant} has no {metric}"
 
 
 def _called(effects: Effects) -> str:
@@ -120,18 +147,17 @@ def _heading(effects: Effects) -> str:
         "leave_one_out": "each delta left out of all",
         "add_one_in": "each delta alone",
     }[effects.kind]
-    told = len([effect for effect in effects.effects if effect.half is not None])
-    sure = f"; ± {effects.level:.4g} confidence of {told} at once, sd {effects.sd:.4g}, {effects.df} df" if told else ""
-    return f"{_called(effects)}: {what}{sure}"
+    if effects.sd is None:
+        return f"{_called(effects)}: {what}"
+    sure = f"{effects.level:.4g} confidence of {effects.comparisons} at once"
+    return f"{_called(effects)}: {what}; ± {sure}, sd {effects.sd:.4g}, {effects.df} df"
 
 
 def _told(effect: Effect, metric: str) -> str:
     if effect.difference is None:
         return effect.note
-    if effect.half is None:
-        return f"{effect.difference:+.4f} {metric} ({effect.note})"
-    unsure = "" if abs(effect.difference) > effect.half else ", not told from none"
-    return f"{effect.difference:+.4f} ± {effect.half:.4f} {metric}{unsure}"
+    spread = "" if effect.half is None else f" ± {effect.half:.4f}"
+    return f"{effect.difference:+.4f}{spread} {metric}{f', {effect.note}' if effect.note else ''}"
 
 
 def _numbers(effect: Effect) -> list[tuple[float | None, str]]:

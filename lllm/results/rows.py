@@ -86,7 +86,7 @@ class FamilyFacts:
     """What the intervals of a table rest on. sd: pooled standard deviation of a run around its row and seed, with df
     degrees of freedom; level: of the simultaneous intervals of so many comparisons; homogeneity: p value of equal
     variances (None: too few runs to ask); most: seeds at which the last look is taken, where seeds were added one by
-    one until the verdict was in (None: one look, at seeds fixed beforehand)."""
+    one until the verdict was in (None: one look, at seeds fixed beforehand); rows: with runs (None: all of them)."""
 
     sd: float
     df: int
@@ -94,12 +94,14 @@ class FamilyFacts:
     comparisons: int
     homogeneity: float | None = None
     most: int | None = None
+    rows: int | None = None
 
 
 @dataclass(frozen=True)
 class Effect:
     """name: as it is told; factors: whose effect it is. difference: in the metric's units, with the half width of its
-    simultaneous interval and the p value corrected for the family; None where it is not known, and note says why."""
+    simultaneous interval and the p value corrected for the family; None where it is not known. note: why it is not, or
+    why what is known is no effect ('within the noise floor'); '' where it is one."""
 
     name: str
     factors: tuple[str, ...]
@@ -111,8 +113,8 @@ class Effect:
 
 @dataclass(frozen=True)
 class Effects:
-    """Effects of a design. sd: of a run around its row and seed, with df degrees of freedom, on which the intervals
-    rest; reason: why there are no effects, '' where there are."""
+    """Effects of a design. level: of the intervals, of so many comparisons at once; sd: of a run around its row and
+    seed, with df degrees of freedom, on which they rest; reason: why there are no effects, '' where there are."""
 
     kind: str
     metric: str
@@ -120,6 +122,7 @@ class Effects:
     effects: tuple[Effect, ...] = ()
     sd: float | None = None
     df: int = 0
+    comparisons: int = 0
     reason: str = ""
 
     def to_json(self) -> dict[str, Any]:

@@ -113,7 +113,15 @@ def _more(interval: Interval, family: FamilyFacts, floor: Floor, rule: Rule) -> 
     """How many more seeds would decide, if the difference is what it seems."""
     from lllm.results.statistics.power import seeds_needed
 
-    needed = seeds_needed(interval.difference, family.sd, family.comparisons, rule.power, rule.level, floor.value)
+    needed = seeds_needed(
+        interval.difference,
+        family.sd,
+        family.comparisons,
+        rule.power,
+        rule.level,
+        floor.value,
+        rows=family.rows,
+    )
     if needed is None:
         return "over 1000 seeds would decide"
     more = max(1, needed - interval.n)

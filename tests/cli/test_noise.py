@@ -124,6 +124,30 @@ def test_the_plan_says_what_its_seeds_can_show(verb: Verb, folder: Path) -> None
     assert still["difference"] is None  # that baseline was not measured
 
 
+def test_the_plan_of_some_variants_counts_what_the_file_compares(verb: Verb, folder: Path) -> None:
+    more = "  wide: {model.width: 24}\n  slow: {train.lr: 1e-4}\nbaseline"
+    (folder / "experiments" / "tiny.yaml").write_text(EXPERIMENT.replace("baseline", more))
+    assert verb("noise", "tiny", "--seeds", "2").code == 0
+    (noise,) = read_noise(Path("results"), "tiny").all
+    for asked, rows in ((("flat", "four"), 2), (("four",), 2), ((), 4)):
+        found = json.loads(verb("run", "tiny", *asked, "--seeds", "0,1,2", "--dry-run", "--json").out)["detectable"]
+        assert found["comparisons"] == 3
+        assert f"3 seeds of {rows} variants" in found["text"]
+        assert found["difference"] == detectable(noise.sd, 3, 3, floor=noise.floor, rows=rows)
+
+
+def test_two_variants_of_one_arm_estimate_the_spread_once(verb: Verb, folder: Path) -> None:
+    text = EXPERIMENT.replace("baseline", "  again: {model.head: parallel}\nbaseline")
+    (folder / "experiments" / "tiny.yaml").write_text(text + "decide: {metric: bpb, floor: 0}\n")
+    assert verb("noise", "tiny", "--seeds", "2").code == 0
+    (noise,) = read_noise(Path("results"), "tiny").all
+    words = ("run", "tiny", "--seeds", "0,1,2", "--dry-run", "--json")
+    assert json.loads(verb(*words).out)["detectable"]["difference"] == detectable(noise.sd, 3, 2, rows=2)
+    same = "model.ratio=1", "model.downsampler=identity", "model.head=parallel"
+    alone = json.loads(verb(*words, *same).out)["detectable"]
+    assert alone["text"] == "four, again: the same arm as 'flat', nothing can differ"
+
+
 def test_without_noise_the_plan_takes_the_spread_of_finished_runs(verb: Verb, folder: Path) -> None:
     assert verb("run", "tiny", "--seeds", "0,1").code == 0
     found = json.loads(verb("run", "tiny", "--seeds", "0,1,2,3", "--dry-run", "--json").out)["detectable"]

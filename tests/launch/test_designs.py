@@ -49,6 +49,28 @@ def test_variants_of_a_design_are_matched_to_its_baseline(place: Place) -> None:
     assert [run.why for run in overridden.runs] == ["not matched: model.ffn.hidden was given"] * 2
 
 
+@pytest.mark.parametrize(
+    ("changed", "words", "told"),
+    [
+        ("slow: {train.batch: 4}", (), "'slow' is the same arm as 'none': slow changes nothing"),
+        ("slow: {train.lr: 1e-4}", ("train.lr=1e-4",), "'slow' is the same arm as 'none': slow changes nothing"),
+        ("slow: {run.log_every: 3}", ("wide_slow", "wide"), "'wide_slow' is the same arm as 'wide': slow"),
+    ],
+)
+def test_a_delta_that_changes_nothing_is_refused_before_anything_is_trained(
+    place: Place, changed: str, words: tuple[str, ...], told: str
+) -> None:
+    place.write(TINY + STACK.replace("slow: {train.lr: 1e-4}", changed))
+    code, out, err = place.lllm("run", "tiny", *words)
+    assert code == 2
+    assert f"tiny.yaml: stack: {told}" in err
+    assert len(err.strip().splitlines()) == 1
+    assert "train" not in out
+    assert not list(Path().rglob("run.json"))
+    if not words:
+        assert len(place.plan("none", "wide").runs) == 2  # which are two arms
+
+
 def test_effects_of_trained_runs(place: Place) -> None:
     place.write(TINY + STACK)
     fine, _ = place.train(place.plan(seeds=(0, 1)))

@@ -19,7 +19,7 @@ from lllm.report.figures.curves import Curve, curves_of, mean_of
 from lllm.report.figures.design import design
 from lllm.report.figures.figure import label, numbers
 from lllm.report.figures.front import undominated
-from lllm.report.figures.palette import DASHES, PALETTES, SERIES
+from lllm.report.figures.palette import DASHES, PALETTES, SERIES, token
 from lllm.report.figures.search import search
 from lllm.report.figures.trials import searches, tunings, typed
 from lllm.report.figures.tuning import tuning
@@ -234,7 +234,7 @@ def test_tuned_rows_tell_their_sensitivity_where_trials_are_gone(tmp_path: Path)
 
 def test_effects_of_a_design(tmp_path: Path) -> None:
     of = {"full": ("muon", "conv"), "a": ("conv",), "b": ("muon",)}
-    rule = Rule(design=Design("leave_one_out", ("muon", "conv"), of))
+    rule = Rule(design=Design("leave_one_out", ("muon", "conv"), of), comparisons=2, floor=0.02)
     for variant, bpb in (("full", 2.4), ("a", 2.5), ("b", 2.405)):
         for seed in range(3):
             write_run(tmp_path, variant, seed, bpb + 0.004 * math.sin(5 * seed + len(variant)))
@@ -244,9 +244,14 @@ def test_effects_of_a_design(tmp_path: Path) -> None:
     assert figure.numbers is not None
     assert [row[0] for row in figure.numbers.rows] == ["without muon", "without conv"]
     assert figure.to_json()["data"][0]["x"][0] == pytest.approx(0.1, abs=0.01)
+    assert [row[-1] for row in figure.numbers.rows] == ["", "within the noise floor"]
+    (drawn,) = figure.to_json()["data"]
+    assert drawn["marker"]["color"] == [token("c1"), token("muted")]
+    assert "within the noise floor" in drawn["text"][1]
+    assert "0.95 confidence of 2 at once" in figure.caption
     assert 'id="figure-effects"' in page(report).text
     alone = gathered(tmp_path, expected("full", rule=rule))
-    assert "a has no finished run" in page(alone).text
+    assert "a is not in this table" in page(alone).text
 
 
 def test_many_rows_are_told_apart_by_colour_and_dash(tmp_path: Path) -> None:

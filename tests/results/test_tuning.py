@@ -11,7 +11,7 @@ from lllm.results.columns import columns_of
 from lllm.results.compare import compare
 from lllm.results.tuning import other_terms
 from tests.results.conftest import MakeRun
-from tests.results.test_judging import BASE, SLIGHT, rows_of, texts
+from tests.results.tables import BASE, SLIGHT, rows_of, texts
 
 OWN = {"budget": {"steps": 4}, "data": "data0", "evaluator": "eval0", "code": "code0"}
 

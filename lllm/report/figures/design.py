@@ -52,18 +52,19 @@ def design(report: Report) -> Figure | None:
 
 
 def _sure(effect: Effect) -> bool:
-    """Whether its interval excludes zero."""
-    return effect.difference is not None and effect.half is not None and abs(effect.difference) > effect.half
+    """Whether it is said to be one, below the table as here."""
+    return effect.half is not None and not effect.note
 
 
 def _said(effect: Effect, metric: str) -> str:
     spread = f" ± {effect.half:.4g}" if effect.half is not None else ""
-    return f"<b>{label(effect.name)}</b><br>{effect.difference:+.4g}{spread} {label(metric)}"
+    note = f"<br>{label(effect.note)}" if effect.note else ""
+    return f"<b>{label(effect.name)}</b><br>{effect.difference:+.4g}{spread} {label(metric)}{note}"
 
 
 def _caption(effects: Effects) -> str:
     heading = effects_text(effects)[0].rstrip(":")
-    return f"{heading[0].upper()}{heading[1:]}. Coloured: the interval excludes zero. Grey band: the noise floor."
+    return f"{heading[0].upper()}{heading[1:]}. Coloured: told from none. Grey band: the noise floor."
 
 
 def _table(effects: Sequence[Effect], metric: str) -> Table:

@@ -157,17 +157,19 @@ def test_a_thousand_experiments_without_a_difference_reject_one_in_twenty() -> N
     assert low <= rejected <= high
 
 
-def test_a_planted_difference_is_found_as_often_as_its_power_says() -> None:
+@pytest.mark.parametrize(("rows", "effect"), [(3, 0.03), (1, 0.06)])
+def test_a_planted_difference_is_found_as_often_as_its_power_says(rows: int, effect: float) -> None:
+    """Of a file of three comparisons, whichever of them have been run."""
     from lllm.results.statistics.power import power_of
 
     random = np.random.default_rng(5)
     hits = 0
     for _ in range(600):
-        found = compare_all(drawn(random, 3, 3, effect=0.03), "base")
+        found = compare_all(drawn(random, rows, 3, effect=effect), "base", comparisons=3)
         assert found is not None
         one = found.comparisons["row0"]
         hits += one.difference + one.half < 0 or one.difference - one.half > 0
-    expected = power_of(0.03, 0.01, 3, 3)
+    expected = power_of(effect, 0.01, 3, 3, rows=rows + 1)
     assert 0.5 < expected < 0.95
     low, high = stats.binom.ppf([0.0005, 0.9995], 600, expected)
     assert low <= hits <= high

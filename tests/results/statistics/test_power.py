@@ -20,6 +20,21 @@ def test_one_comparison_is_the_paired_tests_power() -> None:
     assert power_of(d, sd, n, 1) == pytest.approx(expected, abs=1e-6)
 
 
+def test_the_family_may_be_larger_than_the_rows_that_estimate_the_variance() -> None:
+    """Two rows of a file of four: the critical value of three comparisons, the degrees of freedom of two rows."""
+    n, sd, d = 3, 0.01, 0.05
+    c, away = critical(0.95, 3, 2), d / (sd * math.sqrt(2 / n))
+    expected = stats.nct.sf(c, 2, away) + stats.nct.cdf(-c, 2, away)
+    assert power_of(d, sd, n, 3, rows=2) == pytest.approx(expected, abs=1e-6)
+    assert power_of(d, sd, n, 3, rows=2) < power_of(d, sd, n, 3) == power_of(d, sd, n, 3, rows=4)
+    least = detectable(sd, n, 3, rows=2)
+    assert least is not None
+    assert power_of(least, sd, n, 3, rows=2) == pytest.approx(0.8, abs=1e-6)
+    needed = seeds_needed(d, sd, 3, rows=2)
+    assert needed is not None
+    assert power_of(d, sd, needed, 3, rows=2) >= 0.8 > power_of(d, sd, needed - 1, 3, rows=2)
+
+
 def test_without_a_difference_power_is_the_share_of_one_comparison() -> None:
     assert power_of(0.0, 0.01, 3, 1) == pytest.approx(0.05, abs=1e-6)
     assert power_of(0.0, 0.01, 3, 6) < 0.05
