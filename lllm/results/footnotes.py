@@ -33,8 +33,12 @@ def _of_intervals(comparison: Comparison) -> list[str]:
     notes = []
     if any(row.delta is not None for row in comparison.rows):
         uneven = len({tuple(row.values) for row in comparison.rows if row.delta is not None or row.baseline}) > 1
-        how = "; by least squares, as not all rows have the same seeds" if uneven and family is not None else ""
-        notes.append(f"Δ: difference from the baseline's {rule.metric}; {rule.better} is better{how}.")
+        over = (
+            "by least squares, as not all rows have the same seeds"
+            if uneven and family
+            else "over the seeds that both have"
+        )
+        notes.append(f"Δ: difference from the baseline's {rule.metric} {over}; {rule.better} is better.")
     if family is not None:
         notes.append(_interval(family))
         notes.append("± paired: Student's t over a row's own seeds, uncorrected.")
