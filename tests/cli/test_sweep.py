@@ -155,6 +155,18 @@ def test_rows_tuned_to_different_rates_are_compared(quick: Path, verb: Verb) -> 
     assert rows[1]["verdict"]["word"] in ("better", "worse", "inconclusive")
 
 
+def test_trials_are_no_look_of_a_rule_that_adds_seeds(quick: Path, verb: Verb) -> None:
+    until = ["run", "tiny", "budget={steps: 2}", "--seeds-until-decided", "3", "--dry-run"]
+    assert verb("sweep", "tiny", *FEW, "--no-confirm").code == 0
+    for some in ([*until, "train.lr=0.01"], [*until, "--tuned"]):  # two of the trials are these settings
+        done = verb(*some)
+        assert (done.code, done.err) == (0, "")
+    assert verb("sweep", "tiny", *FEW, "--confirm-seeds", "0,1").code == 0
+    done = verb(*until, "--tuned")
+    assert done.code == 2
+    assert "seeds 0, 1 of 'four' and of the baseline were trained without it" in done.err
+
+
 def test_run_tuned_says_where_it_comes_from(quick: Path, verb: Verb) -> None:
     refused = verb("run", "tiny", "--tuned")
     assert refused.code == 2
