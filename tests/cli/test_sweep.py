@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 import lllm.search.driver
+import lllm.search.trials
 from lllm.cli.sweep.command import seconds_in
 from lllm.cli.sweep.served import Sweep
 from lllm.errors import UserError
@@ -360,6 +361,30 @@ def test_a_budget_of_seconds_is_the_same_for_all_trials_of_a_variant(quick: Path
         assert len(steps) >= 3
         assert len(set(steps)) == 1
         assert f"measured: {steps[0]} steps of {variant} fit into its budget" in done.out
+
+
+def test_steps_are_measured_once_for_all_drivers_of_a_study(
+    quick: Path, verb: Verb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = iter([10, 20, 5, 5, 5, 5])
+    monkeypatch.setattr(lllm.search.trials, "measured_steps", lambda arm, seed: next(counts))
+    few = ["sweep", "tiny", "budget={seconds: 0.2}", "--no-confirm", "--trials"]
+    assert verb(*few, "1", "--timeout", "0.001s").code == 0
+    done = verb(*few, "3")
+    assert done.code == 0, done.err
+    for variant, steps in (("flat", 10), ("four", 20)):
+        runs = [Run(path) for path in Path("results/tiny", variant).glob("*/s1000")]
+        assert len(runs) >= 3
+        assert {run.info["steps"] for run in runs} == {steps}
+        said = f"measured by the first driver of the study: {steps} steps of {variant} fit into its budget"
+        assert said in done.out
+    storage = open_storage(None, Path("results"), "tiny")
+    study = optuna.load_study(study_name="tiny/flat/tune", storage=storage)
+    there = {**study.user_attrs["measured"]["machine"], "device": "another"}
+    study.set_user_attr("measured", {"steps": 10, "machine": there})
+    assert "10 steps of flat fit into its budget (another, " in verb(*few, "6").out
+    last = Run(Path("results") / study.get_trials()[-1].user_attrs["run"])
+    assert (last.info["steps"], last.info["machine"]) == (10, there)
 
 
 def test_a_search_from_a_variant_whose_budget_is_anothers_is_refused(folder: Path, verb: Verb) -> None:

@@ -59,8 +59,10 @@ def tune(asked: Sweep, found: dict[str, Any], all_fields: bool, seeds: Sequence[
     else:
         execution = asked.arms.resolved(asked.variants[0]).run
         threads = execution.threads or threads_each(asked.workers * execution.nproc)
-        for variant, steps in trials.measure(asked.variants, threads).items():
-            print(f"measured: {steps} steps of {variant} fit into its budget, {threads} thread(s) each")
+        measured, now = trials.measure(tuning.studies, threads)
+        for variant, one in measured.items():
+            by = "measured" if variant in now else "measured by the first driver of the study"
+            print(f"{by}: {one.steps} steps of {variant} fit into its budget ({one.on})")
         if not served(asked, found, tuning.jobs(), lambda: sum(job.target for job in tuning.jobs()), tuning.more):
             return True
     found["complete"] = True
