@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
@@ -10,11 +10,11 @@ from typing import Any
 from lllm.config import Resolved
 from lllm.config.search import AUTO, GRID, LR, Choices, Declared, Searched
 from lllm.errors import UserError, nearest
-from lllm.registry import Entry, Registry
+from lllm.registry import Entry, PartSpec, Registry
 from lllm.search import grid
 from lllm.search.space import Dimension, choice, dimension_of, field_at, fields_of, mark_of, place_kinds
 
-__all__ = ["composables"]
+__all__ = ["choosable", "composables"]
 
 _RATIO, _OPTIMIZER = "model.ratio", "train.optimizer"
 _REACH = 2  # powers of two that a searched learning rate goes from an optimizer's own
@@ -46,6 +46,34 @@ def composables(block: Searched, resolved: Resolved) -> tuple[Dimension, ...]:
         if path not in kinds:
             found += _fields(path, what, parts, resolved, block)
     return _named_apart(found)
+
+
+def choosable(
+    dimensions: Sequence[Dimension], resolved: Resolved, stands: Callable[[str, Any], Any]
+) -> tuple[dict[str, dict[str, Any]], list[Entry]]:
+    """What the dimensions choose from: place -> label -> the part as it stands where it is chosen, and every part of
+    which that is made, with those that a field names. stands(place, node): what becomes of a node there.
+
+    Raises:
+        UserError: a chosen part cannot stand as the composition has it.
+    """
+    registry, kinds = resolved.registry, place_kinds(resolved.registry)
+    found: dict[str, dict[str, Any]] = {}
+    owners: dict[tuple[str, str], PartSpec] = {(place, ""): spec for place, spec in resolved.nodes().items()}
+    specs: list[PartSpec] = []
+    for one in dimensions:  # those of parts come first
+        place, _, name = one.path.rpartition(".")
+        for label in getattr(one.distribution, "choices", ()):
+            if one.path in kinds:
+                spec = registry.config(kinds[one.path], stands(one.path, one.value(label)), one.path)
+                owners[one.path, spec.name] = spec
+                found.setdefault(one.path, {})[label] = spec.delta()
+            elif owner := owners.get(one.when or (place, "")):
+                spec = replace(owner, config=owner.config.model_copy(update={name: one.value(label)}))
+            else:
+                continue
+            specs.append(spec)
+    return found, [named.entry for spec in specs for named in registry.named(spec)]
 
 
 def _usual(registry: Registry, kinds: Mapping[str, str]) -> dict[str, Declared]:

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lllm.config.search import LR
 from lllm.search import grid
+from lllm.search.composable import choosable
 from lllm.search.driver import Job
 from lllm.search.sampling import sampler
 from lllm.search.space import chosen, suggest, written
@@ -171,6 +172,7 @@ class Tuning:
 def definition(trials: Trials, one: Tunable) -> dict[str, Any]:
     """What the trials of a variant have in common, as plain values: a sweep under other terms is another study."""
     arm, rule = trials.arm(one.variant), trials.arms.experiment.decide
+    _, entries = choosable(one.dimensions, arm.resolved, lambda place, node: node)
     return {
         "experiment": trials.arms.experiment.name,
         "variant": one.variant,
@@ -181,7 +183,7 @@ def definition(trials: Trials, one: Tunable) -> dict[str, Any]:
         "steps": arm.steps,
         "matched": arm.matched,
         "data": arm.fingerprints["data"],
-        "parts": {f"{entry.kind} {entry.name}": [entry.digest, entry.version] for entry in arm.used},
+        "parts": {f"{entry.kind} {entry.name}": [entry.digest, entry.version] for entry in (*arm.used, *entries)},
     }
 
 

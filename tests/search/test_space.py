@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from lllm.config.search import AUTO, Choices, Range
 from lllm.errors import UserError
 from lllm.registry import PartConfig, Search
 from lllm.search.sampling import sampler
-from lllm.search.space import Dimension, choice, chosen, dimension_of, layer_of, suggest, typed
+from lllm.search.space import Dimension, choice, chosen, dimension_of, layer_of, suggest, typed, written
 from tests.launch.helpers import TINY, Place
 
 
@@ -71,6 +72,16 @@ def test_a_part_brings_its_fields_only_where_it_is_chosen() -> None:
     assert fields == {"model.x": {"use": "two", "plain": 4}, "model.x.depth": 3}
     assert layer_of(fields, "").values == {"model": {"x": {"use": "two", "plain": 4, "depth": 3}}}
     assert typed(fields) == ['model.x={"use": "two", "plain": 4}', "model.x.depth=3"]
+
+
+def test_what_is_written_tells_spaces_apart() -> None:
+    def of_part(*names: str) -> list[Dimension]:
+        return [dimension_of("model.x.depth", AUTO, Config.model_fields["depth"], "", ("model.x", n)) for n in names]
+
+    mapping, text = choice("model.x", ["one", {"use": "two"}]), choice("model.x", ["one", '{"use": "two"}'])
+    spaces = [of_part("one"), of_part("two"), of_part("one", "two"), [mapping], [text]]
+    texts = [json.dumps(written(space)) for space in spaces]
+    assert len(set(texts)) == len(texts)
 
 
 def test_the_same_trial_is_proposed_whoever_asks() -> None:

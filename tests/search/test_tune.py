@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -203,6 +204,14 @@ def test_a_study_under_other_terms_is_refused_with_what_changed(place: Place, re
     with pytest.raises(UserError, match=r"now .*space.*--as NEWNAME"):
         tuning_of(registry, 2)
     assert tuning_of(registry, 2, name="new")[0].jobs()
+
+
+def test_an_edited_part_that_a_field_may_name_makes_another_study(place: Place, registry: Registry) -> None:
+    place.write(f"{TINY}search: {{model.head.ffn: [swiglu, relu2]}}\n")
+    tuning_of(registry, 2)
+    part = replace(registry.entries["ffn", "relu2"], digest="b")
+    with pytest.raises(UserError, match=r"begun under other terms: now parts\.ffn relu2=\['b', 1\]; expected"):
+        tuning_of(replace(registry, entries={**registry.entries, ("ffn", "relu2"): part}), 2)
 
 
 def test_a_study_of_someone_else_is_left_alone(place: Place, registry: Registry) -> None:
