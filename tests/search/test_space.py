@@ -132,6 +132,12 @@ def test_the_block_is_read_in_both_of_its_forms(block: Block) -> None:
     assert full.objectives == ("bpb", "seconds")
 
 
+def test_steps_that_reach_high_are_taken_as_they_are(block: Block) -> None:
+    for low, high, step in ((0.1, 0.7, 0.2), (0.001, 0.091, 0.03), (1e-4, 1e-3, 1e-4), (8, 104, 16)):
+        found = block(f"{{train.lr: {{low: {low}, high: {high}, step: {step}}}}}")
+        assert found.dimensions == {"train.lr": Range(low=low, high=high, step=step)}
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -146,6 +152,10 @@ def test_the_block_is_read_in_both_of_its_forms(block: Block) -> None:
         ("{model.width: {low: 8, hihg: 16}}", "did you mean 'high'"),
         ("{model.width: {low: 16, high: 8}}", "expected low below high"),
         ("{train.lr: {low: 0, high: 1, log: true}}", "low above 0"),
+        ("{train.lr: {low: 0.001, high: 0.1, step: 0.03}}", "expected a high that is whole steps above low, as 0.091"),
+        ("{train.lr: {low: 0.1, high: 0.2, step: 5}}", "expected a high that is whole steps above low, as 5.1"),
+        ("{train.lr: {low: 0, high: 1, step: 1.0e-300}}", "expected a step of which at most 1,000,000,000 lie between"),
+        ("{model.width: {low: 8, high: 100, step: 16}}", "expected a high that is whole steps above low, as 104"),
         ("{objectives: bpb}", "expected a list of different names"),
         ("{model.ratio: [1, 2], space: {model.ratio: [2, 4]}}", "given twice"),
     ],
