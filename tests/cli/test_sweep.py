@@ -395,6 +395,18 @@ def test_a_search_from_a_variant_whose_budget_is_anothers_is_refused(folder: Pat
     assert "budget.flops = 'four': the winners stand beside 'flat' alone" in done.err
 
 
+@pytest.mark.parametrize("mode", [[], ["--search"], ["--search", "--objectives", "bpb"]])
+def test_the_whole_search_block_is_looked_at_by_either_sweep(folder: Path, verb: Verb, mode: list[str]) -> None:
+    for block, said in (
+        ("{space: {model.mixer: [attention, nope]}}", "search.model.mixer: unknown mixer 'nope'"),
+        ("{objectives: [acc]}", "objective 'acc': the results have no such metric"),
+    ):
+        (folder / "experiments/tiny.yaml").write_text(f"{EXPERIMENT}search: {block}\n")
+        done = verb("sweep", "tiny", *FEW, *mode, "--dry-run")
+        assert (done.code, done.out) == (2, "")
+        assert said in done.err
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
