@@ -67,11 +67,32 @@ def test_a_dry_run_says_what_it_costs_and_writes_nothing(folder: Path, verb: Ver
 
 
 @pytest.mark.parametrize("url", ["postgresql://me:secret@host/db", "postgresql://me@host/db?password=secret"])
-def test_a_password_is_shown_nowhere(folder: Path, verb: Verb, url: str) -> None:
+def test_a_password_is_shown_nowhere(folder: Path, verb: Verb, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setattr(Sweep, "look", lambda asked, closely: None)  # there is no such server
     done = verb("sweep", "tiny", *FEW, "--dry-run", "--json", "--storage", url)
     assert done.code == 0
     assert json.loads(done.out)["storage"] == "postgresql://me@host/db"
     assert "secret" not in done.out + done.err
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("sqlite:///corpus.txt", "corpus.txt: file is not a database; expected a file that Optuna made"),
+        ("sqlite:///experiments", "experiments: unable to open database file"),
+        ("postgresql://me:secret@127.0.0.1:1/db", "onnection refused"),
+        ("corpus.db", "--storage: not the URL of a database"),
+    ],
+)
+@pytest.mark.parametrize("mode", [[], ["--search"]])
+def test_a_dry_run_refuses_a_storage_that_the_run_would(
+    folder: Path, verb: Verb, mode: list[str], url: str, said: str
+) -> None:
+    done = verb("sweep", "tiny", *FEW, *mode, "--dry-run", "--storage", url)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert "secret" not in done.err
+    assert not (folder / "results").exists()
 
 
 def test_a_password_with_an_at_sign_is_refused_before_any_of_it_is_shown(folder: Path, verb: Verb) -> None:
@@ -279,7 +300,7 @@ def test_a_metric_that_the_corpus_does_not_measure_is_refused_before_anything_is
 )
 def test_bad_input_is_one_sentence_and_writes_nothing(folder: Path, verb: Verb, options: list[str], said: str) -> None:
     done = verb("sweep", "tiny", *options)
-    assert done.code == 2
+    assert (done.code, done.out) == (2, "")
     assert said in done.err
     assert done.err.startswith("error: ")
     assert done.err.count("\n") == 1
