@@ -16,6 +16,7 @@ from lllm.launch.arms import Arm, Arms
 from lllm.launch.measure import measured_steps, with_threads
 from lllm.launch.plan import Planned, make_plan
 from lllm.launch.timing import machine
+from lllm.registry.build import blaming
 from lllm.results.named import WORDS, recorded_words
 from lllm.search.measured import Measured, agreed
 from lllm.search.space import layer_of, typed
@@ -103,7 +104,7 @@ class Trials:
             made, probe = self._probe(variant, fields)
             made.adopt(replace(made.arm(probe), variant=variant))
         else:
-            made = self.arms.beside(with_fields(self.arms.experiment, {variant: fields}, f"trial {number}"))
+            made = self._in_place(variant, fields, f"trial {number}")
         run = make_plan(made, [variant], [self.seed], plugins=self.plugins).runs[0]
         words = recorded_words([*self.words, *typed(fields)])
         told = {"study": study, "number": number, "fields": dict(fields)}
@@ -114,11 +115,24 @@ class Trials:
         arm = replace(run.arm, steps=measured.steps)
         return replace(run, arm=arm, extra={**extra, "machine": dict(measured.machine)})
 
+    def refuses(self, variant: str, fields: Mapping[str, Any]) -> bool:
+        """Whether the variant with these fields cannot be built, matched or trained."""
+        try:
+            with blaming(self.arms.registry):
+                self._in_place(variant, fields, "trial").arm(variant)
+        except UserError:
+            return True
+        return False
+
     def settings(self, variant: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         """What the variant with these fields says, before sizes are matched: the settings that are not at their
         default."""
         made, probe = self._probe(variant, fields)
         return made.resolved(probe).delta()
+
+    def _in_place(self, variant: str, fields: Mapping[str, Any], origin: str) -> Arms:
+        """Arms in which the variant has these fields."""
+        return self.arms.beside(with_fields(self.arms.experiment, {variant: fields}, origin))
 
     def _probe(self, variant: str, fields: Mapping[str, Any]) -> tuple[Arms, str]:
         """Arms in which the variant with these fields stands beside the others, and its name there."""

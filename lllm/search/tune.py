@@ -13,7 +13,8 @@ from lllm.config.search import LR
 from lllm.search import grid
 from lllm.search.composable import choosable
 from lllm.search.driver import Job
-from lllm.search.sampling import sampler
+from lllm.search.jobs import RUN
+from lllm.search.sampling import Distinct, sampler
 from lllm.search.space import chosen, suggest, written
 from lllm.search.studies import Direction, open_study
 from lllm.search.trials import Trials, number_of
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from lllm.launch.plan import Planned
 
-__all__ = ["PRUNED_FROM", "Tuning", "definition", "reason_of", "states"]
+__all__ = ["PRUNED_FROM", "Tuning", "definition", "reason_of", "runs", "states"]
 
 PRUNED_FROM = 16  # complete trials of a variant before any of its own is cut short
 _WATCHED = "bpb"  # what metrics.jsonl has while a run is under way
@@ -127,7 +128,15 @@ class Tuning:
     def _sampler(self, one: Tunable) -> optuna.samplers.BaseSampler:
         if one.grid:
             return grid.GridSampler(one.centre, lambda: self._wanted)
-        return sampler("tpe", self.trials.seed, self.count, one.start)
+
+        def ask(again: int) -> optuna.samplers.BaseSampler:
+            return sampler("tpe", self.trials.seed, self.count, one.start, again)
+
+        def refused(params: Mapping[str, Any]) -> bool:
+            fields = chosen(one.dimensions, lambda dimension: params[dimension.parameter])
+            return self.trials.refuses(one.variant, fields)
+
+        return Distinct(ask, {dimension.parameter: dimension.distribution for dimension in one.dimensions}, refused)
 
     def _job(self, one: Tunable) -> Job:
         study = self.studies[one.variant]
@@ -218,6 +227,11 @@ def states(study: optuna.Study) -> dict[str, int]:
     trials = study.get_trials(deepcopy=False)
     names = ["infeasible" if "infeasible" in trial.user_attrs else trial.state.name.lower() for trial in trials]
     return {name: names.count(name) for name in sorted(set(names)) if name != "waiting"}
+
+
+def runs(study: optuna.Study) -> int:
+    """How many different runs its trials are: some may have proposed what was there, or could not be trained at all."""
+    return len({trial.user_attrs[RUN] for trial in study.get_trials(deepcopy=False) if RUN in trial.user_attrs})
 
 
 def reason_of(study: optuna.Study) -> str:

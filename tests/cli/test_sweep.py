@@ -218,6 +218,16 @@ def test_what_chose_the_settings_confirms_nothing_and_nothing_overrides_them(qui
     assert "train.lr=0.1: results/tiny/tuned.yaml sets it; expected one or the other" in refused.err
 
 
+def test_trials_that_train_nothing_are_told(quick: Path, verb: Verb) -> None:
+    (quick / "experiments/tiny.yaml").write_text(f"{EXPERIMENT}search: {{train.lr: [0.01, 0.02]}}\n")
+    done = verb("sweep", "tiny", "four", *FEW, "--no-confirm", "--workers", "1", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["sweep"]["four"]["runs"] == 2
+    assert "four: 2 different runs in 3 trials; others repeat one or are infeasible" in done.err
+    again = verb("sweep", "tiny", "four", "--trials", "2", "budget={steps: 2}", "--no-confirm", "--as", "two")
+    assert "different runs" not in again.out
+
+
 def test_a_name_of_its_own_for_other_terms(quick: Path, verb: Verb) -> None:
     assert verb("sweep", "tiny", "four", *FEW, "--no-confirm").code == 0
     other = ["--trials", "3", "budget={steps: 3}", "--no-confirm"]

@@ -15,7 +15,7 @@ from lllm.config import load_experiment
 from lllm.config.search import AUTO, Choices, Range
 from lllm.errors import UserError
 from lllm.registry import PartConfig, Search
-from lllm.search.sampling import sampler
+from lllm.search.sampling import Distinct, sampler
 from lllm.search.space import Dimension, choice, chosen, dimension_of, layer_of, suggest, typed, written
 from tests.launch.helpers import TINY, Place
 
@@ -104,6 +104,32 @@ def test_the_same_trial_is_proposed_whoever_asks() -> None:
     assert (first[0]["model.x.depth"], first[0]["model.x.mode"]) == (2, "b")  # as it stands, where that may be
     assert 0.25 <= first[0]["model.x.share"] <= 1.0
     assert len({str(fields) for fields in first}) > 6
+
+
+def test_a_proposal_repeats_no_earlier_one_and_is_none_that_is_refused_while_there_is_another() -> None:
+    dimensions = [of("depth", AUTO), of("mode", AUTO)]  # eight, of which one cannot be trained
+    space = {one.parameter: one.distribution for one in dimensions}
+    start, bad = {"model.x.depth": 2, "model.x.mode": "b"}, {"model.x.depth": 3, "model.x.mode": "a"}
+
+    def run(restarts: bool) -> list[dict[str, Any]]:
+        storage = optuna.storages.InMemoryStorage()
+        found = []
+        for number in range(9):
+            if number == 0 or restarts:
+                by = Distinct(lambda again: sampler("tpe", 1000, 9, start, again), space, lambda some: some == bad)
+                study = optuna.create_study(storage=storage, study_name="x", sampler=by, load_if_exists=True)
+            trial = study.ask()
+            suggest(dimensions, trial)
+            found.append(trial.params)
+            study.tell(trial, trial.params["model.x.depth"])
+        return found
+
+    found = run(restarts=False)
+    assert found == run(restarts=True)
+    assert found[0] == start
+    first = [tuple(params.items()) for params in found[:7]]
+    assert len(set(first)) == 7
+    assert bad not in found[:7]
 
 
 Block = Callable[[str], Any]

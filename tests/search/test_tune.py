@@ -15,7 +15,7 @@ from lllm.errors import UserError
 from lllm.registry import Registry
 from lllm.results.run import Run
 from lllm.search.storage import open_storage
-from lllm.search.tune import states
+from lllm.search.tune import runs, states
 from tests.launch.helpers import TINY, Place
 from tests.search.sweeps import TWO, served, trials_of, tuning_of
 
@@ -150,6 +150,19 @@ def test_fields_are_tuned_in_the_variants_that_have_them_and_do_not_set_them(pla
         assert study.get_trials()[0].params[LR] == 0.01  # as it stands, first
         assert all(0.01 / 8 <= trial.params[LR] <= 0.08 for trial in study.get_trials())
     assert len(tuning.winners()["one"].fields) == 3
+
+
+def test_every_trial_trains_something_as_long_as_there_is_something_new(place: Place, registry: Registry) -> None:
+    place.write(f"{TINY}search: {{train.lr: [0.005, 0.01, 0.02], model.head.width: [7, 8]}}\n")  # no head of 7 / 2
+    tuning, _ = tuning_of(registry, 3)
+    served(tuning, workers=1)
+    study = tuning.studies["base"]
+    assert (states(study), runs(study)) == ({"complete": 3}, 3)
+    more, _ = tuning_of(registry, 5)
+    served(more, workers=1)
+    study = more.studies["base"]
+    assert sum(states(study).values()) == 5
+    assert runs(study) == 3
 
 
 def test_what_is_for_a_search_alone_is_left_to_it(place: Place, registry: Registry) -> None:
