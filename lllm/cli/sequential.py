@@ -74,13 +74,13 @@ def looking(plan: Plan, most: int) -> Plan:
 def _refuse_looked_at(plan: Plan, records: Sequence[Record], most: int) -> None:
     """A verdict that could be had already, under another rule, has had its chance of a false finding: seeds added until
     it changes would be one chance more, whatever is spent from now on. A single seed was no such look, if this rule has
-    a place for it.
+    a place for it; nor was any trial of a sweep, which is no evidence.
     """
     arms = {(run.arm.variant, run.arm.identity): run.arm for run in plan.runs}
     rule_of_run: dict[str, dict[int, int]] = {}
     for record in records:
         arm = arms.get((record.variant, record.arm))
-        if arm is None or record.state != "finished" or record.aside:
+        if arm is None or record.state != "finished" or record.aside or record.info.get("trial"):
             continue
         if all(record.fingerprint(name) == arm.fingerprints[name] for name in ("code", "data", "evaluator")):
             looks = record.info.get("looks") or {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -21,6 +22,7 @@ AUTO: Literal["auto"] = "auto"  # a field's own annotation; at a part's place: e
 GRID: Literal["grid"] = "grid"  # of train.lr: powers of two around its default
 _SPACE, _OBJECTIVES = "space", "objectives"
 _OPEN = ("model", "train")  # what may differ between trials whose numbers are to be comparable
+_MOST_STEPS = 1_000_000_000  # that are told apart: more are a range without steps
 _EXPECTED = "expected a list of values, {low: ..., high: ...} or auto"
 
 
@@ -40,6 +42,13 @@ class Range(Section):
             raise ValueError("expected low above 0 on a logarithmic scale")
         if self.log and self.step is not None:
             raise ValueError("expected step or log, not both")
+        if self.step is not None:  # counted as Optuna counts, which would search another range
+            low, high, step = (Decimal(str(number)) for number in (self.low, self.high, self.step))
+            if (high - low) / step > _MOST_STEPS:
+                raise ValueError(f"expected a step of which at most {_MOST_STEPS:,} lie between low and high")
+            if (high - low) % step:
+                nearest_high = low + step * max(1, round((high - low) / step))
+                raise ValueError(f"expected a high that is whole steps above low, as {nearest_high.normalize():f}")
         return self
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
@@ -10,11 +10,11 @@ from typing import Any
 from lllm.config import Resolved
 from lllm.config.search import AUTO, GRID, LR, Choices, Declared, Searched
 from lllm.errors import UserError, nearest
-from lllm.registry import Entry, Registry
+from lllm.registry import Entry, PartSpec, Registry
 from lllm.search import grid
 from lllm.search.space import Dimension, choice, dimension_of, field_at, fields_of, mark_of, place_kinds
 
-__all__ = ["composables"]
+__all__ = ["alternatives", "choosable", "composables"]
 
 _RATIO, _OPTIMIZER = "model.ratio", "train.optimizer"
 _REACH = 2  # powers of two that a searched learning rate goes from an optimizer's own
@@ -31,12 +31,13 @@ def composables(block: Searched, resolved: Resolved) -> tuple[Dimension, ...]:
     registry = resolved.registry
     kinds = place_kinds(registry)
     declared = dict(block.dimensions) or _usual(registry, kinds)
-    parts: dict[str, list[Entry]] = {}
-    found: list[Dimension] = []
-    for place in [path for path in declared if path in kinds]:
-        nodes = _nodes(place, kinds[place], declared[place], registry, block.origin(place))
-        parts[place] = [registry.config(kinds[place], node, place).entry for node in nodes]
-        found.append(choice(place, nodes))
+    chosen = alternatives(declared, registry, block)
+    for place, nodes in chosen.items():
+        if len(nodes) < 2:
+            only = f"there is only one {kinds[place]} that can be had here"
+            raise UserError(f"{block.origin(place)}: search.{place} = auto: {only}")
+    parts = {place: [entry for _, entry in nodes] for place, nodes in chosen.items()}
+    found = [choice(place, [node for node, _ in nodes]) for place, nodes in chosen.items()]
     for place, entries in parts.items():
         for entry in entries:
             marked = [name for name, one in entry.cls.Config.model_fields.items() if mark_of(one)]
@@ -46,6 +47,49 @@ def composables(block: Searched, resolved: Resolved) -> tuple[Dimension, ...]:
         if path not in kinds:
             found += _fields(path, what, parts, resolved, block)
     return _named_apart(found)
+
+
+def alternatives(
+    declared: Mapping[str, Declared], registry: Registry, block: Searched
+) -> dict[str, list[tuple[Any, Entry]]]:
+    """Place -> what is to be chosen from there, each with the part that it names.
+
+    Raises:
+        UserError: there is no such part, or it takes no such fields.
+    """
+    kinds, found = place_kinds(registry), dict[str, list[tuple[Any, Entry]]]()
+    for place in [path for path in declared if path in kinds]:
+        nodes = _nodes(place, kinds[place], declared[place], registry, block.origin(place))
+        found[place] = [(node, registry.config(kinds[place], node, place).entry) for node in nodes]
+    return found
+
+
+def choosable(
+    dimensions: Sequence[Dimension], resolved: Resolved, stands: Callable[[str, Any], Any]
+) -> tuple[dict[str, dict[str, Any]], list[Entry]]:
+    """What the dimensions choose from: place -> label -> the part as it stands where it is chosen, and every part of
+    which that is made, with those that a field names. stands(place, node): what becomes of a node there.
+
+    Raises:
+        UserError: a chosen part cannot stand as the composition has it.
+    """
+    registry, kinds = resolved.registry, place_kinds(resolved.registry)
+    found: dict[str, dict[str, Any]] = {}
+    owners: dict[tuple[str, str], PartSpec] = {(place, ""): spec for place, spec in resolved.nodes().items()}
+    specs: list[PartSpec] = []
+    for one in dimensions:  # those of parts come first
+        place, _, name = one.path.rpartition(".")
+        for label in getattr(one.distribution, "choices", ()):
+            if one.path in kinds:
+                spec = registry.config(kinds[one.path], stands(one.path, one.value(label)), one.path)
+                owners[one.path, spec.name] = spec
+                found.setdefault(one.path, {})[label] = spec.delta()
+            elif owner := owners.get(one.when or (place, "")):
+                spec = replace(owner, config=owner.config.model_copy(update={name: one.value(label)}))
+            else:
+                continue
+            specs.append(spec)
+    return found, [named.entry for spec in specs for named in registry.named(spec)]
 
 
 def _usual(registry: Registry, kinds: Mapping[str, str]) -> dict[str, Declared]:
@@ -80,10 +124,7 @@ def _importable(name: str) -> bool:
 def _nodes(place: str, kind: str, declared: Declared, registry: Registry, origin: str) -> Sequence[Any]:
     """The parts to choose from at a place: names, or mappings with `use`."""
     if declared == AUTO:
-        nodes: Sequence[Any] = _here(registry, kind)
-        if len(nodes) < 2:
-            raise UserError(f"{origin}: search.{place} = auto: there is only one {kind} that can be had here")
-        return nodes
+        return _here(registry, kind)
     if not isinstance(declared, Choices):
         raise UserError(f"{origin}: search.{place}: expected a list of {kind}s{nearest('', registry.names(kind))}")
     for node in declared.values:

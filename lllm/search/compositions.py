@@ -10,6 +10,7 @@ import numpy as np
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lllm.config.tree import USE, Tree
+from lllm.search.composable import choosable
 from lllm.search.driver import Job
 from lllm.search.objectives import Objective
 from lllm.search.sampling import sampler
@@ -140,16 +141,22 @@ class Searching:
 
     def _definition(self) -> dict[str, Any]:
         arm = self.trials.arm(self.base)
+
+        def stands(place: str, node: Any) -> Any:
+            return self._effective({place: node})[place]
+
+        chosen, entries = choosable(self.dimensions, arm.resolved, stands)
         return {
             "experiment": self.trials.arms.experiment.name,
             "variant": self.base,
             "space": written(self.dimensions),
+            "chosen": chosen,
             "objectives": {one.name: one.better for one in self.objectives},
             "search_seed": self.trials.seed,
             "settings": arm.resolved.delta(),
             "steps": arm.steps,
             "data": arm.fingerprints["data"],
-            "parts": {f"{entry.kind} {entry.name}": [entry.digest, entry.version] for entry in arm.used},
+            "parts": {f"{entry.kind} {entry.name}": [entry.digest, entry.version] for entry in (*arm.used, *entries)},
         }
 
     def _small(self, trial: FrozenTrial) -> tuple[float, ...]:

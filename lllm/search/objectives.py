@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,13 +53,14 @@ class Objective:
         return value if self.direction == "minimize" else -value
 
 
-def objectives(names: Sequence[str], resolved: Resolved, rule: Decide) -> tuple[Objective, ...]:
-    """The objectives of these names, each NAME or NAME:lower or NAME:higher. resolved: the composition that the search
-    sets out from; rule: of the experiment.
+def objectives(names: Sequence[str], resolved: Iterable[Resolved], rule: Decide) -> tuple[Objective, ...]:
+    """The objectives of these names, each NAME or NAME:lower or NAME:higher. resolved: compositions that a search may
+    set out from; rule: of the experiment.
 
     Raises:
         UserError: no result has such a metric, one is named twice, or it is not known which direction is better.
     """
+    every = list(resolved)
     known = {**_DIRECTIONS, rule.metric: _WORDS[rule.better]}
     found: list[Objective] = []
     for text in names:
@@ -68,7 +69,7 @@ def objectives(names: Sequence[str], resolved: Resolved, rule: Decide) -> tuple[
             raise UserError(f"objective '{text}': expected {name}:lower or {name}:higher")
         if name in known:
             direction = _WORDS[word] if word else known[name]
-        elif not _measures_more(resolved):
+        elif not any(map(_measures_more, every)):
             raise UserError(f"objective '{name}': the results have no such metric{nearest(name, known)}")
         elif not word:
             raise UserError(f"objective '{name}': which is better is not known; expected {name}:lower or {name}:higher")

@@ -10,13 +10,16 @@ from typing import Any, Literal
 from optuna import Study
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-__all__ = ["SAMPLERS", "Numbered", "sampler"]
+__all__ = ["SAMPLERS", "Distinct", "Numbered", "sampler"]
 
 SAMPLERS = ("tpe", "nsga2")
 _STRIDE = 1_000_003  # between the seeds of two sweeps whose search seeds follow each other
+_AGAIN = 7_919  # between the search seeds by which one trial is asked for again
+_ASKS = 40  # for a proposal that is none of an earlier trial, and can be trained
+_GUIDED = 10  # of them by the sampler itself, which may insist; then at random
 
 
 class Numbered(BaseSampler):
@@ -63,6 +66,55 @@ class Numbered(BaseSampler):
         return trial.number == 0 and bool(self.start)
 
 
+class Distinct(BaseSampler):
+    """Asks again where a proposal is an earlier trial's, which would train nothing, or is refused; what the first ask
+    gave is taken where that does not help, as in a space that is exhausted.
+
+    ask: the sampler of the first ask (0), the second, and so on; space: all parameters, which every trial has; refused:
+    whether a proposal cannot be trained. It is not asked before the trial's first parameter is, by when the trial has a
+    driver.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[int], BaseSampler],
+        space: Mapping[str, BaseDistribution],
+        refused: Callable[[Mapping[str, Any]], bool],
+    ) -> None:
+        self.ask, self.space, self.refused = ask, space, refused
+        self._number, self._proposal = -1, dict[str, Any]()
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        if trial.number != self._number:
+            self._number, self._proposal = trial.number, self._proposed(study, trial)
+        return self._proposal[param_name]
+
+    def _proposed(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
+        unwanted = [other.params for other in study.get_trials(deepcopy=False) if other.number != trial.number]
+        asked: list[dict[str, Any]] = []
+        for k in range(_ASKS):
+            asked.append(self._all(self.ask(k), study, trial))
+            if asked[-1] not in unwanted and not self.refused(asked[-1]):
+                return asked[-1]
+            unwanted.append(asked[-1])
+        return asked[0]
+
+    def _all(self, by: BaseSampler, study: Study, trial: FrozenTrial) -> dict[str, Any]:
+        found = by.sample_relative(study, trial, by.infer_relative_search_space(study, trial))
+        alone = {name: among for name, among in self.space.items() if name not in found}
+        return found | {name: by.sample_independent(study, trial, name, among) for name, among in alone.items()}
+
+
 def _holds(among: BaseDistribution, value: Any) -> bool:
     if isinstance(among, CategoricalDistribution):
         return value in among.choices
@@ -72,12 +124,15 @@ def _holds(among: BaseDistribution, value: Any) -> bool:
 
 
 def sampler(
-    name: Literal["tpe", "nsga2"], seed: int, trials: int, start: Mapping[str, Any] | None = None
+    name: Literal["tpe", "nsga2"], seed: int, trials: int, start: Mapping[str, Any] | None = None, again: int = 0
 ) -> BaseSampler:
     """TPE (multivariate, with conditional parameters in groups), or NSGA-II with a population of about twice the root
-    of the number of trials, so that there are generations."""
+    of the number of trials, so that there are generations. again: how often each trial was asked for before; from the
+    tenth time on it is drawn at random."""
 
     def make(number: int) -> BaseSampler:
+        if again >= _GUIDED:
+            return RandomSampler(seed=number)
         if name == "nsga2":
             return NSGAIISampler(population_size=max(4, 2 * round(math.sqrt(trials))), seed=number)
         startup = min(10, max(1, trials // 3))
@@ -85,4 +140,4 @@ def sampler(
             warnings.simplefilter("ignore", ExperimentalWarning)
             return TPESampler(n_startup_trials=startup, seed=number, multivariate=True, group=True)
 
-    return Numbered(make, seed, start)
+    return Numbered(make, seed + again * _AGAIN, None if again else start)

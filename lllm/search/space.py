@@ -91,8 +91,16 @@ def typed(fields: Mapping[str, Any]) -> list[str]:
 
 
 def written(dimensions: Sequence[Dimension]) -> dict[str, Any]:
-    """The space as plain values: what a study records, so that a later sweep can tell whether it is the same."""
-    return {one.parameter: json.loads(distribution_to_json(one.distribution)) for one in dimensions}
+    """The space as plain values: what a study records, so that a later sweep can tell whether it is the same. with: the
+    parts that bring the parameter; structured: those of its choices that stand for a list or a mapping."""
+    found: dict[str, Any] = {}
+    for one in dimensions:
+        space = found.setdefault(one.parameter, json.loads(distribution_to_json(one.distribution)))
+        if one.when is not None:
+            space.setdefault("with", []).append(" ".join(one.when))
+        if one.values:
+            space["structured"] = sorted(one.values)
+    return found
 
 
 def place_kinds(registry: Registry) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Collection
 from contextlib import closing
 from typing import Any
@@ -14,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lllm.search.claims import Claims
 from lllm.search.studies import DEFINITION, studies_of
+from lllm.search.tune import states
 
 __all__ = ["standing"]
 
@@ -26,15 +26,16 @@ def standing(storage: BaseStorage, experiment: str) -> list[dict[str, Any]]:
 
 def _of(study: optuna.Study) -> dict[str, Any]:
     trials = study.get_trials(deepcopy=False)
-    states = Counter(trial.state.name.lower() for trial in trials)
     running = [trial for trial in trials if trial.state is TrialState.RUNNING]
     with closing(Claims(study)) as claims:
         left = {trial.number for trial in claims.left(running, ())}
-    found = study.best_trials if any(trial.state is TrialState.COMPLETE for trial in trials) else []
+    found = study.best_trials if any(trial.state is TrialState.COMPLETE for trial in trials) else []  # by number
+    if len(study.directions) == 1:  # as a winner is chosen: the first of those that are equally good
+        found = found[:1]
     return {
         "study": study.study_name,
         "objectives": study.user_attrs[DEFINITION].get("objectives"),
-        "trials": dict(sorted(states.items())),
+        "trials": states(study),
         "best": [{"number": t.number, "values": list(t.values), "params": dict(t.params)} for t in found],
         "running": [_running(trial, left) for trial in running],
     }

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
+import sqlite3
 import sys
 import time
 import warnings
 from collections.abc import Callable
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import quote
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy import event
+from sqlalchemy import create_engine, event, inspect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -29,8 +32,11 @@ from sqlalchemy.exc import (
 
 from lllm.errors import UserError
 from lllm.results.files import explained
+from lllm.results.run import check_writable
 
-__all__ = ["GRACE", "HEARTBEAT", "PATIENCE", "StorageError", "open_storage", "shown"]
+__all__ = ["GRACE", "HEARTBEAT", "PATIENCE", "StorageError", "check_storage", "open_storage", "shown"]
+
+T = TypeVar("T")
 
 HEARTBEAT, GRACE = 10, 60  # seconds between two beats of a trial, and without one after which its driver counts as dead
 PATIENCE = 300.0  # seconds that a storage may be away before a sweep gives up
@@ -139,18 +145,53 @@ def open_storage(
     Raises:
         StorageError: the URL is none, its driver is not installed, or the database cannot be reached, read or written.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.ERROR)  # warns of what is tried again, in SQL
-    parsed = URL.create("sqlite", database=str(root / experiment / "sweep.db")) if url is None else _parsed(url)
-    where = str(parsed.database) if _is_file(parsed) else f"{_scheme(parsed)}://{_place(parsed)}"
+    parsed, where = _named(url, root, experiment)
     if _is_file(parsed):
         with explained(Path(where)):
             Path(where).parent.mkdir(parents=True, exist_ok=True)
-    storage = _opened(parsed, where, heartbeat, grace)
+    engine = _engine(parsed)
+
+    def opened() -> _Patient:
+        return _Patient(_text(parsed), engine, heartbeat_interval=heartbeat, grace_period=grace)
+
+    storage = _reached(parsed, where, opened)
     storage.where, storage.patience, storage.say = where, patience, say
     if _is_file(parsed):
         _take_turns(storage)
     return storage
+
+
+def check_storage(url: str | None, root: Path, experiment: str) -> None:
+    """Look, without making or changing anything, whether the storage at `url` could be opened. Raises as `open_storage`
+    does."""
+    parsed, where = _named(url, root, experiment)
+    engine = _engine(parsed)
+    if not _is_file(parsed):
+        engine["execution_options"] = {"postgresql_readonly": True}
+    elif not os.path.exists(where):
+        with explained(Path(where)):
+            check_writable(Path(where).parent)
+        return
+    elif not os.path.isfile(where) or not os.access(where, os.W_OK):
+        raise StorageError(f"{where}: unable to open database file; {_hint(parsed)}")
+    else:
+        place = f"file:{quote(str(Path(where).absolute()))}?mode=ro"
+        engine["creator"] = lambda: sqlite3.connect(place, uri=True, timeout=_LOCKED)
+
+    def looked() -> None:
+        probe = create_engine(parsed, **engine)
+        try:
+            there = inspect(probe).has_table("version_info")
+        except OperationalError as error:  # what a killed process left half written is put right by who opens it
+            there = False
+            if getattr(error.orig, "sqlite_errorname", "") != "SQLITE_READONLY_ROLLBACK":
+                raise
+        finally:
+            probe.dispose()
+        if there:  # its tables are not made, and seen to be of this Optuna
+            RDBStorage(_text(parsed), engine, skip_table_creation=True).engine.dispose()
+
+    _reached(parsed, where, looked)
 
 
 def shown(text: str) -> str:
@@ -163,17 +204,37 @@ def shown(text: str) -> str:
     return make_url(text)._replace(password=None).set(query={}).render_as_string()
 
 
-def _opened(url: URL, where: str, heartbeat: int, grace: int) -> _Patient:
-    """The storage with its tables, which are made where there are none."""
+def _named(url: str | None, root: Path, experiment: str) -> tuple[URL, str]:
+    """The storage's URL, and what it is called in messages."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.ERROR)  # warns of what is tried again, in SQL
+    parsed = URL.create("sqlite", database=str(root / experiment / "sweep.db")) if url is None else _parsed(url)
+    return parsed, str(parsed.database) if _is_file(parsed) else f"{_scheme(parsed)}://{_place(parsed)}"
+
+
+def _engine(url: URL) -> dict[str, Any]:
+    """SQLAlchemy's arguments."""
     # the encoding is asked for: a cluster made under the locale C has none, and gives bytes for text
     options = {"timeout": _LOCKED} if _is_file(url) else {"connect_timeout": 10, "client_encoding": "utf8"}
-    engine = {"connect_args": options, "pool_pre_ping": not _is_file(url)}
-    text = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")  # Optuna formats it
+    return {"connect_args": options, "pool_pre_ping": not _is_file(url)}
+
+
+def _text(url: URL) -> str:
+    """The URL as Optuna takes it, which formats it."""
+    return url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
+
+
+def _reached(url: URL, where: str, reach: Callable[[], T]) -> T:
+    """What `reach` gives, which is tried again where another driver makes the tables at the same moment.
+
+    Raises:
+        StorageError: why it cannot be reached.
+    """
     for attempt in range(1, _RACES + 1):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
-                return _Patient(text, engine, heartbeat_interval=heartbeat, grace_period=grace)
+                return reach()
         except (ImportError, NoSuchModuleError):
             expected = "" if _is_file(url) else '; expected pip install "lllm[postgres]"'
             raise StorageError(f"{where}: its driver is not installed{expected}") from None

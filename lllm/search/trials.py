@@ -7,13 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import optuna
+
 from lllm.config import Experiment, Tree
 from lllm.config.tree import merge
 from lllm.errors import UserError
 from lllm.launch.arms import Arm, Arms
 from lllm.launch.measure import measured_steps, with_threads
 from lllm.launch.plan import Planned, make_plan
+from lllm.launch.timing import machine
+from lllm.registry.build import blaming
 from lllm.results.named import WORDS, recorded_words
+from lllm.search.measured import Measured, agreed
 from lllm.search.space import layer_of, typed
 
 __all__ = ["FIRST_SEED", "Trials", "number_of", "search_seed", "with_fields"]
@@ -72,17 +77,22 @@ class Trials:
     plugins: Sequence[str]
     seed: int
     apart: bool = False
-    _steps: dict[_Size, int] = field(default_factory=dict)
+    _measured: dict[_Size, Measured] = field(default_factory=dict)
 
-    def measure(self, variants: Sequence[str], threads: int) -> dict[str, int]:
-        """Where the budget is of seconds: measure, before anything trains, how many steps it has for each variant, with
-        as many threads as a run will have. All trials of that variant and size take as many. Variant -> steps."""
-        found = {}
-        for arm in map(self.arms.arm, variants):
-            if arm.steps is None:
-                with with_threads(threads):
-                    found[arm.variant] = self._steps[_size(arm)] = measured_steps(arm, self.seed)
-        return found
+    def measure(self, studies: Mapping[str, optuna.Study], threads: int) -> tuple[dict[str, Measured], set[str]]:
+        """Where the budget is of seconds: how many steps it has for each variant, as the first driver of its study has
+        measured before anything trained, with as many threads as a run will have. All trials of that variant and size
+        take as many. studies: by variant. Returns what was measured by variant, and the variants measured now."""
+
+        def measured(variant: str) -> Measured:
+            arm = self.arm(variant)
+            with with_threads(threads):
+                return Measured(measured_steps(arm, self.seed), machine(arm.resolved))
+
+        timed = {variant: study for variant, study in studies.items() if self.arm(variant).steps is None}
+        found, now = agreed(timed, measured)
+        self._measured |= {_size(self.arm(variant)): one for variant, one in found.items()}
+        return found, now
 
     def planned(self, variant: str, fields: Mapping[str, Any], study: str, number: int) -> Planned:
         """The run of a trial.
@@ -94,18 +104,35 @@ class Trials:
             made, probe = self._probe(variant, fields)
             made.adopt(replace(made.arm(probe), variant=variant))
         else:
-            made = self.arms.beside(with_fields(self.arms.experiment, {variant: fields}, f"trial {number}"))
+            made = self._in_place(variant, fields, f"trial {number}")
         run = make_plan(made, [variant], [self.seed], plugins=self.plugins).runs[0]
-        steps = self._steps.get(_size(run.arm), run.arm.steps)
         words = recorded_words([*self.words, *typed(fields)])
         told = {"study": study, "number": number, "fields": dict(fields)}
-        return replace(run, arm=replace(run.arm, steps=steps), extra={"trial": told, WORDS: words})
+        extra = {"trial": told, WORDS: words}
+        measured = self._measured.get(_size(run.arm))
+        if measured is None:
+            return replace(run, extra=extra)
+        arm = replace(run.arm, steps=measured.steps)
+        return replace(run, arm=arm, extra={**extra, "machine": dict(measured.machine)})
+
+    def refuses(self, variant: str, fields: Mapping[str, Any]) -> bool:
+        """Whether the variant with these fields cannot be built, matched or trained."""
+        try:
+            with blaming(self.arms.registry):
+                self._in_place(variant, fields, "trial").arm(variant)
+        except UserError:
+            return True
+        return False
 
     def settings(self, variant: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         """What the variant with these fields says, before sizes are matched: the settings that are not at their
         default."""
         made, probe = self._probe(variant, fields)
         return made.resolved(probe).delta()
+
+    def _in_place(self, variant: str, fields: Mapping[str, Any], origin: str) -> Arms:
+        """Arms in which the variant has these fields."""
+        return self.arms.beside(with_fields(self.arms.experiment, {variant: fields}, origin))
 
     def _probe(self, variant: str, fields: Mapping[str, Any]) -> tuple[Arms, str]:
         """Arms in which the variant with these fields stands beside the others, and its name there."""

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from lllm.config import Experiment, Resolved, Tree
-from lllm.config.search import AUTO, GRID, LR, Declared
+from pydantic.fields import FieldInfo
+
+from lllm.config import Experiment, Resolved, Tree, resolve
+from lllm.config.search import AUTO, GRID, LR, Declared, Searched
 from lllm.errors import UserError, nearest
 from lllm.launch.arms import Arms
 from lllm.launch.matching import knob_of
-from lllm.registry import Entry
+from lllm.registry import Entry, Registry
 from lllm.search import grid
+from lllm.search.composable import alternatives
+from lllm.search.objectives import objectives
 from lllm.search.space import Dimension, dimension_of, field_at, fields_of, mark_of, place_kinds
 
 __all__ = ["Tunable", "among", "refuse_given", "tunables"]
 
 _REACH = 3  # powers of two that a rate goes from its centre where other fields are searched beside it
 _OPEN = ("model", "train")
+_RATIO = "model.ratio"
+_KNOWN = (LR, _RATIO)  # fields of which is known what to try
 
 
 @dataclass(frozen=True)
@@ -42,16 +49,19 @@ class Tunable:
 
 
 def tunables(arms: Arms, variants: Sequence[str], all_fields: bool) -> tuple[list[Tunable], list[str]]:
-    """What is tuned of each variant, and what a user must know about what is not.
+    """What is tuned of each variant, and what a user must know about what is not. The whole search block is looked at.
 
     A field is tuned in the variants that have it and do not set it themselves; a part is chosen by `--search` only.
 
     Raises:
-        UserError: a field of the search block that no variant has, or that takes no such value, is set on the command
-            line or turned to match sizes.
+        UserError: the search block names what there is nowhere, or values that are not taken; or a field of it is set
+            on the command line or turned to match sizes.
     """
     experiment, notes = arms.experiment, list[str]()
     resolved = {variant: arms.resolved(variant) for variant in variants}
+    every = [*resolved.values(), *_as_written(arms)]
+    _refuse_unfit(experiment.search, every, arms.registry)
+    objectives(experiment.search.objectives, every, experiment.decide)
     declared = _declared(arms, resolved.values() if all_fields else (), notes)
     rate = declared.pop(LR, GRID)
     for path in [LR, *declared]:
@@ -62,7 +72,8 @@ def tunables(arms: Arms, variants: Sequence[str], all_fields: bool) -> tuple[lis
         if what == AUTO:  # parts of which only some propose values
             having = {variant: one for variant, one in having.items() if mark_of(one)} or having
         if not having:
-            notes.append(_missing(path, arms))
+            elsewhere = any(field_at(path, _parts(settings)) is not None for settings in every)
+            notes.append(f"{path}: {'none of these variants has it' if elsewhere else 'no variant has it'}")
         for variant, one in having.items():
             if experiment.variants[variant].get(path) is not None:
                 notes.append(f"{path}: variant {variant} sets it itself")
@@ -77,7 +88,7 @@ def tunables(arms: Arms, variants: Sequence[str], all_fields: bool) -> tuple[lis
 def _declared(arms: Arms, annotated: Iterable[Resolved], notes: list[str]) -> dict[str, Declared]:
     """The fields of the search block, and those that the parts of `annotated` variants propose. What makes a variant
     what it is, its parts and its ratio, is not tuned."""
-    shape = {*place_kinds(arms.registry), "model.ratio"}
+    shape = {*place_kinds(arms.registry), _RATIO}
     block = arms.experiment.search.dimensions
     notes += [f"{path}: is chosen by --search only" for path in block if path in shape]
     found = {path: one for path, one in block.items() if path not in shape}
@@ -86,16 +97,38 @@ def _declared(arms: Arms, annotated: Iterable[Resolved], notes: list[str]) -> di
     return found
 
 
-def _missing(path: str, arms: Arms) -> str:
-    """What is to be said of a field that no variant of the sweep has; a UserError where it is nobody's."""
-    experiment, block = arms.experiment, arms.experiment.search
-    every = [arms.resolved(variant) for variant in experiment.variants]
-    if any(field_at(path, _parts(resolved)) is not None for resolved in every):
-        return f"{path}: none of these variants has it"
-    if path.rpartition(".")[0] in block.dimensions:  # a part that --search may choose
-        return f"{path}: no variant has it"
-    near = nearest(path, {name for resolved in every for name, _ in fields_of(_parts(resolved))})
-    raise UserError(f"{block.origin(path)}: search.{path}: no variant has such a field{near}")
+def _as_written(arms: Arms) -> Iterator[Resolved]:
+    """The variants as the file alone has them, as far as it has all of them."""
+    for variant in arms.experiment.variants:
+        with suppress(UserError):
+            yield resolve(arms.experiment, variant, Tree(), arms.registry)
+
+
+def _refuse_unfit(block: Searched, every: Sequence[Resolved], registry: Registry) -> None:
+    """Raises UserError for a part or a field of the block that there is nowhere, or that takes no such value anywhere,
+    whether it is for this sweep or for `--search`."""
+    chosen = alternatives(block.dimensions, registry, block)
+    single = [{place: entry} for place, nodes in chosen.items() for _, entry in nodes]
+    among = [*map(_parts, every), *single]
+    for path, what in block.dimensions.items():
+        if path in chosen or (path in _KNOWN and what in (AUTO, GRID)):
+            continue
+        fields = [one for parts in among if (one := field_at(path, parts)) is not None]
+        if not fields:
+            near = nearest(path, {name for parts in among for name, _ in fields_of(parts)})
+            raise UserError(f"{block.origin(path)}: search.{path}: no variant has such a field{near}")
+        refused = [_refusal(path, what, one, block.origin(path)) for one in fields]
+        if all(refused):
+            raise UserError(refused[0])
+
+
+def _refusal(path: str, what: Declared, one: FieldInfo, origin: str) -> str:
+    """Why the field does not take what is declared, '' where it does."""
+    try:
+        dimension_of(path, what, one, origin)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def _tunable(

@@ -11,9 +11,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lllm.config.search import LR
 from lllm.search import grid
+from lllm.search.composable import choosable
 from lllm.search.driver import Job
 from lllm.search.jobs import RUN
-from lllm.search.sampling import sampler
+from lllm.search.sampling import Distinct, sampler
 from lllm.search.space import chosen, suggest, written
 from lllm.search.studies import Direction, open_study
 from lllm.search.trials import Trials, number_of
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from lllm.launch.plan import Planned
 
-__all__ = ["PRUNED_FROM", "Tuning", "definition", "reason_of", "states"]
+__all__ = ["PRUNED_FROM", "Tuning", "definition", "reason_of", "runs", "states"]
 
 PRUNED_FROM = 16  # complete trials of a variant before any of its own is cut short
 _WATCHED = "bpb"  # what metrics.jsonl has while a run is under way
@@ -104,7 +105,7 @@ class Tuning:
                     sensitivity=_sensitivity(best, complete),
                     definition=definition_of(self.trials.arms.experiment, variant),
                     tried=[_tried(one, trial) for trial in _ended(self.studies[variant])],
-                    trained=len({t.user_attrs[RUN] for t in _ended(self.studies[variant]) if RUN in t.user_attrs}),
+                    trained=runs(self.studies[variant]),
                     terms=terms_of(self.trials.arm(variant)),
                 )
         return found
@@ -129,7 +130,15 @@ class Tuning:
     def _sampler(self, one: Tunable) -> optuna.samplers.BaseSampler:
         if one.grid:
             return grid.GridSampler(one.centre, lambda: self._wanted)
-        return sampler("tpe", self.trials.seed, self.count, one.start)
+
+        def ask(again: int) -> optuna.samplers.BaseSampler:
+            return sampler("tpe", self.trials.seed, self.count, one.start, again)
+
+        def refused(params: Mapping[str, Any]) -> bool:
+            fields = chosen(one.dimensions, lambda dimension: params[dimension.parameter])
+            return self.trials.refuses(one.variant, fields)
+
+        return Distinct(ask, {dimension.parameter: dimension.distribution for dimension in one.dimensions}, refused)
 
     def _job(self, one: Tunable) -> Job:
         study = self.studies[one.variant]
@@ -174,6 +183,7 @@ class Tuning:
 def definition(trials: Trials, one: Tunable) -> dict[str, Any]:
     """What the trials of a variant have in common, as plain values: a sweep under other terms is another study."""
     arm, rule = trials.arm(one.variant), trials.arms.experiment.decide
+    _, entries = choosable(one.dimensions, arm.resolved, lambda place, node: node)
     return {
         "experiment": trials.arms.experiment.name,
         "variant": one.variant,
@@ -184,7 +194,7 @@ def definition(trials: Trials, one: Tunable) -> dict[str, Any]:
         "steps": arm.steps,
         "matched": arm.matched,
         "data": arm.fingerprints["data"],
-        "parts": {f"{entry.kind} {entry.name}": [entry.digest, entry.version] for entry in arm.used},
+        "parts": {f"{entry.kind} {entry.name}": [entry.digest, entry.version] for entry in (*arm.used, *entries)},
     }
 
 
@@ -219,6 +229,11 @@ def states(study: optuna.Study) -> dict[str, int]:
     trials = study.get_trials(deepcopy=False)
     names = ["infeasible" if "infeasible" in trial.user_attrs else trial.state.name.lower() for trial in trials]
     return {name: names.count(name) for name in sorted(set(names)) if name != "waiting"}
+
+
+def runs(study: optuna.Study) -> int:
+    """How many different runs its trials are: some may have proposed what was there, or could not be trained at all."""
+    return len({trial.user_attrs[RUN] for trial in study.get_trials(deepcopy=False) if RUN in trial.user_attrs})
 
 
 def reason_of(study: optuna.Study) -> str:

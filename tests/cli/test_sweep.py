@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 import lllm.search.driver
+import lllm.search.trials
 from lllm.cli.sweep.command import seconds_in
 from lllm.cli.sweep.served import Sweep
 from lllm.errors import UserError
@@ -66,11 +67,32 @@ def test_a_dry_run_says_what_it_costs_and_writes_nothing(folder: Path, verb: Ver
 
 
 @pytest.mark.parametrize("url", ["postgresql://me:secret@host/db", "postgresql://me@host/db?password=secret"])
-def test_a_password_is_shown_nowhere(folder: Path, verb: Verb, url: str) -> None:
+def test_a_password_is_shown_nowhere(folder: Path, verb: Verb, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setattr(Sweep, "look", lambda asked, closely: None)  # there is no such server
     done = verb("sweep", "tiny", *FEW, "--dry-run", "--json", "--storage", url)
     assert done.code == 0
     assert json.loads(done.out)["storage"] == "postgresql://me@host/db"
     assert "secret" not in done.out + done.err
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("sqlite:///corpus.txt", "corpus.txt: file is not a database; expected a file that Optuna made"),
+        ("sqlite:///experiments", "experiments: unable to open database file"),
+        ("postgresql://me:secret@127.0.0.1:1/db", "onnection refused"),
+        ("corpus.db", "--storage: not the URL of a database"),
+    ],
+)
+@pytest.mark.parametrize("mode", [[], ["--search"]])
+def test_a_dry_run_refuses_a_storage_that_the_run_would(
+    folder: Path, verb: Verb, mode: list[str], url: str, said: str
+) -> None:
+    done = verb("sweep", "tiny", *FEW, *mode, "--dry-run", "--storage", url)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert "secret" not in done.err
+    assert not (folder / "results").exists()
 
 
 def test_a_password_with_an_at_sign_is_refused_before_any_of_it_is_shown(folder: Path, verb: Verb) -> None:
@@ -155,6 +177,18 @@ def test_rows_tuned_to_different_rates_are_compared(quick: Path, verb: Verb) -> 
     assert rows[1]["verdict"]["word"] in ("better", "worse", "inconclusive")
 
 
+def test_trials_are_no_look_of_a_rule_that_adds_seeds(quick: Path, verb: Verb) -> None:
+    until = ["run", "tiny", "budget={steps: 2}", "--seeds-until-decided", "3", "--dry-run"]
+    assert verb("sweep", "tiny", *FEW, "--no-confirm").code == 0
+    for some in ([*until, "train.lr=0.01"], [*until, "--tuned"]):  # two of the trials are these settings
+        done = verb(*some)
+        assert (done.code, done.err) == (0, "")
+    assert verb("sweep", "tiny", *FEW, "--confirm-seeds", "0,1").code == 0
+    done = verb(*until, "--tuned")
+    assert done.code == 2
+    assert "seeds 0, 1 of 'four' and of the baseline were trained without it" in done.err
+
+
 def test_run_tuned_says_where_it_comes_from(quick: Path, verb: Verb) -> None:
     refused = verb("run", "tiny", "--tuned")
     assert refused.code == 2
@@ -184,6 +218,16 @@ def test_what_chose_the_settings_confirms_nothing_and_nothing_overrides_them(qui
     refused = verb("run", "tiny", "four", "--tuned", "train.lr=0.1", "--seeds", "0")
     assert refused.code == 2
     assert "train.lr=0.1: results/tiny/tuned.yaml sets it; expected one or the other" in refused.err
+
+
+def test_trials_that_train_nothing_are_told(quick: Path, verb: Verb) -> None:
+    (quick / "experiments/tiny.yaml").write_text(f"{EXPERIMENT}search: {{train.lr: [0.01, 0.02]}}\n")
+    done = verb("sweep", "tiny", "four", *FEW, "--no-confirm", "--workers", "1", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["sweep"]["four"]["runs"] == 2
+    assert "four: 2 different runs in 3 trials; others repeat one or are infeasible" in done.err
+    again = verb("sweep", "tiny", "four", "--trials", "2", "budget={steps: 2}", "--no-confirm", "--as", "two")
+    assert "different runs" not in again.out
 
 
 def test_a_name_of_its_own_for_other_terms(quick: Path, verb: Verb) -> None:
@@ -268,7 +312,7 @@ def test_a_metric_that_the_corpus_does_not_measure_is_refused_before_anything_is
 )
 def test_bad_input_is_one_sentence_and_writes_nothing(folder: Path, verb: Verb, options: list[str], said: str) -> None:
     done = verb("sweep", "tiny", *options)
-    assert done.code == 2
+    assert (done.code, done.out) == (2, "")
     assert said in done.err
     assert done.err.startswith("error: ")
     assert done.err.count("\n") == 1
@@ -352,12 +396,48 @@ def test_a_budget_of_seconds_is_the_same_for_all_trials_of_a_variant(quick: Path
         assert f"measured: {steps[0]} steps of {variant} fit into its budget" in done.out
 
 
+def test_steps_are_measured_once_for_all_drivers_of_a_study(
+    quick: Path, verb: Verb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = iter([10, 20, 5, 5, 5, 5])
+    monkeypatch.setattr(lllm.search.trials, "measured_steps", lambda arm, seed: next(counts))
+    few = ["sweep", "tiny", "budget={seconds: 0.2}", "--no-confirm", "--trials"]
+    assert verb(*few, "1", "--timeout", "0.001s").code == 0
+    done = verb(*few, "3")
+    assert done.code == 0, done.err
+    for variant, steps in (("flat", 10), ("four", 20)):
+        runs = [Run(path) for path in Path("results/tiny", variant).glob("*/s1000")]
+        assert len(runs) >= 3
+        assert {run.info["steps"] for run in runs} == {steps}
+        said = f"measured by the first driver of the study: {steps} steps of {variant} fit into its budget"
+        assert said in done.out
+    storage = open_storage(None, Path("results"), "tiny")
+    study = optuna.load_study(study_name="tiny/flat/tune", storage=storage)
+    there = {**study.user_attrs["measured"]["machine"], "device": "another"}
+    study.set_user_attr("measured", {"steps": 10, "machine": there})
+    assert "10 steps of flat fit into its budget (another, " in verb(*few, "6").out
+    last = Run(Path("results") / study.get_trials()[-1].user_attrs["run"])
+    assert (last.info["steps"], last.info["machine"]) == (10, there)
+
+
 def test_a_search_from_a_variant_whose_budget_is_anothers_is_refused(folder: Path, verb: Verb) -> None:
     text = EXPERIMENT.replace("four: {", "deep: {budget: {flops: four}}\n  four: {")
     (folder / "experiments/tiny.yaml").write_text(text)
     done = verb("sweep", "tiny", "deep", "--search", "--trials", "2", "--dry-run")
     assert done.code == 2
     assert "budget.flops = 'four': the winners stand beside 'flat' alone" in done.err
+
+
+@pytest.mark.parametrize("mode", [[], ["--search"], ["--search", "--objectives", "bpb"]])
+def test_the_whole_search_block_is_looked_at_by_either_sweep(folder: Path, verb: Verb, mode: list[str]) -> None:
+    for block, said in (
+        ("{space: {model.mixer: [attention, nope]}}", "search.model.mixer: unknown mixer 'nope'"),
+        ("{objectives: [acc]}", "objective 'acc': the results have no such metric"),
+    ):
+        (folder / "experiments/tiny.yaml").write_text(f"{EXPERIMENT}search: {block}\n")
+        done = verb("sweep", "tiny", *FEW, *mode, "--dry-run")
+        assert (done.code, done.out) == (2, "")
+        assert said in done.err
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def searching_of(registry: Registry, count: int, *words: str, names: Sequence[st
     experiment = trials.arms.experiment
     resolved = trials.arms.resolved(experiment.baseline)
     dimensions = composables(experiment.search, resolved)
-    aims = objectives(names, resolved, experiment.decide)
+    aims = objectives(names, [resolved], experiment.decide)
     storage = open_storage(None, Path("results"), "tiny")
     return Searching(trials, experiment.baseline, dimensions, aims, storage, "search", count, **options)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,40 @@ def test_a_block_that_names_what_is_not_there_is_refused(
 ) -> None:
     place.write(f"{TINY}search: {block}\n")
     with pytest.raises(UserError, match=said_):
+        searching_of(registry, 4)
+
+
+@pytest.mark.parametrize(
+    ("block", "part"),
+    [
+        ("{model.downsampler: [concat, conv]}", ("downsampler", "conv")),
+        ("{model.head.ffn: [swiglu, relu2]}", ("ffn", "relu2")),
+        ("{model.head: [parallel, {use: local_ar, ffn: relu2}]}", ("ffn", "relu2")),
+        ("{model.head: [parallel, local_ar], model.head.ffn: [swiglu, relu2]}", ("ffn", "relu2")),
+    ],
+)
+def test_an_edited_part_that_is_only_a_choice_makes_another_search(
+    place: Place, registry: Registry, block: str, part: tuple[str, str]
+) -> None:
+    place.write(f"{TINY}search: {block}\n")
+
+    def edited(digest: str) -> Registry:
+        return replace(registry, entries={**registry.entries, part: replace(registry.entries[part], digest=digest)})
+
+    assert searching_of(edited("a"), 4).study.study_name == searching_of(edited("a"), 8).study.study_name
+    kind, name = part
+    with pytest.raises(UserError, match=rf"begun under other terms: now parts\.{kind} {name}=\['b', 1\]; expected"):
+        searching_of(edited("b"), 4)
+
+
+def test_what_the_composition_says_of_a_part_that_may_be_chosen_is_of_the_search(
+    place: Place, registry: Registry
+) -> None:
+    block = "variants: {one: {model.head: parallel}}\nsearch: {model.head: [local_ar, parallel]}\n"
+    place.write(TINY + block)
+    searching_of(registry, 4)
+    place.write((TINY + block).replace("depth: 1}}\n", "depth: 1, width: 6}}\n"))
+    with pytest.raises(UserError, match=r"now chosen\.model\.head\.local_ar\.width=6; expected --as NEWNAME"):
         searching_of(registry, 4)
 
 

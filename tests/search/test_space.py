@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -14,8 +15,8 @@ from lllm.config import load_experiment
 from lllm.config.search import AUTO, Choices, Range
 from lllm.errors import UserError
 from lllm.registry import PartConfig, Search
-from lllm.search.sampling import sampler
-from lllm.search.space import Dimension, choice, chosen, dimension_of, layer_of, suggest, typed
+from lllm.search.sampling import Distinct, sampler
+from lllm.search.space import Dimension, choice, chosen, dimension_of, layer_of, suggest, typed, written
 from tests.launch.helpers import TINY, Place
 
 
@@ -73,6 +74,16 @@ def test_a_part_brings_its_fields_only_where_it_is_chosen() -> None:
     assert typed(fields) == ['model.x={"use": "two", "plain": 4}', "model.x.depth=3"]
 
 
+def test_what_is_written_tells_spaces_apart() -> None:
+    def of_part(*names: str) -> list[Dimension]:
+        return [dimension_of("model.x.depth", AUTO, Config.model_fields["depth"], "", ("model.x", n)) for n in names]
+
+    mapping, text = choice("model.x", ["one", {"use": "two"}]), choice("model.x", ["one", '{"use": "two"}'])
+    spaces = [of_part("one"), of_part("two"), of_part("one", "two"), [mapping], [text]]
+    texts = [json.dumps(written(space)) for space in spaces]
+    assert len(set(texts)) == len(texts)
+
+
 def test_the_same_trial_is_proposed_whoever_asks() -> None:
     dimensions = [of("depth", AUTO), of("share", AUTO), of("mode", AUTO)]
 
@@ -93,6 +104,32 @@ def test_the_same_trial_is_proposed_whoever_asks() -> None:
     assert (first[0]["model.x.depth"], first[0]["model.x.mode"]) == (2, "b")  # as it stands, where that may be
     assert 0.25 <= first[0]["model.x.share"] <= 1.0
     assert len({str(fields) for fields in first}) > 6
+
+
+def test_a_proposal_repeats_no_earlier_one_and_is_none_that_is_refused_while_there_is_another() -> None:
+    dimensions = [of("depth", AUTO), of("mode", AUTO)]  # eight, of which one cannot be trained
+    space = {one.parameter: one.distribution for one in dimensions}
+    start, bad = {"model.x.depth": 2, "model.x.mode": "b"}, {"model.x.depth": 3, "model.x.mode": "a"}
+
+    def run(restarts: bool) -> list[dict[str, Any]]:
+        storage = optuna.storages.InMemoryStorage()
+        found = []
+        for number in range(9):
+            if number == 0 or restarts:
+                by = Distinct(lambda again: sampler("tpe", 1000, 9, start, again), space, lambda some: some == bad)
+                study = optuna.create_study(storage=storage, study_name="x", sampler=by, load_if_exists=True)
+            trial = study.ask()
+            suggest(dimensions, trial)
+            found.append(trial.params)
+            study.tell(trial, trial.params["model.x.depth"])
+        return found
+
+    found = run(restarts=False)
+    assert found == run(restarts=True)
+    assert found[0] == start
+    first = [tuple(params.items()) for params in found[:7]]
+    assert len(set(first)) == 7
+    assert bad not in found[:7]
 
 
 Block = Callable[[str], Any]
@@ -121,6 +158,12 @@ def test_the_block_is_read_in_both_of_its_forms(block: Block) -> None:
     assert full.objectives == ("bpb", "seconds")
 
 
+def test_steps_that_reach_high_are_taken_as_they_are(block: Block) -> None:
+    for low, high, step in ((0.1, 0.7, 0.2), (0.001, 0.091, 0.03), (1e-4, 1e-3, 1e-4), (8, 104, 16)):
+        found = block(f"{{train.lr: {{low: {low}, high: {high}, step: {step}}}}}")
+        assert found.dimensions == {"train.lr": Range(low=low, high=high, step=step)}
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -135,6 +178,10 @@ def test_the_block_is_read_in_both_of_its_forms(block: Block) -> None:
         ("{model.width: {low: 8, hihg: 16}}", "did you mean 'high'"),
         ("{model.width: {low: 16, high: 8}}", "expected low below high"),
         ("{train.lr: {low: 0, high: 1, log: true}}", "low above 0"),
+        ("{train.lr: {low: 0.001, high: 0.1, step: 0.03}}", "expected a high that is whole steps above low, as 0.091"),
+        ("{train.lr: {low: 0.1, high: 0.2, step: 5}}", "expected a high that is whole steps above low, as 5.1"),
+        ("{train.lr: {low: 0, high: 1, step: 1.0e-300}}", "expected a step of which at most 1,000,000,000 lie between"),
+        ("{model.width: {low: 8, high: 100, step: 16}}", "expected a high that is whole steps above low, as 104"),
         ("{objectives: bpb}", "expected a list of different names"),
         ("{model.ratio: [1, 2], space: {model.ratio: [2, 4]}}", "given twice"),
     ],

@@ -7,9 +7,11 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import optuna
+import psycopg
 import pytest
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._heartbeat import BaseHeartbeat
@@ -17,7 +19,7 @@ from optuna.trial import TrialState
 
 from lllm.errors import UserError
 from lllm.search import storage as module
-from lllm.search.storage import StorageError, open_storage
+from lllm.search.storage import StorageError, check_storage, open_storage
 from tests.search.helpers import wait_until
 from tests.search.postgres import served
 
@@ -73,11 +75,60 @@ def test_what_cannot_be_used_is_refused(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
     (tmp_path / "text").write_text("no database\n" * 200)
-    with pytest.raises(UserError, match=said) as caught:
-        open_storage(url, tmp_path, "tiny")
-    assert "\n" not in str(caught.value)
-    assert SECRET not in str(caught.value) + "".join(capfd.readouterr())
+    there = sorted(tmp_path.rglob("*"))
+    for use in (check_storage, open_storage):
+        with pytest.raises(UserError, match=said) as caught:
+            use(url, tmp_path, "tiny")
+        assert "\n" not in str(caught.value)
+        assert SECRET not in str(caught.value) + "".join(capfd.readouterr())
     assert (tmp_path / "text").read_text() == "no database\n" * 200
+    assert sorted(tmp_path.rglob("*")) == there
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
+def test_a_folder_in_which_nothing_can_be_made() -> None:
+    for use in (check_storage, open_storage):
+        with pytest.raises(UserError, match="/proc"):
+            use("sqlite:////proc/x.db", Path(), "tiny")
+
+
+def test_looking_makes_and_changes_nothing(tmp_path: Path) -> None:
+    check_storage(None, tmp_path / "results", "tiny")
+    check_storage(f"sqlite:///{tmp_path}/made/x.db", tmp_path, "tiny")
+    (tmp_path / "empty.db").touch()
+    check_storage(f"sqlite:///{tmp_path}/empty.db", tmp_path, "tiny")
+    assert [(path.name, path.stat().st_size) for path in tmp_path.iterdir()] == [("empty.db", 0)]
+    study_of(tmp_path / "a b {x}?#%").set_user_attr("a", 1)
+    file = tmp_path / "a b {x}?#%/tiny/sweep.db"
+    before = file.read_bytes()
+    check_storage(None, tmp_path / "a b {x}?#%", "tiny")
+    assert (file.read_bytes(), list(file.parent.iterdir())) == (before, [file])
+
+
+def test_a_file_of_another_version_is_seen(tmp_path: Path) -> None:
+    study_of(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "tiny/sweep.db")) as other, other:
+        other.execute("UPDATE alembic_version SET version_num = 'v99'")
+    for use in (check_storage, open_storage):
+        with pytest.raises(UserError, match=r"sweep\.db: The runtime optuna version .* is no longer compatible"):
+            use(None, tmp_path, "tiny")
+
+
+def test_what_a_killed_process_was_writing_is_no_hindrance(tmp_path: Path) -> None:
+    """A journal that is to be rolled back, which looking must not do."""
+    study_of(tmp_path)
+    file, journal = tmp_path / "tiny/sweep.db", tmp_path / "tiny/sweep.db-journal"
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("PRAGMA cache_size = 1")
+        other.execute("BEGIN")
+        for k in range(300):  # more than is held in memory
+            other.execute("INSERT INTO studies (study_name) VALUES (?)", (f"{k}" * 100,))
+        killed = [file.read_bytes(), journal.read_bytes()]
+    file.write_bytes(killed[0])
+    journal.write_bytes(killed[1])
+    check_storage(None, tmp_path, "tiny")
+    assert [file.read_bytes(), journal.read_bytes()] == killed
+    assert [study.study_name for study in optuna.get_all_study_summaries(open_storage(None, tmp_path, "tiny"))] == ["a"]
 
 
 def test_a_root_that_cannot_be_written(tmp_path: Path) -> None:
@@ -162,6 +213,20 @@ def test_what_will_not_pass_is_not_waited_for(tmp_path: Path) -> None:
     other.close()
     with pytest.raises(StorageError, match=r"sweep\.db: no such table: trials"):
         study.get_trials()
+
+
+@pytest.mark.slow
+def test_a_server_is_looked_at_and_left_as_it_is(tmp_path: Path) -> None:
+    with served() as server:
+        check_storage(server.url, tmp_path, "tiny")
+        with psycopg.connect(server.url) as there:
+            tables = there.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone()
+        assert tables == (0,)
+        open_storage(server.url, tmp_path, "tiny")
+        check_storage(server.url, tmp_path, "tiny")
+        server.kill()
+        with pytest.raises(StorageError, match="expected a server that runs"):
+            check_storage(server.url, tmp_path, "tiny")
 
 
 @pytest.mark.slow

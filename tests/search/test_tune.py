@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -14,7 +15,7 @@ from lllm.errors import UserError
 from lllm.registry import Registry
 from lllm.results.run import Run
 from lllm.search.storage import open_storage
-from lllm.search.tune import states
+from lllm.search.tune import runs, states
 from tests.launch.helpers import TINY, Place
 from tests.search.sweeps import TWO, served, trials_of, tuning_of
 
@@ -151,6 +152,19 @@ def test_fields_are_tuned_in_the_variants_that_have_them_and_do_not_set_them(pla
     assert len(tuning.winners()["one"].fields) == 3
 
 
+def test_every_trial_trains_something_as_long_as_there_is_something_new(place: Place, registry: Registry) -> None:
+    place.write(f"{TINY}search: {{train.lr: [0.005, 0.01, 0.02], model.head.width: [7, 8]}}\n")  # no head of 7 / 2
+    tuning, _ = tuning_of(registry, 3)
+    served(tuning, workers=1)
+    study = tuning.studies["base"]
+    assert (states(study), runs(study)) == ({"complete": 3}, 3)
+    more, _ = tuning_of(registry, 5)
+    served(more, workers=1)
+    study = more.studies["base"]
+    assert sum(states(study).values()) == 5
+    assert runs(study) == 3
+
+
 def test_what_is_for_a_search_alone_is_left_to_it(place: Place, registry: Registry) -> None:
     kernel = "model.downsampler.kernel"
     place.write(f"{TWO}search: {{model.ratio: auto, model.downsampler: auto, {kernel}: [4, 8], train.lr: grid}}\n")
@@ -178,6 +192,14 @@ def test_all_fields_are_those_that_the_parts_propose(place: Place, registry: Reg
         ("search: {model.head.depth: [0, 2]}\n", (), "model.head.depth: 0: input should be greater"),
         ("search: {model.head.depth: [1, 2]}\n", ("model.head.depth=2",), "the sweep searches it"),
         ("", ("train.lr=0.1",), "the sweep searches it"),
+        ("search: {model.mixer: [attention, nope]}\n", (), "search.model.mixer: unknown mixer 'nope'"),
+        ("search: {space: {model.head: [local_ar, paralel]}}\n", (), "did you mean 'parallel'"),
+        ("search: {model.head: [local_ar, {use: parallel, hiden: 2}]}\n", (), "did you mean 'hidden'"),
+        ("search: {objectives: [acc]}\n", (), "objective 'acc': the results have no such metric"),
+        ("search: {model.ratio: [4, a]}\n", (), "model.ratio: 'a': input should be"),
+        ("search: {model.downsampler: auto, model.downsampler.kernl: [4, 8]}\n", (), "did you mean '.*kernel'"),
+        ("search: {model.downsampler: auto, model.downsampler.kernel: [0, 4]}\n", (), "kernel: 0: input should be"),
+        ("variants: {a: {model.head.depth: 1}}\nsearch: {model.head.depth: [0, 2]}\n", (), "depth: 0: input should"),
         (
             "variants: {one: {}, two: {}}\nmatch: {params: 5%}\nsearch: {model.ffn.hidden: [8, 16]}\n",
             ("two",),
@@ -203,6 +225,14 @@ def test_a_study_under_other_terms_is_refused_with_what_changed(place: Place, re
     with pytest.raises(UserError, match=r"now .*space.*--as NEWNAME"):
         tuning_of(registry, 2)
     assert tuning_of(registry, 2, name="new")[0].jobs()
+
+
+def test_an_edited_part_that_a_field_may_name_makes_another_study(place: Place, registry: Registry) -> None:
+    place.write(f"{TINY}search: {{model.head.ffn: [swiglu, relu2]}}\n")
+    tuning_of(registry, 2)
+    part = replace(registry.entries["ffn", "relu2"], digest="b")
+    with pytest.raises(UserError, match=r"begun under other terms: now parts\.ffn relu2=\['b', 1\]; expected"):
+        tuning_of(replace(registry, entries={**registry.entries, ("ffn", "relu2"): part}), 2)
 
 
 def test_a_study_of_someone_else_is_left_alone(place: Place, registry: Registry) -> None:

@@ -74,6 +74,7 @@ def sweep(
         _refuse_idle(named | ({"--all-fields"} if all_fields else set()), search, no_confirm)
         limit = None if timeout is None else seconds_in(timeout)
         asked = prepare(experiment, words or [], plugin or [], workers, storage, limit, name, trials)
+        asked.look(closely=dry_run)
         if status:
             found |= print_status(asked)
             return

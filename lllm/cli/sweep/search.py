@@ -50,7 +50,9 @@ def search_compositions(
         for one in dimensions:
             refuse_given(one.path, asked.arms.overrides)
         _refuse_borrowed(resolved.budget.variant, asked.experiment.baseline)
-        aims = objectives(goals or asked.experiment.search.objectives or _usual(rule.metric), resolved, rule)
+        written = objectives(asked.experiment.search.objectives, [resolved], rule)
+        aims = objectives(goals, [resolved], rule) if goals else written
+        aims = aims or objectives(_usual(rule.metric), [resolved], rule)
         arm = asked.arms.arm(base)
         refuse_crowd([arm], asked.workers)
         if not {"model.head", "corpus"} & {one.path for one in dimensions}:  # another head may measure other things

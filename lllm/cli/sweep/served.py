@@ -52,6 +52,16 @@ class Sweep:
 
         return open_storage(self.storage, self.results, self.experiment.name)
 
+    def look(self, closely: bool) -> None:
+        """Look at the URL of the storage, and, closely, whether it could be opened; nothing is made. Raises UserError
+        where it cannot be used."""
+        from lllm.search.storage import check_storage, shown
+
+        if closely:
+            check_storage(self.storage, self.results, self.experiment.name)
+        elif self.storage is not None:
+            shown(self.storage)
+
     @property
     def storage_said(self) -> str:
         """The storage without a password."""

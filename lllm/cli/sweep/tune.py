@@ -58,8 +58,10 @@ def tune(asked: Sweep, found: dict[str, Any], all_fields: bool, seeds: Sequence[
     else:
         execution = asked.arms.resolved(asked.variants[0]).run
         threads = execution.threads or threads_each(asked.workers * execution.nproc)
-        for variant, steps in trials.measure(asked.variants, threads).items():
-            print(f"measured: {steps} steps of {variant} fit into its budget, {threads} thread(s) each")
+        measured, now = trials.measure(tuning.studies, threads)
+        for variant, one in measured.items():
+            by = "measured" if variant in now else "measured by the first driver of the study"
+            print(f"{by}: {one.steps} steps of {variant} fit into its budget ({one.on})")
         if not served(asked, found, tuning.jobs(), lambda: sum(job.target for job in tuning.jobs()), tuning.more):
             return True
     found["complete"] = True
@@ -181,7 +183,7 @@ def _confirmed(asked: Sweep, tuned: Tuned, found: dict[str, Any], seeds: Sequenc
 
 def _show(tuning: Tuning, winners: Mapping[str, Winner], found: dict[str, Any]) -> None:
     """A line for each variant: how its trials ended, the best, and how much its learning rate matters."""
-    from lllm.search.tune import states
+    from lllm.search.tune import runs, states
 
     metric, rows = tuning.rule.metric, []
     told: dict[str, dict[str, Any]] = {}
@@ -193,8 +195,12 @@ def _show(tuning: Tuning, winners: Mapping[str, Winner], found: dict[str, Any]) 
         near = ", ".join(f"{factor} {value:.4f}" for factor, value in winner.sensitivity.items()) if winner else ""
         rows.append([variant, counts, *best, near])
         info = {**winner.info(), "value": winner.value, "trial": winner.trial} if winner else None
-        told[variant] = {"study": study.study_name, "trials": ended, "best": info}
+        told[variant] = {"study": study.study_name, "trials": ended, "runs": runs(study), "best": info}
     print_table(["variant", "trials", f"best {metric}", "at", "learning rate"], rows, right=[2])
+    for variant, one in told.items():
+        trials = sum(one["trials"].values())
+        if one["runs"] < trials:
+            print(f"{variant}: {one['runs']} different runs in {trials} trials; others repeat one or are infeasible")
     for variant in tuning.at_edge():
         told[variant]["at_edge"] = True
         print(f"{variant}: its best is at the edge of the grid; a better rate may lie beyond, expected more --trials")
