@@ -16,11 +16,12 @@ from lllm.results.blocks import Blocks, blocks_of
 from lllm.results.changes import Label
 from lllm.results.committed import load_records, write_committed
 from lllm.results.effects import effects_of
-from lllm.results.grouping import FINGERPRINTS, Expected, assignments, differs, few, groups, is_current, stale
+from lllm.results.grouping import FINGERPRINTS, Expected, differs, groups, is_current, stale
 from lllm.results.judging import judged
 from lllm.results.named import Named, facts, newest_arms
 from lllm.results.noise import Noises, read_noise
-from lllm.results.records import Record, differences
+from lllm.results.planned import added, changed
+from lllm.results.records import Record
 from lllm.results.rows import NUMBERS, Comparison, Row
 from lllm.results.rule import BPB, OF_LIKELIHOOD, Rule
 
@@ -62,7 +63,7 @@ def tabulate(
         table += _other_rows(others, rows, current, rule)
     hidden = 0 if all_runs else sum(record.state == "finished" for group in others.values() for record in group)
     names = () if all_runs else tuple(sorted({r.label for group in others.values() for r in group if r.label}))
-    warnings = (*_added(table, rows, records), *_other_rule(table, records, rule))
+    warnings = (*added(table, rows, records), *changed(table, records, rule))
     comparison = Comparison(experiment, rule, tuple(table), hidden=hidden, names=names, warnings=warnings)
     return _judged(comparison, records, noise)
 
@@ -235,44 +236,6 @@ def _judged(comparison: Comparison, records: Sequence[Record], noise: Noises | N
         effects=effects_of(made, comparison.rule),
         warnings=(*comparison.warnings, *(f"Not read: {problem}." for problem in damaged.values())),
     )
-
-
-def _added(table: Sequence[Row], rows: Sequence[Expected], records: Sequence[Record]) -> list[str]:
-    """That seeds were added to others by which the row could be judged: whoever looked at those had one chance more."""
-    asked = {expected.variant: expected.seeds for expected in rows}
-    planned = {record.name: tuple(record.info.get("planned") or ()) for record in records}
-    added: set[int] = set()
-    for row in table:
-        if row.stale or row.other or row.looks or row.baseline:
-            continue
-        together: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for seed, name in zip(row.seeds, row.runs, strict=True):
-            of_file = asked.get(row.variant, ())
-            together[planned.get(name) or (of_file if seed in of_file else ())].append(seed)
-        before = 0
-        for seeds in sorted(together.values(), key=min):
-            added |= set(seeds) if before > 1 else set()  # one seed judges nothing
-            before += len(seeds)
-    if not added:
-        return []
-    listed = ", ".join(map(str, sorted(added)))
-    return [f"Seeds {listed} were added to others: intervals take their number as fixed before any was looked at."]
-
-
-def _other_rule(table: Sequence[Row], records: Sequence[Record], rule: Rule) -> list[str]:
-    """That runs were begun under another rule than decides now, or another baseline."""
-    used = {name: row.baseline for row in table if not (row.stale or row.other) for name in row.runs}
-    mine = [record for record in records if record.name in used]
-    then = [r.info["rule"] for r in mine if isinstance(r.info.get("rule"), Mapping)]
-    other = [found for found in then if dict(found) != rule.written()]
-    said = []
-    if other:
-        was = few(assignments(differences(rule.written(), other[0])))
-        said.append(f"The rule was changed: {len(other)} of these runs were begun under {was}.")
-    were = {r.variant for r in mine if r.info.get("baseline") and not used[r.name]}
-    if were and any(used.values()):
-        said.append(f"The baseline was changed: it was {' and '.join(sorted(were))} when these runs were begun.")
-    return said
 
 
 def _decided_by(record: Record, metric: str) -> list[float]:

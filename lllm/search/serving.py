@@ -23,7 +23,7 @@ from lllm.results.ownership import Owned
 from lllm.search.claims import finished_meanwhile
 from lllm.search.jobs import RUN, Job, Served
 from lllm.search.pruning import Curve, below_median
-from lllm.search.storage import StorageError
+from lllm.search.urls import StorageError
 from lllm.search.verdicts import Verdict, mark_pruned, verdict_of
 from lllm.train.mirror import check_mirror
 

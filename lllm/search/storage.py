@@ -19,9 +19,8 @@ import optuna
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy import create_engine, event, inspect
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import (
-    ArgumentError,
     DBAPIError,
     IntegrityError,
     InterfaceError,
@@ -30,11 +29,11 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 
-from lllm.errors import UserError
 from lllm.results.files import explained
 from lllm.results.run import check_writable
+from lllm.search.urls import StorageError, hint, is_file, parsed_url, place, scheme, text_of
 
-__all__ = ["GRACE", "HEARTBEAT", "PATIENCE", "StorageError", "check_storage", "open_storage", "shown"]
+__all__ = ["GRACE", "HEARTBEAT", "PATIENCE", "check_storage", "open_storage"]
 
 T = TypeVar("T")
 
@@ -44,7 +43,6 @@ _LOCKED = 60.0  # seconds that one operation waits for another process to let go
 _QUIET = 1.0  # seconds of absence about which nothing is said
 _SHORT, _LONG = 0.1, 5.0  # seconds before the first further try, and at most
 _RACES = 5  # tries of making the tables, which another driver may be making at the same moment
-_EXPECTED = "expected sqlite:///FILE or postgresql://USER@HOST/DATABASE"
 _OPERATIONS = (
     "create_new_study",
     "delete_study",
@@ -70,10 +68,6 @@ _OPERATIONS = (
     "record_heartbeat",
     "_get_stale_trial_ids",
 )
-
-
-class StorageError(UserError):
-    """The storage cannot be used: nothing that a trial could be blamed for."""
 
 
 class _Patient(RDBStorage):
@@ -146,17 +140,17 @@ def open_storage(
         StorageError: the URL is none, its driver is not installed, or the database cannot be reached, read or written.
     """
     parsed, where = _named(url, root, experiment)
-    if _is_file(parsed):
+    if is_file(parsed):
         with explained(Path(where)):
             Path(where).parent.mkdir(parents=True, exist_ok=True)
     engine = _engine(parsed)
 
     def opened() -> _Patient:
-        return _Patient(_text(parsed), engine, heartbeat_interval=heartbeat, grace_period=grace)
+        return _Patient(text_of(parsed), engine, heartbeat_interval=heartbeat, grace_period=grace)
 
     storage = _reached(parsed, where, opened)
     storage.where, storage.patience, storage.say = where, patience, say
-    if _is_file(parsed):
+    if is_file(parsed):
         _take_turns(storage)
     return storage
 
@@ -166,17 +160,17 @@ def check_storage(url: str | None, root: Path, experiment: str) -> None:
     does."""
     parsed, where = _named(url, root, experiment)
     engine = _engine(parsed)
-    if not _is_file(parsed):
+    if not is_file(parsed):
         engine["execution_options"] = {"postgresql_readonly": True}
     elif not os.path.exists(where):
         with explained(Path(where)):
             check_writable(Path(where).parent)
         return
     elif not os.path.isfile(where) or not os.access(where, os.W_OK):
-        raise StorageError(f"{where}: unable to open database file; {_hint(parsed)}")
+        raise StorageError(f"{where}: unable to open database file; {hint(parsed)}")
     else:
-        place = f"file:{quote(str(Path(where).absolute()))}?mode=ro"
-        engine["creator"] = lambda: sqlite3.connect(place, uri=True, timeout=_LOCKED)
+        readable = f"file:{quote(str(Path(where).absolute()))}?mode=ro"
+        engine["creator"] = lambda: sqlite3.connect(readable, uri=True, timeout=_LOCKED)
 
     def looked() -> None:
         probe = create_engine(parsed, **engine)
@@ -189,39 +183,24 @@ def check_storage(url: str | None, root: Path, experiment: str) -> None:
         finally:
             probe.dispose()
         if there:  # its tables are not made, and seen to be of this Optuna
-            RDBStorage(_text(parsed), engine, skip_table_creation=True).engine.dispose()
+            RDBStorage(text_of(parsed), engine, skip_table_creation=True).engine.dispose()
 
     _reached(parsed, where, looked)
-
-
-def shown(text: str) -> str:
-    """The URL as it may be shown: without a password, and without its query, which may have one.
-
-    Raises:
-        StorageError: it is none, or of no kind that is known.
-    """
-    _parsed(text)
-    return make_url(text)._replace(password=None).set(query={}).render_as_string()
 
 
 def _named(url: str | None, root: Path, experiment: str) -> tuple[URL, str]:
     """The storage's URL, and what it is called in messages."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.ERROR)  # warns of what is tried again, in SQL
-    parsed = URL.create("sqlite", database=str(root / experiment / "sweep.db")) if url is None else _parsed(url)
-    return parsed, str(parsed.database) if _is_file(parsed) else f"{_scheme(parsed)}://{_place(parsed)}"
+    parsed = URL.create("sqlite", database=str(root / experiment / "sweep.db")) if url is None else parsed_url(url)
+    return parsed, str(parsed.database) if is_file(parsed) else f"{scheme(parsed)}://{place(parsed)}"
 
 
 def _engine(url: URL) -> dict[str, Any]:
     """SQLAlchemy's arguments."""
     # the encoding is asked for: a cluster made under the locale C has none, and gives bytes for text
-    options = {"timeout": _LOCKED} if _is_file(url) else {"connect_timeout": 10, "client_encoding": "utf8"}
-    return {"connect_args": options, "pool_pre_ping": not _is_file(url)}
-
-
-def _text(url: URL) -> str:
-    """The URL as Optuna takes it, which formats it."""
-    return url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
+    options = {"timeout": _LOCKED} if is_file(url) else {"connect_timeout": 10, "client_encoding": "utf8"}
+    return {"connect_args": options, "pool_pre_ping": not is_file(url)}
 
 
 def _reached(url: URL, where: str, reach: Callable[[], T]) -> T:
@@ -236,14 +215,14 @@ def _reached(url: URL, where: str, reach: Callable[[], T]) -> T:
                 warnings.simplefilter("ignore", ExperimentalWarning)
                 return reach()
         except (ImportError, NoSuchModuleError):
-            expected = "" if _is_file(url) else '; expected pip install "lllm[postgres]"'
+            expected = "" if is_file(url) else '; expected pip install "lllm[postgres]"'
             raise StorageError(f"{where}: its driver is not installed{expected}") from None
         except RuntimeError as error:  # made by another version of Optuna
             raise StorageError(f"{where}: {str(error).splitlines()[0]}") from None
         except (SQLAlchemyError, StorageInternalError) as error:
             cause = error.__cause__ if isinstance(error, StorageInternalError) else error
             if attempt == _RACES or not _raced(cause):
-                raise StorageError(f"{where}: {_reason(cause)}; {_hint(url)}") from None
+                raise StorageError(f"{where}: {_reason(cause)}; {hint(url)}") from None
             time.sleep(attempt * random.uniform(0.1, 0.3))
     raise AssertionError("the last attempt returns or raises")
 
@@ -261,43 +240,6 @@ def _take_turns(storage: RDBStorage) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     storage.engine.dispose()  # connections that were opened before
-
-
-def _parsed(text: str) -> URL:
-    """The URL, of a kind that is known, with its driver. Nothing of a text that is none is repeated: where a password
-    begins and ends in it is not known."""
-    try:
-        url = make_url(text)
-    except (ArgumentError, ValueError):
-        raise StorageError(f"--storage: not the URL of a database; {_EXPECTED}") from None
-    if "@" in (url.host or ""):
-        raise StorageError("--storage: more than one '@'; expected %40 for each that belongs to the password")
-    if url.drivername in ("postgresql", "postgres"):
-        url = url.set(drivername="postgresql+psycopg")
-    if _scheme(url) not in ("sqlite", "postgresql"):
-        raise StorageError(f"--storage: {_scheme(url)}: no kind of storage that is known; {_EXPECTED}")
-    if _is_file(url) and url.database in (None, "", ":memory:"):
-        raise StorageError("--storage: a database in memory is gone with the sweep; expected sqlite:///FILE")
-    return url
-
-
-def _is_file(url: URL) -> bool:
-    return _scheme(url) == "sqlite"
-
-
-def _scheme(url: URL) -> str:
-    return url.drivername.partition("+")[0]
-
-
-def _place(url: URL) -> str:
-    """Host and database: what may be shown of a URL."""
-    return f"{url.host or ''}{f':{url.port}' if url.port else ''}/{url.database or ''}"
-
-
-def _hint(url: URL) -> str:
-    if _is_file(url):
-        return "expected a file that Optuna made, or none, in a folder that you may write to"
-    return "expected a server that runs, and a database of it that you may write to"
 
 
 def _passing(cause: BaseException | None) -> bool:

@@ -13,7 +13,7 @@ import time
 from optuna.samplers import RandomSampler
 
 from lllm.search.driver import drive
-from lllm.search.storage import StorageError
+from lllm.search.urls import StorageError
 from tests.launch.helpers import Watch
 from tests.search.helpers import Sweep
 

@@ -26,7 +26,7 @@ from lllm.results.run import Run
 from lllm.search import serving
 from lllm.search.driver import Job, drive
 from lllm.search.pruning import diverged
-from lllm.search.storage import StorageError
+from lllm.search.urls import StorageError
 from lllm.train import trainer
 from tests.launch.helpers import TINY, Place, Watch
 from tests.search.helpers import LR, Sweep, facts, fixed, served, slow, stand_in

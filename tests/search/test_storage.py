@@ -19,7 +19,8 @@ from optuna.trial import TrialState
 
 from lllm.errors import UserError
 from lllm.search import storage as module
-from lllm.search.storage import StorageError, check_storage, open_storage
+from lllm.search.storage import check_storage, open_storage
+from lllm.search.urls import StorageError
 from tests.search.helpers import wait_until
 from tests.search.postgres import served
 

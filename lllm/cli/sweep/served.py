@@ -55,7 +55,8 @@ class Sweep:
     def look(self, closely: bool) -> None:
         """Look at the URL of the storage, and, closely, whether it could be opened; nothing is made. Raises UserError
         where it cannot be used."""
-        from lllm.search.storage import check_storage, shown
+        from lllm.search.storage import check_storage
+        from lllm.search.urls import shown
 
         if closely:
             check_storage(self.storage, self.results, self.experiment.name)
@@ -67,7 +68,7 @@ class Sweep:
         """The storage without a password."""
         if self.storage is None:
             return str(self.results / self.experiment.name / "sweep.db")
-        from lllm.search.storage import shown
+        from lllm.search.urls import shown
 
         return shown(self.storage)
 
