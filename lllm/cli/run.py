@@ -144,10 +144,13 @@ def _looked(plan: Plan, most: int, arms: Arms, variants: Sequence[str], found: d
 def train(plan: Plan) -> bool:
     """Train what is pending, shown as it goes; False when something has failed."""
     from lllm.cli.live import watcher
+    from lllm.cli.progress import measuring
     from lllm.launch.execute import execute
     from lllm.launch.plan import arguments
+    from lllm.launch.steps import timed
 
     try:
+        plan = timed(plan, measuring)
         with watcher(plan) as watching:
             return execute(plan, watching)
     except KeyboardInterrupt:

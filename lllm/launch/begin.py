@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
-from lllm.errors import UserError
-from lllm.launch.measure import measured_steps
 from lllm.launch.plan import Plan, Planned
-from lllm.launch.timing import machine
+from lllm.launch.steps import measured
 from lllm.results.ownership import own
 from lllm.results.run import Run, create, retire
 from lllm.results.sources import keep_sources
@@ -29,7 +26,7 @@ def begin(plan: Plan, run: Planned, **execution: Any) -> dict[str, Any] | None:
         retire(run.path, "stale" if run.why.startswith("stale") else "forced", reason)
         found = None
     if found is None:
-        steps = run.arm.steps if run.arm.steps is not None else _measured(run)
+        steps = run.arm.steps if run.arm.steps is not None else measured(run)
         info = plan.info(run, steps, **execution)
     elif Run(run.path).finished:
         return None
@@ -38,19 +35,6 @@ def begin(plan: Plan, run: Planned, **execution: Any) -> dict[str, Any] | None:
     create(run.path, info)
     keep_sources(run.path, info["parts"])
     return info
-
-
-def _measured(run: Planned) -> int:
-    """Steps that fit into a budget of seconds: as many as another seed of the arm has that was begun on such a machine,
-    so that a row's seeds are trained alike; measured, where there is none."""
-    on, now = machine(run.arm.resolved), run.arm.fingerprints
-    for path in sorted(run.path.parent.glob("s*")):
-        with suppress(UserError):  # a damaged one says nothing
-            there = Run(path).info
-            alike = there.get("machine") == on and there.get("fingerprints") == now and not there.get("trial")
-            if alike and "steps" in there:
-                return int(there["steps"])
-    return measured_steps(run.arm, run.seed)
 
 
 def _found(run: Planned) -> dict[str, Any] | None:

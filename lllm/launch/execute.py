@@ -11,9 +11,9 @@ from typing import Any, Protocol
 from lllm.errors import UserError
 from lllm.launch.begin import begin
 from lllm.launch.contracts import Launcher
-from lllm.launch.measure import measured_steps
 from lllm.launch.plan import Plan, Planned
 from lllm.launch.pool import Pool
+from lllm.launch.steps import measured
 from lllm.registry.build import blaming
 from lllm.results.ownership import Owned
 from lllm.train.carried import INFO, packed
@@ -81,7 +81,7 @@ def rehearse(plan: Plan) -> Iterator[str]:
             continue
         carried = []
         if not (run.path / "run.json").exists():
-            steps = run.arm.steps if run.arm.steps is not None else measured_steps(run.arm, run.seed)
+            steps = run.arm.steps if run.arm.steps is not None else measured(run)
             carried = [INFO, packed(plan.info(run, steps))]
         command, missing = _command(run, carried)
         if missing:

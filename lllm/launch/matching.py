@@ -13,7 +13,8 @@ from itertools import islice
 from lllm.config import Match, Resolved
 from lllm.errors import UserError
 from lllm.launch.arm import Arm, arm_of_setup
-from lllm.launch.timing import Timing, Timings, Unmeasured, machine, question
+from lllm.launch.machine import machine
+from lllm.launch.timing import Timing, Timings, Unmeasured, question
 from lllm.model.accounting import parameters
 from lllm.model.match import closest, solve
 from lllm.train.setup import Setup

@@ -14,8 +14,8 @@ from lllm.errors import UserError
 from lllm.identity import code_fingerprint
 from lllm.launch.arms import Arm, Arms
 from lllm.launch.environment import environment, git_state
+from lllm.launch.machine import machine_of_run
 from lllm.launch.metric import refuse_rule
-from lllm.launch.timing import machine
 from lllm.registry.build import blaming
 from lllm.results.committed import load_records
 from lllm.results.files import explained
@@ -109,7 +109,7 @@ class Plan:
             "git": git_state(),
             "environment": environment(),
             "argv": arguments(),
-            "machine": machine(resolved),
+            "machine": machine_of_run(resolved),
             "planned": sorted({planned.seed for planned in self.runs}),
             **self.extra,
             **run.extra,

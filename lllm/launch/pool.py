@@ -8,8 +8,9 @@ from types import TracebackType
 from typing import Any
 
 from lllm.launch.begin import begin
+from lllm.launch.machine import threads_each
 from lllm.launch.plan import Plan, Planned
-from lllm.launch.workers import Worker, devices, threads_each
+from lllm.launch.workers import Worker, devices
 
 __all__ = ["News", "Pool"]
 

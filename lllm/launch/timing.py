@@ -6,7 +6,6 @@ results/EXPERIMENT/match.json and read from there ever after; the file is commit
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -18,7 +17,7 @@ from lllm.errors import UserError
 from lllm.identity import arm as identity
 from lllm.results.files import explained, read_json, write_json
 
-__all__ = ["FILE", "Timing", "Timings", "Unmeasured", "machine", "question"]
+__all__ = ["FILE", "Timing", "Timings", "Unmeasured", "question"]
 
 FILE = "match.json"
 _UNTIMED = ("budget", "eval", "train.lr", "train.clip", "train.schedule")  # settings without part in a measured step
@@ -34,7 +33,7 @@ class Timing:
 
     value: of the size knob. ratio: its time per byte over the baseline's, median of `steps` pairs of steps, known to
     within `half` (relative, 95%). seconds, baseline_seconds: medians of a step. smallest, largest: value and ratio of
-    the ends of what was tried. machine: `machine`; measured: when, UTC; code: code fingerprints of both.
+    the ends of what was tried. machine: `lllm.launch.machine.machine`; measured: when, UTC; code: fingerprints of both.
     """
 
     value: int
@@ -60,24 +59,6 @@ class Timing:
             f"{self.warm} to warm up, on the run's batches; {on['device']}, {on['threads']} threads, "
             f"{'compiled' if on['compile'] else 'not compiled'}, torch {on['torch']}; measured {self.measured})"
         )
-
-
-def machine(resolved: Resolved) -> dict[str, Any]:
-    """What a measured time depends on beside what was measured: the device, and how a step is executed on it when the
-    machine has nothing else to do."""
-    import torch
-
-    from lllm.train.world import device_of
-
-    run = resolved.run
-    device = device_of(run.device)
-    return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu(),
-        "threads": run.threads or torch.get_num_threads(),
-        "torch": torch.__version__,
-        "compile": run.compile,
-        "micro_batch": run.micro_batch,
-    }
 
 
 def question(variant: Resolved, baseline: Resolved, knob: str, within: float) -> str:
@@ -152,14 +133,3 @@ def _identity(resolved: Resolved) -> str:
             node = node.get(name, {})
         node.pop(last, None)
     return identity({name: value for name, value in delta.items() if value != {}}, {"steps": 1})
-
-
-def _cpu() -> str:
-    """The processor's name, as exactly as the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()

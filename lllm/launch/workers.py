@@ -15,7 +15,7 @@ from lllm.launch.plan import Planned
 from lllm.results.run import Run
 from lllm.train.interrupt import PARENT
 
-__all__ = ["Worker", "devices", "threads_each"]
+__all__ = ["Worker", "devices"]
 
 
 class Worker:
@@ -111,11 +111,6 @@ class Worker:
         lines = text.strip().splitlines() or ["the process ended without a word"]
         errors = [line for line in lines if line.startswith("error: ")]
         return (errors or lines)[-1].removeprefix("error: ")
-
-
-def threads_each(processes: int) -> int:
-    """Threads of each of so many processes on this machine."""
-    return max(1, (os.cpu_count() or 1) // processes)
 
 
 def devices(slot: int, nproc: int) -> dict[str, str]:

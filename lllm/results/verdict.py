@@ -57,7 +57,7 @@ def apart(row: Row, baseline: Row, metric: str) -> str:
         return f"other budget, {_ratios(row, baseline)}"
     timed = metric in _TIMED or "time" in equal
     if timed and len({*row.machines, *baseline.machines}) > 1:
-        return "timed on several machines"
+        return "timed on other machines or threads"
     shared = metric in _TIMED and row.shared_timing != baseline.shared_timing
     return "only one of them shared the machine while it was timed" if shared else ""
 

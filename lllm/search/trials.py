@@ -13,9 +13,9 @@ from lllm.config import Experiment, Tree
 from lllm.config.tree import merge
 from lllm.errors import UserError
 from lllm.launch.arms import Arm, Arms
+from lllm.launch.machine import machine
 from lllm.launch.measure import measured_steps, with_threads
 from lllm.launch.plan import Planned, make_plan
-from lllm.launch.timing import machine
 from lllm.registry.build import blaming
 from lllm.results.named import WORDS, recorded_words
 from lllm.search.measured import Measured, agreed

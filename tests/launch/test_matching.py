@@ -216,7 +216,7 @@ def test_a_table_takes_the_newest_answer_where_this_machine_has_none(
 ) -> None:
     measured = clock(0.0)
     (there,) = planned(place, "{time: 5%}", "local").runs
-    monkeypatch.setattr("lllm.launch.timing._cpu", lambda: "another processor")
+    monkeypatch.setattr("lllm.launch.machine._cpu", lambda: "another processor")
     assert {row.variant: row.arm for row in expected_rows("tiny")}["local"] == there.arm.identity
     before = len(measured)
     (here,) = planned(place, "{time: 5%}", "local").runs  # a run is matched to the machine that it runs on

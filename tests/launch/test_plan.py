@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from lllm.launch import begin
-from lllm.launch.timing import machine
 from lllm.registry.discovery import shipped
-from lllm.results.files import write_json
 from lllm.results.run import Run
 from tests.launch.helpers import TINY, Place, outcome, todo
 
@@ -113,64 +108,6 @@ def test_a_failed_run_says_why_and_is_trained_anew_when_forced(place: Place, wor
     assert todo(forced) == {"base/s0": ("train anew", "--force")}
     place.train(forced)
     assert (path.parent / "s0.forced" / "status.json").is_file()
-
-
-# --- budgets of seconds ---------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Each measurement finds another number of steps, on one machine."""
-    times: list[int] = []
-
-    def measure(*arguments: Any) -> int:
-        times.append(1)
-        return 5 + len(times)
-
-    monkeypatch.setattr(begin, "measured_steps", measure)
-    return times
-
-
-def test_seconds_are_measured_once_and_frozen(place: Place, measured: list[int]) -> None:
-    seconds = "budget={seconds: 3}"
-    plan = place.plan(seconds, seeds=(0, 1))
-    assert [run.arm.steps for run in plan.runs] == [None, None]
-    assert len({run.arm.identity for run in plan.runs}) == 1
-    _, watch = place.train(plan)
-    assert watch.begun == [("base/s0", 6), ("base/s1", 6)]  # a row's seeds are trained alike
-    assert [Run(run.path).info["steps"] for run in plan.runs] == [6, 6]
-    path = plan.runs[0].path
-    before = outcome(path)
-    (path / "result.json").unlink()
-    (path / "status.json").write_text('{"state": "interrupted"}')
-    again = place.plan(seconds)
-    assert todo(again) == {"base/s0": ("continue", "")}
-    assert place.train(again)[1].begun == [("base/s0", 6)]
-    assert outcome(path) == before
-    assert len(measured) == 1
-    on = [Run(run.path).info["machine"] for run in plan.runs]
-    assert on[0] == on[1] == machine(plan.runs[0].arm.resolved)
-
-
-def test_seconds_are_measured_anew_on_another_machine_or_with_other_code(place: Place, measured: list[int]) -> None:
-    seconds = "budget={seconds: 3}"
-    place.train(place.plan(seconds))
-    path = place.plan(seconds).runs[0].path
-    info = Run(path).info
-    for seed, change in enumerate(
-        ({"machine": {"device": "other"}}, {"fingerprints": {}}, {"trial": {"number": 0}}), 1
-    ):
-        write_json(path / "run.json", {**info, **change})
-        place.train(place.plan(seconds, seeds=(seed,)))
-        shutil.rmtree(path.with_name(f"s{seed}"))
-    assert len(measured) == 4
-
-
-def test_a_measurement_is_a_positive_number_of_steps(place: Place) -> None:
-    plan = place.plan("budget={seconds: 0.001}")
-    _, watch = place.train(plan)
-    assert watch.ends == [("base/s0", "finished", "")]
-    assert Run(plan.runs[0].path).info["steps"] == 1
 
 
 # --- what run.json says ---------------------------------------------------------------------------------------------

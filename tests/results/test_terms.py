@@ -11,7 +11,7 @@ from lllm.results.rule import Rule
 from tests.results.conftest import MakeRun
 from tests.results.tables import BASE, SLIGHT, rows_of, texts
 
-SEVERAL = "not comparable: timed on several machines"
+SEVERAL = "not comparable: timed on other machines or threads"
 
 
 @pytest.mark.parametrize(

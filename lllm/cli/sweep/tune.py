@@ -48,7 +48,7 @@ def tune(asked: Sweep, found: dict[str, Any], all_fields: bool, seeds: Sequence[
     if dry_run:
         print("no trial is begun, and nothing is written")
         return True
-    from lllm.launch.workers import threads_each
+    from lllm.launch.machine import threads_each
     from lllm.search.tune import Tuning
 
     trials = Trials(asked.arms, asked.words, asked.plugins, asked.seed)
