@@ -70,6 +70,9 @@ def info(expected: Expected, arm: str, number: int, seed: int) -> dict[str, Any]
         "steps": 500,
         "budget": {"steps": 500},
         "sizes": {"parameters": 1_310_000, "train_flops_per_byte": 12.3e6, "bytes_per_step": 4096},
+        "rule": expected.rule.written(),
+        "planned": list(range(SEEDS)),
+        "machine": {"device": "CPU", "threads": 2, "torch": "2.13.0", "compile": False, "micro_batch": None},
     }
 
 

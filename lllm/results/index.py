@@ -22,7 +22,7 @@ CACHE = ".index.json"
 _VERSION = f"1 {' '.join(INFO)}"  # of its form, and what it keeps of a run.json
 _FILES = ("run.json", "result.json", "status.json")
 _WORTH_WRITING = 16  # directories read anew beyond which the cache is written: reading a few costs less than that
-_SHARED = {"config", "fingerprints", "parts", "sizes", "budget"}
+_SHARED = {"config", "fingerprints", "parts", "sizes", "budget", "rule", "planned", "machine"}
 _SEED = re.compile(r"s(\d+)")
 
 Signature = list[int]  # modification time (ns), size and inode of each of _FILES, zeros when absent
