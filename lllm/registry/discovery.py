@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -20,6 +21,7 @@ __all__ = ["ENTRY_POINT_GROUP", "load_folder", "load_registry", "shipped", "synt
 
 ENTRY_POINT_GROUP = "lllm.parts"
 _NAMESPACE = "lllm_parts"
+_PARSING = threading.Lock()  # two parsers at once may fail in CPython 3.11 (gh-106905)
 
 
 def shipped(folder: str) -> Path:
@@ -73,7 +75,8 @@ def load_folder(folder: Path, source: str) -> Registry:
 
 def syntax_digest(source: str) -> str:
     """Digest of the syntax tree without docstrings: an edited comment changes nothing, an edited statement does."""
-    tree = ast.parse(source)
+    with _PARSING:
+        tree = ast.parse(source)
     for node in ast.walk(tree):
         if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             continue

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from lllm.errors import UserError
-from lllm.registry import Part, PartConfig, Registry, load_registry, register
+from lllm.registry import Part, PartConfig, Registry, discovery, load_registry, register
 from lllm.registry.discovery import load_folder, syntax_digest
 
 TOY = '''
@@ -192,3 +195,31 @@ def test_a_folder_is_loaded_alone(tmp_path: Path) -> None:
     assert [(kind, entry.name, entry.source) for (kind, _), entry in registry.entries.items()] == [
         ("toy", "mine", "here")
     ]
+
+
+def test_source_is_read_by_several_threads_at_once() -> None:
+    """CPython 3.11's parser counts its depth for all threads together, and a collection of garbage lets another in."""
+    sources = [path.read_text(encoding="utf-8") for path in sorted(Path(discovery.__file__).parent.glob("*.py"))] * 12
+    failed: list[BaseException] = []
+
+    def digests() -> None:
+        try:
+            for source in sources:
+                syntax_digest(source)
+        except SystemError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=digests) for _ in range(4)]
+    gc.callbacks.append(give_way)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        gc.callbacks.remove(give_way)
+    assert not failed
+
+
+def give_way(phase: str, info: dict[str, int]) -> None:
+    time.sleep(0)
