@@ -21,7 +21,7 @@ __all__ = ["ENTRY_POINT_GROUP", "load_folder", "load_registry", "shipped", "synt
 
 ENTRY_POINT_GROUP = "lllm.parts"
 _NAMESPACE = "lllm_parts"
-_PARSING = threading.Lock()  # two parsers at once may fail in CPython 3.11 (gh-106905)
+_PARSING = threading.Lock()  # CPython 3.11 counts the depth of all threads in one place (gh-106905)
 
 
 def shipped(folder: str) -> Path:
