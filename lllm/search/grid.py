@@ -8,10 +8,10 @@ from typing import Any
 
 from optuna import Study
 from optuna.distributions import BaseDistribution, FloatDistribution
-from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
 from lllm.config.search import LR
+from lllm.search.sampling import OneByOne
 
 __all__ = ["MOST", "ROUNDS", "GridSampler", "at", "distribution", "extension", "first", "offset", "points"]
 
@@ -69,20 +69,12 @@ def _known(curve: Mapping[int, float | None]) -> dict[int, float]:
     return {exponent: value for exponent, value in curve.items() if value is not None}
 
 
-class GridSampler(BaseSampler):
+class GridSampler(OneByOne):
     """Gives each trial the first wanted point that no earlier one has. Drivers of one study that want the same points
     never give one twice: a trial that has not said yet which it takes is counted as taking the next one."""
 
     def __init__(self, centre: float, wanted: Callable[[], Sequence[int]]) -> None:
         self.centre, self.wanted = centre, wanted
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return {}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

@@ -13,7 +13,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-__all__ = ["SAMPLERS", "Distinct", "Numbered", "sampler"]
+__all__ = ["SAMPLERS", "Distinct", "Numbered", "OneByOne", "sampler"]
 
 SAMPLERS = ("tpe", "nsga2")
 _STRIDE = 1_000_003  # between the seeds of two sweeps whose search seeds follow each other
@@ -66,7 +66,19 @@ class Numbered(BaseSampler):
         return trial.number == 0 and bool(self.start)
 
 
-class Distinct(BaseSampler):
+class OneByOne(BaseSampler):
+    """A sampler that is asked for each parameter by itself."""
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+
+class Distinct(OneByOne):
     """Asks again where a proposal is an earlier trial's, which would train nothing, or is refused; what the first ask
     gave is taken where that does not help, as in a space that is exhausted.
 
@@ -83,14 +95,6 @@ class Distinct(BaseSampler):
     ) -> None:
         self.ask, self.space, self.refused = ask, space, refused
         self._number, self._proposal = -1, dict[str, Any]()
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return {}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
