@@ -7,13 +7,13 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from lllm.config import Experiment, Resolved, Tree, resolve
+from lllm.config import Experiment, Match, Resolved, Tree, resolve
 from lllm.config.tree import merge
 from lllm.errors import BuildError, UserError
 from lllm.identity import arm as arm_of
 from lllm.launch.arm import Arm, arm_of_setup
 from lllm.launch.matching import counted, knob_of, timed, turned
-from lllm.launch.timing import Timings, Unmeasured
+from lllm.launch.timing import Timings, Unmeasured, question
 from lllm.registry import Registry
 from lllm.train.setup import Setup
 
@@ -41,6 +41,7 @@ class Arms:
         self._made: dict[str, Arm] = {}
         self._others: dict[str, Arm] = {}  # decided under the overrides that fit them
         self._setups: dict[str, Setup] = {}
+        self._sizes: dict[str, int] = {}  # that were found by counting: most trials of a sweep ask for the same one
         self._results, self._measure = results, measure
         self._target: Setup | None = None
         self._reference: Arms | None = None  # whose baseline sizes are matched to, where this is another reading
@@ -78,7 +79,7 @@ class Arms:
         other = Arms(
             experiment, self.overrides, self.registry, self.progress, results=self._results, measure=self._measure
         )
-        other._setups = self._setups
+        other._setups, other._sizes = self._setups, self._sizes
         other._reference = self._reference or self
         return other
 
@@ -151,9 +152,15 @@ class Arms:
             kept = Timings(results, self.experiment.name)
             pairs = self._pairs if self._measure else None
             timing, note = timed(match, setup, self._baseline(), knob, kept, pairs)
-        value = timing.value if timing else counted(match, setup, self._baseline(), knob)
+        value = timing.value if timing else self._counted(match, setup, knob)
         arm = arm_of_setup(variant, turned(setup, knob, value), f"{knob} = {value}")
         return replace(arm, timing=timing, note=note)
+
+    def _counted(self, match: Match, setup: Setup, knob: str) -> int:
+        asked = question(setup.resolved, self._baseline().resolved, knob, match.within)
+        if asked not in self._sizes:
+            self._sizes[asked] = counted(match, setup, self._baseline(), knob)
+        return self._sizes[asked]
 
     def _pairs(self, arm: Arm, baseline: Arm) -> Generator[tuple[float, float], None, None]:
         from lllm.launch import measure

@@ -62,9 +62,9 @@ class Timing:
 
 
 def question(variant: Resolved, baseline: Resolved, knob: str, within: float) -> str:
-    """What a measurement answers: which size of `variant` takes the baseline's time, within what share. Settings that a
-    measured step has no part in, such as the learning rate, make no other question."""
-    return ":".join([_identity(variant.with_value(knob, 1)), _identity(baseline), knob, f"{within:g}"])
+    """What matching answers: which size of `variant` is the baseline's, within what share. Settings that neither a size
+    nor a measured step depends on, such as the learning rate, make no other question."""
+    return ":".join([_identity(variant, knob), _identity(baseline), knob, f"{within:g}"])
 
 
 class Timings:
@@ -124,12 +124,13 @@ def _timing(fields: Mapping[str, Any]) -> Timing:
     return Timing(**{**fields, **ends})
 
 
-def _identity(resolved: Resolved) -> str:
+def _identity(resolved: Resolved, *without: str) -> str:
     delta = resolved.delta()
-    for path in _UNTIMED:
+    for path in (*_UNTIMED, *without):
         *parents, last = path.split(".")
-        node = delta
+        node: Any = delta
         for name in parents:
-            node = node.get(name, {})
-        node.pop(last, None)
+            node = node.get(name) if isinstance(node, dict) else None
+        if isinstance(node, dict):
+            node.pop(last, None)
     return identity({name: value for name, value in delta.items() if value != {}}, {"steps": 1})

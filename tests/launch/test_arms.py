@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from lllm.config import Tree
+from lllm.config import Match, Tree
 from lllm.config.tree import merge
 from lllm.errors import UserError
-from lllm.launch.arms import Arms
+from lllm.launch.arms import Arm, Arms
+from lllm.launch.matching import counted
+from lllm.train.setup import Setup
 from tests.launch.helpers import TINY, Place
 
 VARIANTS = """\
@@ -232,6 +234,31 @@ def test_a_changed_data_file_changes_the_data_fingerprint_only(place: Place) -> 
     assert after.identity == before.identity
     assert {k for k in before.fingerprints if before.fingerprints[k] != after.fingerprints[k]} == {"data"}
     assert {e.kind for e in before.used} >= {"mixer", "head", "tokenizer", "corpus", "objective", "optimizer"}
+
+
+def test_a_size_is_found_once_for_all_readings_that_ask_for_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def counting(match: Match, setup: Setup, baseline: Setup, knob: str) -> int:
+        asked.append(setup.resolved.variant)
+        return counted(match, setup, baseline, knob)
+
+    monkeypatch.setattr("lllm.launch.arms.counted", counting)
+    place.write(TINY + "match: {params: 5%}\nvariants: {a: {}, b: {model.ratio: 2}}\nbaseline: a\n")
+    arms, _ = place.arms()
+    first = arms.arm("b")
+
+    def reading(**fields: object) -> Arm:
+        tree = merge(arms.experiment.variants["b"])
+        for path, value in fields.items():
+            tree.put(path.replace("__", "."), value, "a test")
+        return arms.beside(replace(arms.experiment, variants={**arms.experiment.variants, "b": tree})).arm("b")
+
+    assert reading(train__lr=0.5).matched == reading(budget={"steps": 9}).matched == first.matched
+    assert asked == ["b"]
+    assert reading(model__trunk__depth=3).matched != first.matched
+    assert reading(model__trunk__depth=3).parameters == pytest.approx(first.parameters, rel=0.1)
+    assert asked == ["b", "b"]
 
 
 def test_another_reading_is_matched_to_what_the_baseline_was(place: Place) -> None:
