@@ -12,9 +12,9 @@ from pydantic import BeforeValidator, Field, PlainValidator, model_validator
 
 from lllm.registry.config import PartConfig
 
-__all__ = ["Budget", "Data", "Decide", "Eval", "Match", "Model", "Run", "Train"]
+__all__ = ["SPEEDS", "Budget", "Data", "Decide", "Eval", "Match", "Model", "Run", "Train"]
 
-_SPEEDS = ("bytes_per_second", "generation_bytes_per_second")
+SPEEDS = ("bytes_per_second", "generation_bytes_per_second")
 _MATCHED: tuple[Literal["params", "flops", "time"], ...] = ("params", "flops", "time")
 _MOST = 1 << 53  # counts are exact as float64, too
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -161,7 +161,7 @@ class Decide(Section):
     @model_validator(mode="before")
     @classmethod
     def _speeds(cls, given: Any) -> Any:
-        fast = isinstance(given, dict) and given.get("metric") in _SPEEDS
+        fast = isinstance(given, dict) and given.get("metric") in SPEEDS
         return {"better": "higher", **given} if fast else given
 
 

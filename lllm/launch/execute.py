@@ -13,7 +13,7 @@ from lllm.launch.begin import begin
 from lllm.launch.contracts import Launcher
 from lllm.launch.plan import Plan, Planned
 from lllm.launch.pool import Pool
-from lllm.launch.steps import measured
+from lllm.launch.steps import timed
 from lllm.registry.build import blaming
 from lllm.results.ownership import Owned
 from lllm.train.carried import INFO, packed
@@ -75,14 +75,14 @@ def rehearse(plan: Plan) -> Iterator[str]:
     Nothing is written: the command of a run that has no run.json carries it. One that is to be trained anew is named
     in a comment instead, for what is there must be moved aside first.
     """
-    for run in plan.pending:
+    for run in timed(plan, lambda what: None).pending:
         if run.todo == "train anew":
             yield f"# {run.name}: {run.why}; give the command without --dry-run, which first moves {run.path} aside"
             continue
         carried = []
         if not (run.path / "run.json").exists():
-            steps = run.arm.steps if run.arm.steps is not None else measured(run)
-            carried = [INFO, packed(plan.info(run, steps))]
+            assert run.arm.steps is not None
+            carried = [INFO, packed(plan.info(run, run.arm.steps))]
         command, missing = _command(run, carried)
         if missing:
             yield f"# {missing}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lllm.config import Resolved
-from lllm.config.schema import Decide
+from lllm.config.schema import SPEEDS, Decide
 from lllm.data import Corpus
 from lllm.errors import UserError, nearest
 from lllm.model.contracts import Head
@@ -25,8 +25,7 @@ _DIRECTIONS: Mapping[str, Direction] = {
     "train_flops_per_byte": "minimize",
     "train_flops": "minimize",
     "seconds": "minimize",
-    "bytes_per_second": "maximize",
-    "generation_bytes_per_second": "maximize",
+    **dict.fromkeys(SPEEDS, "maximize"),
 }
 USUAL = ("bpb", "train_flops", "generation_bytes_per_second")
 _WORDS: Mapping[str, Direction] = {"lower": "minimize", "higher": "maximize"}

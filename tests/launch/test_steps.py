@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from typing import Any
 
 import pytest
 
 from lllm.launch import steps
+from lllm.launch.execute import rehearse
 from lllm.launch.machine import machine_of_run, threads_each, threads_of
 from lllm.launch.steps import timed
 from lllm.results.files import write_json
 from lllm.results.run import Run
+from lllm.train.carried import INFO, unpacked
 from tests.launch.helpers import TINY, Place, outcome, todo
 
 
@@ -90,3 +93,10 @@ def test_runs_that_share_the_machine_are_measured_with_their_share(place: Place)
     alone, shared = (place.plan(f"run.workers={workers}").runs[0].arm.resolved for workers in (1, 2))
     assert machine_of_run(shared) == {**machine_of_run(alone), "threads": threads_each(2)}
     assert threads_of(place.plan("run.workers=2", "run.threads=3").runs[0].arm.resolved) == 3
+
+
+def test_the_commands_of_a_dry_run_train_the_seeds_of_an_arm_alike(place: Place, measured: list[int]) -> None:
+    commands = list(rehearse(place.plan("budget={seconds: 3}", seeds=(0, 1))))
+    words = [shlex.split(command) for command in commands]
+    assert [unpacked(line[line.index(INFO) + 1])["steps"] for line in words] == [6, 6]
+    assert len(measured) == 1
