@@ -54,12 +54,13 @@ class TextNats:
 
 class Loaded:
     """A model and what belongs to it. step: after how many training steps the weights are; last: the batch statistics
-    of the last of them, for parts that they steer; info: its run.json."""
+    of the last of them, for parts that they steer; progress: of training, at which they are; info: its run.json."""
 
     def __init__(self, run: Run, registry: Registry, resolved: Resolved, device: torch.device) -> None:
         self.run, self.registry, self.resolved, self.device = run, registry, resolved, device
         self.tokenizer: Tokenizer = resolved.build_data().part("tokenizer")
         self.model, self.step, self.last = self._built()
+        self.progress = self.step / max(1, int(self.info["steps"]))
 
     def __repr__(self) -> str:
         return f"Loaded({self.run.name}, step {self.step}, {self.device})"
@@ -123,7 +124,8 @@ class Loaded:
         if not any(left):
             return
         ids = [self.tokenizer.encode(_raw(prompt)).tolist() for prompt in prompts]
-        for new in generate(self.model, ids, size, stop=self.tokenizer.eos, last=self.last, **options):
+        options = {**options, "progress": self.progress, "last": self.last}
+        for new in generate(self.model, ids, size, stop=self.tokenizer.eos, **options):
             pieces = [self.tokenizer.decode(row)[:most] for row, most in zip(new, left, strict=True)]
             left = [most - len(piece) for most, piece in zip(left, pieces, strict=True)]
             yield pieces
@@ -193,12 +195,13 @@ class Loaded:
             bytes_per_token=sizes.to(self.device),
             corpus=corpus,
             world=World(device=self.device),
-            autocast=self._autocast,
+            autocast=self.autocast,
+            trained=self.progress,
             last=self.last,
             progress=progress,
         )
 
-    def _autocast(self) -> AbstractContextManager[object]:
+    def autocast(self) -> AbstractContextManager[object]:
         """The precision of the run's own evaluations."""
         half = self.resolved.train.precision == "bfloat16" and self.device.type == "cuda"
         return torch.autocast("cuda", torch.bfloat16) if half else nullcontext()

@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lllm.check.compositions import chosen, fits, simplest
+from lllm.check.compositions import chosen, fits
 from lllm.check.training import ALONE, SYMBOLS, Symbols, Toy
 from lllm.data import Dataset, prepare
 from lllm.data.batches import Batch, TrainBatches, valid_batches
 from lllm.model import Composition, LatentModel, compose
 from lllm.model.contracts import TrainOut
 from lllm.model.roles import named_roles
+from lllm.model.simplest import simplest
 from lllm.registry import PartConfig, Registry
 from lllm.results.files import Metrics
 from lllm.train.contracts import Adapter, Named, Objective, Schedule, TorchOptimizer
@@ -108,7 +109,7 @@ def _trained(
     with contextlib.suppress(Interrupted):
         cut.run()
     before = _copied(cut.model)
-    cut.evaluate()
+    cut.evaluate(_CUT)
     if not _same(before, _copied(cut.model)):
         yield (
             "hooks",

@@ -11,10 +11,10 @@ from pydantic.fields import FieldInfo
 from lllm.check.pairs import covering, nearest
 from lllm.errors import UserError
 from lllm.model import Composition, LatentModel, compose
-from lllm.model.contracts import ModelPart
+from lllm.model.simplest import example, simplest
 from lllm.registry import Build, Entry, PartSpec, Registry, Search
 
-__all__ = ["RATIOS", "WIDTH", "alone", "chosen", "cover", "everything", "minimal", "options", "simplest"]
+__all__ = ["RATIOS", "WIDTH", "alone", "chosen", "cover", "everything", "minimal", "options"]
 
 RATIOS = range(1, 9)
 WIDTH = 8
@@ -24,34 +24,9 @@ _SMALL = (2, 5, 9, 16)  # values tried for a number that may be left out
 Parts = Mapping[str, PartSpec]
 
 
-def simplest(registry: Registry) -> dict[str, list[PartSpec]]:
-    """For each kind of model part its parts, as their first example, simplest first: shipped ones, then by number of
-    options and by name. A part whose example is refused is left out; its own check says so."""
-    return _simplest(registry, model=True)
-
-
 def alone(registry: Registry) -> Build:
     """A new context for parts outside the model, in which the settings name the simplest part of every other kind."""
-    return Build(registry, {kind: specs[0] for kind, specs in _simplest(registry, model=False).items()})
-
-
-def _simplest(registry: Registry, *, model: bool) -> dict[str, list[PartSpec]]:
-    found: dict[str, list[PartSpec]] = {}
-    for entry in registry.of(registry.kinds()):
-        if issubclass(entry.cls, ModelPart) is model and (entry.kind, entry.name) not in registry.conflicts:
-            try:
-                found.setdefault(entry.kind, []).append(example(registry, entry))
-            except UserError:
-                continue
-    for specs in found.values():
-        specs.sort(key=_complexity)
-    return found
-
-
-def example(registry: Registry, entry: Entry, index: int = 0, **changes: Any) -> PartSpec:
-    """A part under one of the configurations that it offers."""
-    node = {"use": entry.name, **entry.cls.examples()[index], **changes}
-    return registry.config(entry.kind, node, f"{entry.kind}/{entry.name}")
+    return Build(registry, {kind: specs[0] for kind, specs in simplest(registry, model=False).items()})
 
 
 def minimal(registry: Registry, spec: PartSpec, ratios: Sequence[int] = RATIOS) -> dict[int, Composition]:
@@ -136,11 +111,6 @@ def _around(registry: Registry, spec: PartSpec, ratio: int) -> Composition | Non
         if fits(registry, choice, uses=lambda model: (spec.kind, spec.name) in model.used):
             return choice
     return None
-
-
-def _complexity(spec: PartSpec) -> tuple[bool, int, int, str]:
-    fields = type(spec.config).model_fields.values()
-    return spec.entry.source != "shipped", sum(field.is_required() for field in fields), len(fields), spec.name
 
 
 def _turned(registry: Registry, entry: Entry, name: str, value: Any) -> PartSpec | None:

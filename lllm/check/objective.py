@@ -10,6 +10,7 @@ from torch import Tensor
 from lllm.check.result import NotTested, Verdict
 from lllm.check.subject import Subject
 from lllm.model import Context
+from lllm.model.context import Told
 from lllm.model.contracts import Head, Hidden, Likelihood
 from lllm.model.noise import Noise
 
@@ -95,7 +96,7 @@ def _primary(declared: dict[str, Likelihood]) -> Likelihood:
 def _loss(head: Head, x: Hidden, seed: int, step: int) -> Likelihood:
     """One draw: the same latents, the noise of another step."""
     fresh = {f.name: getattr(x.ctx, f.name) for f in fields(x.ctx) if f.init}
-    fresh |= {"train": True, "noise": Noise(seed, step), "aux": {}, "metrics": {}, "statistics": {}, "calls": {}}
+    fresh |= {"train": True, "noise": Noise(seed, step), "_told": Told()}
     return head.train_loss(replace(x, ctx=_Unregularised(**fresh)))
 
 

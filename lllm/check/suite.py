@@ -14,7 +14,7 @@ from typing import Any
 
 from lllm.check import data, train, training
 from lllm.check.adapters import adapter
-from lllm.check.compositions import RATIOS, alone, cover, everything, example, minimal, options
+from lllm.check.compositions import RATIOS, alone, cover, everything, minimal, options
 from lllm.check.experiments import asked
 from lllm.check.launchers import launcher
 from lllm.check.model import SEEDS, check_composition, describe
@@ -22,6 +22,7 @@ from lllm.check.result import Failure
 from lllm.errors import UserError
 from lllm.model import Composition
 from lllm.model.contracts import ModelPart
+from lllm.model.simplest import example
 from lllm.registry import Entry, PartSpec, Registry
 
 __all__ = ["Checker", "Outcome", "Suite", "suite_of"]

@@ -18,7 +18,7 @@ from torch import Tensor
 from lllm.data.shard import Shard
 from lllm.errors import UserError
 
-__all__ = ["Batch", "Rows", "TrainBatches", "cut", "limited", "valid_batches"]
+__all__ = ["Batch", "Rows", "TrainBatches", "cut", "joined_rows", "limited", "valid_batches"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,10 @@ class Batch:
         """Rows start..stop-1."""
         return self._map(lambda tensor: tensor[start:stop])
 
+    def take(self, index: Tensor) -> Self:
+        """The rows `index` [M], repetitions allowed."""
+        return self._map(lambda tensor: tensor[index])
+
     def to(self, device: str | torch.device) -> Self:
         """The same rows on `device`."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
@@ -55,6 +59,14 @@ class Batch:
         assert callable(function)
         changed = {f.name: function(getattr(self, f.name)) for f in fields(self) if f.name != "columns"}
         return replace(self, **changed, columns={name: function(column) for name, column in self.columns.items()})
+
+
+def joined_rows(batches: Sequence[Batch]) -> Batch:
+    """The rows of several batches of one context."""
+    first = batches[0]
+    named = {name: torch.cat([batch.columns[name] for batch in batches]) for name in first.columns}
+    rest = [f.name for f in fields(first) if f.name != "columns"]
+    return replace(first, columns=named, **{n: torch.cat([getattr(batch, n) for batch in batches]) for n in rest})
 
 
 class Rows:

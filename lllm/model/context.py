@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +16,26 @@ from lllm.model.state import State
 if TYPE_CHECKING:
     from lllm.model.contracts.visibility import Visibility
 
-__all__ = ["Context"]
+__all__ = ["Context", "Told", "told"]
+
+
+@dataclass
+class Told:
+    """What the parts said during one call of the model, by name. Parts add to it through their context and cannot read
+    it: what one layer said of a whole row would reach the next one past every mask.
+
+    aux: auxiliary losses, [B] each: averaged over the global batch, never part of the nats.
+    metrics: numbers to log, [B] per row or one for the call.
+    statistics: batch statistics, [B] each, whose global means are `Context.last` of the next step.
+    counts: how much data-dependent work was done, [B] each; see `ModelPart.spent`.
+    calls: how often each metric and statistic was added to.
+    """
+
+    aux: dict[str, Tensor] = field(default_factory=dict)
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+    statistics: dict[str, Tensor] = field(default_factory=dict)
+    counts: dict[str, Tensor] = field(default_factory=dict)
+    calls: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
 @dataclass
@@ -30,15 +50,12 @@ class Context:
     rows: what keys in-model noise, [B] global row ids or, of a local context, [B, 2] pairs (row, chunk).
     segment [B, n]: the document of each position, a number; a row may hold several.
     wanted [B, n]: the positions whose output anybody reads; None is all. See `lllm.model.stack.run_wanted`.
-    progress: training progress in [0, 1].
+    progress: training progress in [0, 1]; of trained weights, that at which they are, wherever they are used.
     memory: what a trunk lends to layers that declare they read it: tensors [B, n, ...] of the positions of this call,
     and states, which are of the whole row so far.
-    aux: auxiliary losses by name, [B] each: averaged over the global batch, never part of the nats.
-    metrics: numbers to log by name.
-    last: global value of each batch statistic at the previous step; `statistics` collects this call's, [B] each.
-    counts: how much data-dependent work was done, [B] each; see `ModelPart.spent`.
-    A part adds to these by `add_aux`, `add_statistic`, `add_metric` and `add_count`, under names that begin with its
-    `path`.
+    last: global value of each batch statistic at the previous step, read only.
+    A part tells of auxiliary losses, statistics, metrics and counts by `add_aux`, `add_statistic`, `add_metric` and
+    `add_count`, under names that begin with its `path`; nobody reads them before the call is over, see `Told`.
     memo: what layers compute from the positions alone and need only once (never copied to a derived context).
     """
 
@@ -54,13 +71,9 @@ class Context:
     progress: float = 0.0
     noise: Noise = field(default_factory=Noise)
     memory: dict[str, Tensor | State] = field(default_factory=dict)
-    aux: dict[str, Tensor] = field(default_factory=dict)
-    metrics: dict[str, Tensor] = field(default_factory=dict)
-    last: dict[str, float] = field(default_factory=dict)
-    statistics: dict[str, Tensor] = field(default_factory=dict)
-    counts: dict[str, Tensor] = field(default_factory=dict)
+    last: Mapping[str, float] = field(default_factory=dict)
     memo: dict[Hashable, Any] = field(default_factory=dict, init=False)
-    calls: dict[tuple[str, str], int] = field(default_factory=dict, repr=False)
+    _told: Told = field(default_factory=Told, repr=False)
     weight: Tensor | None = field(default=None, repr=False)  # [rows of the data, chunks]: see `local`
 
     def where(self, keep: Tensor) -> Context:
@@ -118,26 +131,28 @@ class Context:
     def add_aux(self, name: str, per_row: Tensor) -> None:
         """Add an auxiliary loss, [B] per row; what is added under one name is summed."""
         value = self._per_row(per_row)
-        self.aux[name] = self.aux[name] + value if name in self.aux else value
+        aux = self._told.aux
+        aux[name] = aux[name] + value if name in aux else value
 
     def add_statistic(self, name: str, per_row: Tensor) -> None:
         """A batch statistic, [B] per row: the mean of what is added under one name, without its gradient."""
-        self._average("statistics", self.statistics, name, per_row)
+        self._average("statistics", self._told.statistics, name, per_row)
 
     def add_metric(self, name: str, value: Tensor) -> None:
         """A number to log, [B] per row or one for the call: the mean of what is added under one name."""
-        self._average("metrics", self.metrics, name, value)
+        self._average("metrics", self._told.metrics, name, value)
 
     def add_count(self, name: str, per_row: Tensor) -> None:
         """How much of something was done for each row, [B]; what is added under one name is summed."""
         value = per_row.detach()
         if self.weight is not None:  # of a row's chunks together
             value = (value.view(self.weight.shape) * self.weight).sum(1)
-        self.counts[name] = self.counts[name] + value if name in self.counts else value
+        counts = self._told.counts
+        counts[name] = counts[name] + value if name in counts else value
 
     def _average(self, kind: str, into: dict[str, Tensor], name: str, value: Tensor) -> None:
         value = self._per_row(value).detach()
-        count = self.calls[kind, name] = self.calls.get((kind, name), 0) + 1
+        count = self._told.calls[kind, name] = self._told.calls.get((kind, name), 0) + 1
         into[name] = value if count == 1 else into[name] + (value - into[name]) / count
 
     def _per_row(self, value: Tensor) -> Tensor:
@@ -175,5 +190,10 @@ class Context:
             train=train,
             progress=progress,
             noise=noise or Noise(),
-            last=dict(last or {}),
+            last=MappingProxyType(dict(last or {})),
         )
+
+
+def told(ctx: Context) -> Told:
+    """What was said during the call of `ctx`, for whoever made it."""
+    return ctx._told

@@ -24,13 +24,14 @@ def generate(
     temperature: float = 1.0,
     top_k: int | None = None,
     seed: int = 0,
+    progress: float = 1.0,
     last: Mapping[str, float] | None = None,
 ) -> Iterator[list[list[int]]]:
     """Yield each row's new token ids, a chunk at a time, until every row has `tokens` of them or has ended.
 
     prompts: token ids of each row, any length, empty too. stop: the id that ends a text; it is yielded, and what was
-    drawn after it in its chunk is discarded. last: the batch statistics of the end of training, for parts that they
-    steer.
+    drawn after it in its chunk is discarded. progress: of training, at which the weights are. last: the batch
+    statistics of the end of training, for parts that they steer.
 
     Raises:
         UserError: a prompt ends inside a chunk and the head draws whole chunks only.
@@ -44,7 +45,7 @@ def generate(
     was_training = model.training
     model.eval()
     try:
-        state = prefill(model, padded, lengths, last=last)
+        state = prefill(model, padded, lengths, progress=progress, last=last)
         left = [tokens] * len(prompts)
         while any(left):
             chunk, known = draw(model, state, sampling)

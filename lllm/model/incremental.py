@@ -30,7 +30,7 @@ class ModelState(State):
     chunk [B, R]: tokens of the head's open chunk, of which the first count % R are known; hidden [B, D]: the trunk
     output that predicts it; opened [B, ...]: what the head made of it, once; token [B, d]: the newest token state, and
     lent [B, ...] what else the downsampler says of it, for heads that want them; last: the batch statistics by which
-    parts were steered at the end of training."""
+    parts were steered at the end of training; progress: of training, at which the weights are."""
 
     count: Tensor
     index: Tensor
@@ -44,21 +44,28 @@ class ModelState(State):
     downsampler: State
     trunk: State
     head: State | None
-    last: dict[str, float]
+    last: Mapping[str, float]
+    progress: float
 
 
 @torch.no_grad()
 def prefill(
-    model: LatentModel, tokens: Tensor, lengths: Tensor, *, last: Mapping[str, float] | None = None
+    model: LatentModel,
+    tokens: Tensor,
+    lengths: Tensor,
+    *,
+    progress: float = 1.0,
+    last: Mapping[str, float] | None = None,
 ) -> ModelState:
-    """The state after prompts tokens[b, :lengths[b]]; tokens [B, T] (T may be 0), padded on the right. `last` holds for
-    whatever follows from the state."""
+    """The state after prompts tokens[b, :lengths[b]]; tokens [B, T] (T may be 0), padded on the right. `progress` and
+    `last`, as of `LatentModel.score`, hold for whatever follows from the state."""
     batch, ratio, longest = len(lengths), model.ratio, int(lengths.max())
     width = longest + -longest % ratio + ratio  # room for the open chunk
     padded = torch.zeros(batch, width, dtype=torch.long, device=lengths.device)
     padded[:, : min(width, tokens.shape[1])] = tokens[:, :width]
     ok = torch.arange(width, device=lengths.device) < lengths[:, None]
-    ctx = Context.of(ok, CAUSAL, prefix=model.visibility.prefix_chunks(lengths, ratio), last=last)
+    prefix = model.visibility.prefix_chunks(lengths, ratio)
+    ctx = Context.of(ok, CAUSAL, prefix=prefix, progress=progress, last=last)
     e_BTd, embedding = model.embedding(padded, ctx)
     encoded = model.downsampler(e_BTd, ctx)
     x_BND, latent_ctx = model.trunk_input(encoded, ctx)
@@ -84,6 +91,7 @@ def prefill(
         trunk=trunk,
         head=model.head.resume(x, complete),
         last=ctx.last,
+        progress=progress,
     )
 
 
@@ -117,7 +125,7 @@ def draw(model: LatentModel, state: ModelState, sampling: Sampling) -> tuple[Ten
 def push(model: LatentModel, state: ModelState, token: Tensor, ok: Tensor) -> ModelState:
     """The state after one more token [B] in the rows where ok [B]; other rows are left exactly as they were."""
     slots = model.head.ratio
-    ctx = Context.of(ok[:, None], CAUSAL, prefix=state.prefix, last=state.last)
+    ctx = Context.of(ok[:, None], CAUSAL, prefix=state.prefix, progress=state.progress, last=state.last)
     ctx = replace(ctx, pos=state.count[:, None], tail_only=False)
     e_B1d, embedding = model.embedding(token[:, None], ctx, state.embedding)
     step = model.downsampler.step(e_B1d[:, 0], ctx, state.downsampler)
@@ -179,7 +187,7 @@ def _open_chunk(model: LatentModel, state: ModelState, known: Tensor | None = No
     position, prefix, visibility = state.index, state.prefix, model.visibility
     if model.head.wants_tokens:  # causal at its own rate, see `LatentModel.head_input`
         position, prefix, visibility = state.count, torch.zeros_like(prefix), CAUSAL
-    ctx = Context.of(every, visibility, prefix=prefix, last=state.last)
+    ctx = Context.of(every, visibility, prefix=prefix, progress=state.progress, last=state.last)
     ctx = replace(ctx, pos=position[:, None])
     token = None if state.token is None else state.token[:, None]
     lent = {name: value[:, None] for name, value in state.lent.items()}

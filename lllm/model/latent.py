@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lllm.model.build import Build
-from lllm.model.context import Context
+from lllm.model.context import Context, told
 from lllm.model.contracts import (
     Conditional,
     Downsampler,
@@ -128,22 +128,31 @@ class LatentModel(nn.Module):
         return self.score(batch, seed=seed)[1]
 
     def score(
-        self, batch: Rows, *, seed: int = 0, last: Mapping[str, float] | None = None
+        self, batch: Rows, *, seed: int = 0, progress: float = 1.0, last: Mapping[str, float] | None = None
     ) -> tuple[Hidden, Mapping[str, Likelihood]]:
-        """What the head reads (its ok [B, N, R]: which tokens carry loss), and every likelihood of it; `last` are the
-        global batch statistics of the latest training step."""
-        ctx = self._context(batch, Noise(seed, -1), 1.0, train=False, last=last)
-        x = self.hidden(batch.tokens, batch.ok, ctx.prefix, ctx)
+        """What the head reads (its ok [B, N, R]: which tokens carry loss), and every likelihood of it; `progress` of
+        training at which the weights are, `last` the global batch statistics of the latest training step."""
+        x = self.read(batch, self._context(batch, Noise(seed, -1), progress, train=False, last=last))
         return x, self.head.likelihoods(x)
 
     def forward(
         self, batch: Rows, *, progress: float, step: int, seed: int, last: Mapping[str, float] | None = None
     ) -> TrainOut:
         """Unreduced training loss of a batch at `step`; `last` are the previous step's global batch statistics."""
-        ctx = self._context(batch, Noise(seed, step), progress, train=True, last=last)
-        x = self.hidden(batch.tokens, batch.ok, ctx.prefix, ctx)
-        loss = self.head.train_loss(x)
-        return TrainOut(loss.nats, loss.slots, x.ok, ctx.aux, ctx.metrics, ctx.statistics, ctx.counts)
+        ctx = self.training_context(batch, progress=progress, step=step, seed=seed, last=last)
+        x = self.read(batch, ctx)
+        loss, said = self.head.train_loss(x), told(ctx)
+        return TrainOut(loss.nats, loss.slots, x.ok, said.aux, said.metrics, said.statistics, said.counts)
+
+    def read(self, batch: Rows, ctx: Context) -> Hidden:
+        """What the head reads of a batch in a context of it."""
+        return self.hidden(batch.tokens, batch.ok, ctx.prefix, ctx)
+
+    def training_context(
+        self, batch: Rows, *, progress: float, step: int, seed: int, last: Mapping[str, float] | None = None
+    ) -> Context:
+        """The context in which `forward` reads a batch."""
+        return self._context(batch, Noise(seed, step), progress, train=True, last=last)
 
     def _closed(self, tokens: Tensor, ok: Tensor, ctx: Context) -> tuple[Tensor, Context]:
         """The row padded to whole chunks, and its context, which is causal: a prefix is of latents."""

@@ -140,12 +140,13 @@ def evaluate(
     corpus: Corpus | None = None,
     world: World | None = None,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+    trained: float = 1.0,
     last: Mapping[str, float] | None = None,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> Evaluation:
     """Score batches; with several ranks each scores its share of every batch's rows. documents: how many there are;
-    corpus: whose metrics are wanted beside the head's; last: batch statistics of the latest training step, for parts
-    that they steer."""
+    corpus: whose metrics are wanted beside the head's; trained: training progress of the weights; last: batch
+    statistics of the latest training step, for parts that they steer; progress: told how many rows were scored."""
     world = world or World(device=bytes_per_token.device)
     sums = _Sums(documents, model.head.ratio, Measures(corpus, model.head, world.device), world.device)
     was_training, idle = model.training, None
@@ -158,14 +159,14 @@ def evaluate(
             for first in range(start, stop, most):
                 rows = batch.slice(first, min(first + most, stop))
                 with autocast():
-                    _add(sums, model, rows.to(world.device), bytes_per_token, last)
+                    _add(sums, model, rows.to(world.device), bytes_per_token, trained, last)
             idle = batch.slice(0, 1)
             progress(len(batch))
         if (
             not sums.nats and idle is not None
         ):  # this process had no row: it learns of the likelihoods and metrics, and adds nothing
             with autocast():
-                _add(sums, model, idle.to(world.device), bytes_per_token, last)
+                _add(sums, model, idle.to(world.device), bytes_per_token, trained, last)
             for tensor in sums.all():
                 tensor.zero_()
     finally:
@@ -175,9 +176,14 @@ def evaluate(
 
 
 def _add(
-    sums: _Sums, model: LatentModel, batch: Batch, bytes_per_token: Tensor, last: Mapping[str, float] | None
+    sums: _Sums,
+    model: LatentModel,
+    batch: Batch,
+    bytes_per_token: Tensor,
+    trained: float,
+    last: Mapping[str, float] | None,
 ) -> None:
-    x, likelihoods = model.score(batch, last=last)
+    x, likelihoods = model.score(batch, progress=trained, last=last)
     ok = x.ok
     _, n, slots = ok.shape
     if "scored" in batch.columns:

@@ -139,7 +139,7 @@ class Trainer:
             if step % settings.log_every == 0 or step == settings.steps:
                 self._log(step)
             if settings.eval_every and step % settings.eval_every == 0 and step < settings.steps:
-                self._write(self.evaluate().record(step))
+                self._write(self.evaluate(step).record(step))
             due = time.monotonic() - saved > settings.checkpoint_seconds
             said = self.world.agree(2.0 * self.stop() + due if self.world.first else 0.0)
             if said:
@@ -148,12 +148,13 @@ class Trainer:
             if said >= 2:
                 raise Interrupted(f"stopped after step {step} of {settings.steps}")
         self.save(step)
-        evaluation = self.evaluate(final=True)
+        evaluation = self.evaluate(step, final=True)
         self._write(evaluation.record(step))
         return evaluation
 
-    def evaluate(self, *, final: bool = False) -> Evaluation:
-        """Score the validation documents; `final` also saves the evaluated weights as those of the finished run.
+    def evaluate(self, step: int, *, final: bool = False) -> Evaluation:
+        """Score the validation documents after `step` steps; `final` also saves the evaluated weights as those of the
+        finished run.
 
         Raises:
             Failed: the score is not a number.
@@ -167,6 +168,7 @@ class Trainer:
                 corpus=self.corpus,
                 world=self.world,
                 autocast=self.autocast,
+                trained=step / self.settings.steps,
                 last=self.last,
             )
             if nonsense := evaluation.nonsense():

@@ -105,14 +105,14 @@ class TopKAtEvaluation(ThresholdBlock):
 class UndeclaredTopK(TopKBlock):
     """Trains by top-k and does not say so."""
 
-    noncausal_training = False
+    training_leaks = False
 
 
 @register("block", "bad_declared")
 class NeedlesslyDeclared(ThresholdBlock):
     """Says that it trains non-causally, and does not."""
 
-    noncausal_training = True
+    training_leaks = True
 
 
 @register("ffn", "bad_length")

@@ -234,7 +234,7 @@ def top_half(score_BN: Tensor, ok: Tensor) -> Tensor:
 class TopKBlock(ThresholdBlock):
     """Trains with the better half of each row, which looks ahead, and declares it; evaluates by the threshold."""
 
-    noncausal_training = True
+    training_leaks = True
 
     def chosen(self, score_BN: Tensor, ctx: Context) -> Tensor:
         return top_half(score_BN, ctx.ok) if ctx.train else super().chosen(score_BN, ctx)

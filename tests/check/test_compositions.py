@@ -7,12 +7,13 @@ from typing import Annotated, Any, Literal
 import pytest
 from torch import Tensor
 
-from lllm.check.compositions import cover, everything, example, fits, minimal, options
+from lllm.check.compositions import cover, everything, fits, minimal, options
 from lllm.check.model import describe
 from lllm.check.suite import Checker
 from lllm.model import Build, Context, State
 from lllm.model.contracts import FFN, Cost
 from lllm.model.layers import Linear
+from lllm.model.simplest import example
 from lllm.registry import PartConfig, Registry, Search, register
 from tests.check import ends, heads, layers
 from tests.check.compositions import toys

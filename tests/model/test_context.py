@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from lllm.model import Context, LatentModel, compose
+from lllm.model.context import told
 from lllm.model.contracts import Encoded, Visibility
 from lllm.model.contracts.layers import InputsState
 from lllm.registry import Registry
@@ -65,7 +66,7 @@ def test_a_local_context_folds_rows_and_chunks() -> None:
     assert inner.ok.tolist()[:2] == [[True, True], [True, False]]
     assert inner.pos.tolist() == [[0, 1]] * 6
     inner.add_aux("loss", torch.tensor([1.0, 3.0, 50.0, 7.0, 50.0, 50.0]))
-    assert outer.aux["loss"].tolist() == [2.0, 7.0]
+    assert told(outer).aux["loss"].tolist() == [2.0, 7.0]
     drawn = inner.noise.normal("x", inner.rows, 2)
     assert len({tuple(draw) for draw in drawn.tolist()}) == 6
     assert torch.equal(drawn[4], inner.noise.normal("x", inner.rows[4:5], 2)[0])
@@ -76,10 +77,10 @@ def test_one_name_added_often_is_summed_or_averaged() -> None:
     for value in (1.0, 2.0, 6.0):
         for add in (ctx.add_aux, ctx.add_statistic, ctx.add_metric):
             add("name", torch.tensor([value, 0.0], requires_grad=True))
-    assert ctx.aux["name"].tolist() == [9.0, 0.0]
-    assert ctx.statistics["name"].tolist() == ctx.metrics["name"].tolist() == [3.0, 0.0]
-    assert ctx.aux["name"].requires_grad
-    assert not ctx.statistics["name"].requires_grad
+    assert told(ctx).aux["name"].tolist() == [9.0, 0.0]
+    assert told(ctx).statistics["name"].tolist() == told(ctx).metrics["name"].tolist() == [3.0, 0.0]
+    assert told(ctx).aux["name"].requires_grad
+    assert not told(ctx).statistics["name"].requires_grad
 
 
 def test_gathering_takes_what_belongs_to_the_positions_and_leaves_what_is_of_the_row() -> None:
@@ -102,7 +103,10 @@ def test_counts_are_summed_over_calls_and_over_the_chunks_of_a_row() -> None:
     ctx.add_count("kept", torch.tensor([1.0, 1.0]))
     ok = torch.tensor([[[True], [True]], [[True], [False]]])
     ctx.local(ok).add_count("inside", torch.tensor([1.0, 2.0, 4.0, 8.0]))
-    assert {name: value.tolist() for name, value in ctx.counts.items()} == {"kept": [4.0, 2.0], "inside": [3.0, 4.0]}
+    assert {name: value.tolist() for name, value in told(ctx).counts.items()} == {
+        "kept": [4.0, 2.0],
+        "inside": [3.0, 4.0],
+    }
 
 
 def documents(registry: Registry, **nodes: Any) -> tuple[LatentModel, PlainRows, PlainRows]:

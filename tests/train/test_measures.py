@@ -227,7 +227,7 @@ def test_an_evaluation_that_is_not_a_number_fails_the_run(toys: Registry, tmp_pa
     with torch.no_grad():
         rig.model.head.up.weight.fill_(math.nan)
     with pytest.raises(Failed, match=r"the evaluation gives nan for 'distance'; try a lower train.lr"):
-        rig.trainer.evaluate()
+        rig.trainer.evaluate(rig.trainer.settings.steps)
 
 
 def test_a_likelihood_of_kind_none_has_no_nats(toys: Registry) -> None:

@@ -47,9 +47,9 @@ class SteeredFFN(FFN):
                 y = y + self.noise * drawn * ctx.last.get(self.name, 1.0)
             size = (y.square().mean(-1) * ctx.ok).sum(1) / ctx.ok.sum(1)
             ctx.add_aux(self.name, 0.1 * size)
-            ctx.statistics[self.name] = size.detach()
-            ctx.metrics[self.name] = size.detach()
-            ctx.metrics[f"{self.name}.whole"] = size.mean().detach()
+            ctx.add_statistic(self.name, size)
+            ctx.add_metric(self.name, size)
+            ctx.add_metric(f"{self.name}.whole", size.mean())
         return torch.tanh(y), None
 
     def cost(self, n: int) -> Cost:

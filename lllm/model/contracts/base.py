@@ -43,14 +43,12 @@ class Cost:
 class ModelPart(Part, nn.Module, ABC):
     """Root of the model contracts.
 
-    noncausal_training: training lets a position depend on later ones (MoD by top-k); evaluation never may.
     position_wise: besides what the trunk lends, the output at a position depends on the input there alone, and nothing
     is carried. Of a block: but for the mixer and the ffn in it.
     path: where it stands in the model ("trunk.layers.0.mixer"), once the model is built. Unique, so it begins the names
     of whatever the part logs, adds or keeps.
     """
 
-    noncausal_training: bool = False
     position_wise: bool = False
     path: str = ""
 

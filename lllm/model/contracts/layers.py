@@ -129,9 +129,11 @@ class Block(ModelPart):
     """How a mixer and an ffn join the residual stream: x [B, n, D] -> x [B, n, D].
 
     Where positions compete with one another to run, the block is not `position_wise`.
+    training_leaks: training may see later positions (as mixture of depths by top-k); evaluation never may.
     """
 
     kind: ClassVar[str] = "block"
+    training_leaks: bool = False
     position_wise = True
 
     @abstractmethod

@@ -1,0 +1,131 @@
+"""Why a probe failed: the token that moves a prediction it may not reach, and the part without which it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+
+from lllm.data.batches import Batch
+from lllm.errors import BuildError, UserError
+from lllm.model.compose import Composition, compose
+from lllm.model.latent import LatentModel
+from lllm.model.simplest import simplest
+from lllm.probe.calls import Calls, entries
+from lllm.probe.finding import LARGEST, Finding
+from lllm.probe.probe import Probe, probe
+from lllm.registry import Registry
+
+__all__ = ["Blame", "blame"]
+
+_TRIES = 3  # other ids in a token's place, before it is said to move nothing
+
+
+@dataclass(frozen=True)
+class Blame:
+    """test: that fails by most; row, position: where, in tokens; nats: the deviation; token: the nearest token that
+    moves the prediction there and may not, None where none does by itself; place, part: whose replacement by the part
+    `instead` mends all, None where no single one does."""
+
+    test: str
+    row: int
+    position: int
+    nats: float
+    token: int | None
+    place: str | None = None
+    part: str | None = None
+    instead: str | None = None
+
+    def __str__(self) -> str:
+        moved = f"token {self.position} of row {self.row} is off by {self.nats:+.3g} nats ({self.test})"
+        if self.token is not None:
+            moved += f"; token {self.token}, which it may not see, moves it"
+        if self.part is None:
+            return f"{moved}; no part whose replacement by the simplest of its kind mends it"
+        return f"{moved}; with {self.place} '{self.instead}' in place of '{self.part}' it is not"
+
+    def record(self) -> dict[str, Any]:
+        """As probe.json has it."""
+        return {**asdict(self), "text": str(self)}
+
+
+def blame(calls: Calls, rows: Batch, found: Probe, registry: Registry, choice: Composition) -> Blame:
+    """What to say of a probe of `rows` that failed; choice: what the model was composed of."""
+    worst = found.worst
+    if worst is None or worst.row is None or worst.position is None:
+        raise ValueError("the probe has not failed")
+    said = Blame(worst.test, worst.row, worst.position, worst.largest, _token(calls, rows, worst))
+    for kind, name, instead, model in _substitutes(registry, choice, calls.model):
+        if probe(replace(calls, model=model, forward=model), rows, offset=found.offset).passed:
+            return replace(said, place=f"model.{kind}", part=name, instead=instead)
+    return said
+
+
+@torch.no_grad()
+def _token(calls: Calls, rows: Batch, finding: Finding) -> int | None:
+    """The nearest token that moves the nats at the finding's position, by evaluation or else in training. What may not
+    reach its latent is replaced, token by token, and the prediction of the text as it is looked at."""
+    slots, position = calls.model.head.ratio, finding.position
+    assert finding.row is not None
+    assert position is not None
+    chunk = position // slots
+    length = int(rows.ok[finding.row].sum())
+    forbidden = sorted(range(chunk * slots, length), key=lambda token: abs(token - position))
+    ids = torch.unique(rows.tokens[rows.ok])
+    for train in (False, True):
+        for start in range(0, len(forbidden), len(rows)):
+            tokens = forbidden[start : start + len(rows)]
+            same = rows.take(torch.full((len(rows),), finding.row, device=rows.tokens.device))
+            before = _nats(calls, same, same, train)[:, chunk]
+            moved = torch.zeros(len(rows), dtype=torch.bool, device=before.device)
+            for step in range(1, _TRIES + 1):
+                changed = same.tokens.clone()
+                for row, token in enumerate(tokens):
+                    place = int(torch.searchsorted(ids, changed[row, token]))
+                    changed[row, token] = ids[(place + step * len(ids) // (_TRIES + 1)) % len(ids)]
+                after = _nats(calls, replace(same, tokens=changed), same, train)[:, chunk]
+                moved |= (after - before).abs().flatten(1).amax(1) > LARGEST
+            for row, token in enumerate(tokens):
+                if bool(moved[row]):
+                    return token
+    return None
+
+
+def _nats(calls: Calls, read: Batch, predicted: Batch, train: bool) -> torch.Tensor:
+    """[B, N, ...]: of the text of `predicted`, by the latents of `read`; of a likelihood of kind none the latents."""
+    head = calls.model.head
+    x = calls.train_hidden(read) if train else calls.score(read)[0]
+    chunk = predicted.tokens.view(x.chunk.shape)
+    with calls.autocast():
+        if train:
+            return entries(head.train_loss(replace(x, chunk=chunk)))
+        value = next(v for v in head.likelihoods(replace(x, chunk=chunk)).values() if v.primary)
+    return x.hidden if value.kind == "none" else entries(value)
+
+
+def _substitutes(
+    registry: Registry, choice: Composition, model: LatentModel
+) -> Iterator[tuple[str, str, str, LatentModel]]:
+    """For each part of the model: its kind, its name, that of the simplest other part of its kind that fits, and the
+    model with that one in its place and all other weights as they are."""
+    weights = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    device, dtype = model.first.device, model.first.dtype
+    for kind, specs in simplest(registry).items():
+        if kind not in choice.parts:
+            continue
+        for spec in specs:
+            if spec.config == choice.parts[kind].config and spec.name == choice.parts[kind].name:
+                continue
+            try:
+                other = compose(registry, replace(choice, parts={**choice.parts, kind: spec}), device=str(device))
+            except (UserError, BuildError):
+                continue
+            other.to(dtype)
+            with torch.no_grad():
+                for name, tensor in {**dict(other.named_parameters()), **dict(other.named_buffers())}.items():
+                    if name in weights and weights[name].shape == tensor.shape:
+                        tensor.copy_(weights[name])
+            yield kind, choice.parts[kind].name, spec.name, other
+            break

@@ -1,0 +1,89 @@
+"""How evaluation and training call a model, so that the probe calls it alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from lllm.data.batches import Batch
+from lllm.model.context import Context
+from lllm.model.contracts import Block, Hidden, Likelihood, TrainOut
+from lllm.model.latent import LatentModel
+
+__all__ = ["Calls", "left_to_right"]
+
+
+@dataclass(frozen=True)
+class Calls:
+    """model: in training mode where it is asked as training asks it. forward: of training, compiled or not.
+    autocast: the precision of both. progress: of training, at which the weights are. last: batch statistics of the
+    latest training step. step, seed: which key the noise of training."""
+
+    model: LatentModel
+    forward: Callable[..., TrainOut]
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext
+    progress: float = 1.0
+    last: Mapping[str, float] = field(default_factory=dict)
+    step: int = 0
+    seed: int = 0
+
+    @property
+    def compiled(self) -> bool:
+        """Whether training calls something else than the model itself."""
+        return self.forward is not self.model
+
+    def score(self, rows: Batch) -> tuple[Hidden, Mapping[str, Likelihood]]:
+        """As evaluation scores a batch."""
+        with torch.no_grad(), evaluating(self.model), self.autocast():
+            return self.model.score(rows, progress=self.progress, last=self.last)
+
+    def train(self, rows: Batch) -> TrainOut:
+        """As training calls its forward pass, under autograd."""
+        with torch.enable_grad(), self.autocast():
+            return self.forward(rows, progress=self.progress, step=self.step, seed=self.seed, last=dict(self.last))
+
+    def train_hidden(self, rows: Batch) -> Hidden:
+        """What the head reads in training, under autograd."""
+        with torch.enable_grad(), self.autocast():
+            return self.model.read(rows, self._training_context(rows))
+
+    def _training_context(self, rows: Batch) -> Context:
+        return self.model.training_context(
+            rows, progress=self.progress, step=self.step, seed=self.seed, last=dict(self.last)
+        )
+
+    @property
+    def training_leaks(self) -> bool:
+        """Whether a block declares that training may see later positions."""
+        return any(isinstance(module, Block) and module.training_leaks for module in self.model.modules())
+
+
+@contextmanager
+def evaluating(model: LatentModel) -> Iterator[None]:
+    """The model in evaluation mode."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def left_to_right(model: LatentModel) -> bool:
+    """Whether the head draws the slots of a chunk in their order, each by its exact conditional given those before
+    it: only then is what it says of the next token the factor of its likelihood."""
+    head = model.head
+    return (
+        head.categorical
+        and head.prefix_conditional == "exact"
+        and all(list(head.plan(known)) == list(range(known, head.ratio)) for known in range(head.ratio))
+    )
+
+
+def entries(likelihood: Likelihood) -> Tensor:
+    """Nats of the smallest units that a likelihood tells apart: [B, N, R] tokens, or [B, N] chunks."""
+    return likelihood.nats if likelihood.slots is None else likelihood.slots

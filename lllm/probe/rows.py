@@ -1,0 +1,63 @@
+"""The rows of a probe: real validation text, the longest there is, and the places at which it is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from lllm.data.batches import Batch, joined_rows
+
+__all__ = ["other_text", "places", "probe_rows", "with_text_after"]
+
+
+def probe_rows(batches: Iterable[Batch], count: int, skip: int = 0) -> Batch:
+    """The `count` longest rows, shortest first, of those after the first `skip`; the first that fill the context, if so
+    many do. Fewer where there are fewer.
+
+    Raises:
+        ValueError: there is no row.
+    """
+    held: Batch | None = None
+    for batch in batches:
+        passed = min(skip, len(batch))
+        skip -= passed
+        if passed == len(batch):
+            continue
+        rows = batch.slice(passed, len(batch))
+        held = rows if held is None else joined_rows([held, rows])
+        held = held.take(held.ok.sum(1).argsort(descending=True, stable=True)[:count].flip(0))
+        if len(held) == count and bool(held.ok.all()):
+            break
+    if held is None:
+        raise ValueError("no rows to probe")
+    return held
+
+
+def places(lengths: Tensor, offset: int) -> tuple[Tensor, int]:
+    """A place [B] in each row of `lengths` [B] tokens, and the length of a stretch, such that the stretches from each
+    place on hold every position of the longest row. Row i has its place at i stretches, less `offset` modulo one."""
+    rows, longest = len(lengths), int(lengths.max())
+    stretch = -(-longest // max(1, rows - 1))
+    first = torch.arange(rows, device=lengths.device) * stretch
+    return (first - offset % stretch if rows > 1 else first).clamp(min=0), stretch
+
+
+def other_text(rows: Batch, generator: torch.Generator) -> Tensor:
+    """Ids [B, T] to stand in place of the rows' own: in even rows the text of the row before, shifted; in odd ones
+    tokens drawn from all of them."""
+    batch, length = rows.tokens.shape
+    real = rows.tokens[rows.ok].cpu()
+    drawn = real[torch.randint(len(real), (batch, length), generator=generator)].to(rows.tokens.device)
+    shift = 1 + int(torch.randint(max(1, length - 1), (1,), generator=generator))
+    text, there = (tensor.roll(1, 0).roll(shift, 1) for tensor in (rows.tokens, rows.ok))
+    even = torch.arange(batch, device=rows.tokens.device)[:, None] % 2 == 0
+    return torch.where(even & there, text, drawn)
+
+
+def with_text_after(rows: Batch, points: Tensor, other: Tensor) -> Batch:
+    """The rows with `other` [B, T] in place of each row's text from its point [B] on."""
+    after = torch.arange(rows.tokens.shape[1], device=points.device) >= points[:, None]
+    return replace(rows, tokens=torch.where(after & rows.ok, other, rows.tokens))
