@@ -226,10 +226,11 @@ class Memory(Peeking):
 
 @register("mixer", "plant_metrics")
 class Metrics(Peeking):
-    """A layer logs the sum over rows of at least 32 latents as a metric, and the next layers read it."""
+    """A layer logs the sum over rows of at least 32 latents as a metric, and the next layers read it, which takes a
+    private name: what is told can be added to only."""
 
     def when(self, v_BND: Tensor, ctx: Context) -> Tensor:
-        told = [value for name, value in ctx.metrics.items() if name.endswith(".sum")]
+        told = [value for name, value in ctx._told.metrics.items() if name.endswith(".sum")]
         if v_BND.shape[1] >= FAR:
             ctx.add_metric(f"{self.path}.sum", v_BND[..., 0].sum(1) / 8)
         return sum(told, torch.zeros_like(v_BND[:, 0, 0]))[:, None, None]
