@@ -37,6 +37,7 @@ def run(
     name: Annotated[str | None, typer.Option("--as", help="Call these runs so in tables.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and the commands; train nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Train finished and failed runs anew.")] = False,
+    probe: Annotated[bool, typer.Option("--probe/--no-probe", help="Prove that no future token is seen.")] = True,
     keep_stale: Annotated[bool, typer.Option("--keep-stale", help="Reuse finished runs of edited parts.")] = False,
     at_tuned: Annotated[bool, typer.Option("--tuned", help="At the settings that `lllm sweep` found.")] = False,
     plugin: Plugins = None,
@@ -72,6 +73,7 @@ def run(
         asked = load_experiment(experiment)
         variants, overrides = split_words(words or [], asked)
         add_options(overrides, {"workers": workers, "nproc": nproc, "nnodes": nnodes, "launcher": launcher})
+        add_options(overrides, {} if probe else {"probe": False})
         arms = Arms(asked, overrides, registry, preparing(), measure=measuring)
         tuned = None
         if at_tuned:

@@ -127,8 +127,9 @@ class Budget(Section):
 
 class Run(Section):
     """How a run executes: none of it enters the identity. eval_every: steps (None: about ten times per run).
-    micro_batch: rows per backward pass (None: all of a process's). workers: runs at once. samples: generations at the
-    end, of sample_bytes each."""
+    micro_batch: rows per backward pass (None: all of a process's). workers: runs at once. probe: prove before training
+    and on the evaluated weights that no future token reaches a prediction. samples: generations at the end, of
+    sample_bytes each."""
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,4})?)$")] = "auto"
     micro_batch: Size | None = None
@@ -141,6 +142,7 @@ class Run(Section):
     log_every: Size = 10
     eval_every: Count | None = None
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 20.0
+    probe: bool = True
     samples: Annotated[int, Field(ge=0, le=1000)] = 3
     sample_bytes: Size = 120
     wandb: Literal["off", "offline", "online"] = "off"

@@ -26,6 +26,7 @@ from lllm.probe.rows import other_text, places
 __all__ = ["PUSHING", "Probe", "probe"]
 
 PUSHING = 10.0  # seconds after which no more tokens are pushed
+MOST = 64  # rows that are pushed: with more of them the stretch of each is short enough
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def _examined(calls: Calls, rows: Batch, micro: int, offset: int, *, exact: bool
     other = other_text(rows, generator)
     points, stretch = places(rows.ok.sum(1), offset + 1 + len(rows))
     points = points + int(torch.randint(max(1, stretch), (1,), generator=generator))
-    said = carried(calls, rows, offset, PUSHING)
+    said = carried(calls, rows.take(_spread(len(rows), min(len(rows), MOST)).to(points.device)), offset, PUSHING)
     scored = calls.score(rows)
     gaps = [*said.gaps, *in_score(calls, scored, rows, points, other)]
     gaps += company(calls, scored, rows, replace(rows, tokens=torch.where(rows.ok, other, rows.tokens)))

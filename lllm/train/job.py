@@ -25,6 +25,7 @@ from lllm.results.ownership import Owned, own
 from lllm.train.evaluate import Evaluation
 from lllm.train.mirror import mirrored
 from lllm.train.parts import hooks_of, training_parts
+from lllm.train.probing import Probing
 from lllm.train.recheck import refuse_changes, used_parts
 from lllm.train.setup import Setup
 from lllm.train.stages import Charged, run_stages
@@ -133,7 +134,10 @@ def _train(
             report=report,
             stop=stop,
         )
+        probing = Probing(path, setup, trainer, final="trial" not in info)
+        probing.begin()
         evaluation = trainer.run()
+        probing.end()
         if world.first:
             _write(path, info, setup, model, trainer, evaluation, charged)
             trainer.finish()
