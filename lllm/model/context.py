@@ -30,7 +30,7 @@ class Context:
     rows: what keys in-model noise, [B] global row ids or, of a local context, [B, 2] pairs (row, chunk).
     segment [B, n]: the document of each position, a number; a row may hold several.
     wanted [B, n]: the positions whose output anybody reads; None is all. See `lllm.model.stack.run_wanted`.
-    progress: training progress in [0, 1].
+    progress: (i + 1/2) / n at training step i (from 0) of n; 1 in scoring and generation, whichever step trained last.
     memory: what a trunk lends to layers that declare they read it: tensors [B, n, ...] of the positions of this call,
     and states, which are of the whole row so far.
     aux: auxiliary losses by name, [B] each: averaged over the global batch, never part of the nats.
