@@ -15,6 +15,7 @@ from lllm.model.contracts import TrainOut
 from lllm.model.noise import stream
 from lllm.model.roles import Role
 from lllm.train.contracts import Named, Objective, Optimizer, Schedule
+from lllm.train.hooks import progress_at
 
 __all__ = ["objective", "optimizer", "schedule"]
 
@@ -45,15 +46,18 @@ def objective(part: Any) -> Iterator[tuple[str, str]]:
 
 
 def schedule(part: Any) -> Iterator[tuple[str, str]]:
-    """A factor in [0, 1] everywhere in [0, 1], and not 0 throughout."""
+    """A factor in [0, 1] everywhere in [0, 1], and above 0 at the first and the last step of any run."""
     assert isinstance(part, Schedule)
     factors = [part.factor(i / 1000) for i in range(1001)]
     for i, factor in enumerate(factors):
         if not (math.isfinite(factor) and 0 <= factor <= 1):
             yield "range", f"factor({i / 1000}) = {factor}; expected a number in [0, 1]"
             return
-    if max(factors) == 0:
-        yield "range", "the factor is 0 throughout"
+    for steps in (1, 2, 3, 1000):
+        for step in (0, steps - 1):
+            if part.factor(progress_at(step, steps)) == 0:
+                yield "rate", f"the factor is 0 at step {step + 1} of {steps}: it would read a batch and train nothing"
+                return
 
 
 def optimizer(make: Callable[[], Any]) -> Iterator[tuple[str, str]]:

@@ -19,6 +19,7 @@ from lllm.data.batches import Batch, TrainBatches, valid_batches
 from lllm.data.contracts import Ids, Split
 from lllm.model import Composition, LatentModel, compose
 from lllm.registry import Build, PartConfig, Registry
+from lllm.train.hooks import progress_at
 
 __all__ = ["ALONE", "Toy", "guesses", "learns", "trained"]
 
@@ -107,13 +108,14 @@ def _train(model: LatentModel, data: Dataset, steps: int, multiple: int) -> None
     last: dict[str, float] = {}
     for step in range(steps):
         batch = _without_eos(batches.at(step))
-        out = model(batch, progress=step / steps, step=step, seed=0, last=last)
+        progress = progress_at(step, steps)
+        out = model(batch, progress=progress, step=step, seed=0, last=last)
         loss = out.nats.sum() / out.ok.sum() + sum(value.mean() for value in out.aux.values())
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for group in optimizer.param_groups:
-            group["lr"] = 4e-3 * min(1.0, 2 * (1 - step / steps))
+            group["lr"] = 4e-3 * min(1.0, 2 * (1 - progress))
         optimizer.step()
         last = {name: float(value.mean()) for name, value in out.statistics.items()}
 

@@ -50,7 +50,8 @@ class Context:
     rows: what keys in-model noise, [B] global row ids or, of a local context, [B, 2] pairs (row, chunk).
     segment [B, n]: the document of each position, a number; a row may hold several.
     wanted [B, n]: the positions whose output anybody reads; None is all. See `lllm.model.stack.run_wanted`.
-    progress: training progress in [0, 1]; of trained weights, that at which they are, wherever they are used.
+    progress: (i + 1/2) / n at training step i (from 0) of n; in scoring and generation that at which the weights are, 1
+    at the end of training.
     memory: what a trunk lends to layers that declare they read it: tensors [B, n, ...] of the positions of this call,
     and states, which are of the whole row so far.
     last: global value of each batch statistic at the previous step, read only.

@@ -48,13 +48,13 @@ class Objective(TrainingPart):
 
 
 class Schedule(TrainingPart):
-    """Learning-rate factor as a function of progress."""
+    """Learning-rate factor as a function of progress, above 0 at the first and the last step of any run."""
 
     kind: ClassVar[str] = "schedule"
 
     @abstractmethod
     def factor(self, progress: float) -> float:
-        """Factor in [0, 1] at `progress` in [0, 1]."""
+        """Factor in [0, 1] at `progress` in [0, 1]; those of steps: `lllm.train.hooks.progress_at`."""
 
 
 @dataclass(frozen=True)

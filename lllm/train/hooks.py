@@ -11,7 +11,13 @@ from torch import Tensor
 from lllm.data.batches import Batch
 from lllm.model.latent import LatentModel
 
-__all__ = ["ExtraBackward", "Hook", "Moment"]
+__all__ = ["ExtraBackward", "Hook", "Moment", "progress_at"]
+
+
+def progress_at(step: int, steps: int) -> float:
+    """Training progress of `step` (from 0) of `steps`: the middle of what the step covers, in (0, 1). At either end a
+    schedule that begins or ends with 0 would make a step that trains nothing; scoring and generation are at 1."""
+    return (step + 0.5) / steps
 
 
 class ExtraBackward(Protocol):
@@ -50,8 +56,8 @@ class Moment:
 
     @property
     def progress(self) -> float:
-        """Training progress in [0, 1]."""
-        return self.step / self.steps
+        """See `progress_at`."""
+        return progress_at(self.step, self.steps)
 
 
 class Hook:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lllm.errors import UserError
 from lllm.probe import Calls, probe, probe_rows
 from lllm.probe.blame import blame
 from lllm.results.files import write_json
 from lllm.results.probed import FILE, read_probe
+from lllm.train.hooks import progress_at
 from lllm.train.setup import Setup
 from lllm.train.trainer import Failed, Trainer
 
@@ -46,7 +46,7 @@ class Probing:
         """
         failed = False
         if self.asked and self.trainer.world.first and "begin" not in read_probe(self.path):
-            calls = self._calls(self.trainer.progress(0), 0)
+            calls = self._calls(progress_at(0, self.trainer.settings.steps), 0)
             failed = not self._add("begin", probed(calls, self.setup, micro=self._micro()))
         if self.trainer.world.agree(float(failed)):
             said = read_probe(self.path)["begin"]

@@ -28,7 +28,7 @@ from lllm.train import checkpoint
 from lllm.train.contracts import Named, Objective, Optimizer, Schedule
 from lllm.train.evaluate import Evaluation, evaluate
 from lllm.train.gradients import Gradients, StepTotals
-from lllm.train.hooks import Hook, Moment
+from lllm.train.hooks import Hook, Moment, progress_at
 from lllm.train.log import Window
 from lllm.train.measures import refuse_unmeasurable
 from lllm.train.world import World
@@ -265,7 +265,7 @@ class Trainer:
     def _step(self, step: int) -> None:
         settings, model = self.settings, self.model
         batch = self.batches.at(step, self.world.share(self.batches.size)).to(self.world.device)
-        progress = step / settings.steps
+        progress = progress_at(step, settings.steps)
         moment = Moment(
             step=step,
             steps=settings.steps,
@@ -333,7 +333,7 @@ class Trainer:
             if not math.isfinite(value):
                 raise Failed(f"the {what} is {value} at step {step + 1}; try a lower train.lr")
         uniform = math.log(self.model.vocab) * (self.model.head.ratio if totals.per_chunk else 1)
-        if step * 10 > self.settings.steps and loss > 2 * max(uniform, self.first_loss):
+        if progress_at(step, self.settings.steps) > 0.1 and loss > 2 * max(uniform, self.first_loss):
             raise Failed(f"diverged: the loss is {loss:.2f} at step {step + 1}, a uniform guess has {uniform:.2f} nats")
 
     def _log(self, step: int) -> None:

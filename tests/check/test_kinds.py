@@ -133,6 +133,14 @@ class Overshoots(Schedule):
         return 1 + progress
 
 
+@register("schedule", "bad_rate")
+class Late(Schedule):
+    """Trains nothing before a tenth of the run."""
+
+    def factor(self, progress: float) -> float:
+        return max(0.0, progress - 0.1)
+
+
 @register("objective", "toy_selective")
 class Selective(Objective):
     """Only what the column and the loss itself call hard."""
@@ -258,6 +266,7 @@ def test_sound_parts_pass(cls: type[Part]) -> None:
         (Unstable, "digest", "different digests"),
         (Empty, "documents", "holds no bytes"),
         (Overshoots, "range", "expected a number in [0, 1]"),
+        (Late, "rate", "the factor is 0 at step 1 of 1000"),
         (ForgetsPadding, "values", "where nothing is scored"),
         (Descends, "gradient", "detach them"),
         (AlwaysTokens, "shape", "weights per chunk have shape (4, 3, 4); expected (4, 3)"),

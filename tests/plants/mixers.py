@@ -1,5 +1,5 @@
-"""Planted mixers. Each averages the past, honestly, and adds what it may not see. Loaded as a plugin, so that it imports
-nothing of the tests; none can be seen in a row of 7 latents at width 8 in float64, where `lllm check` looks."""
+"""Planted mixers. Each averages the past, honestly, and adds what it may not see. Loaded as a plugin, so that it
+imports nothing of the tests; none can be seen in a row of 7 latents at width 8 in float64, where `lllm check` looks."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def test_progress_reaches_the_parts(registry: Registry, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stacks.CustomFFN, "forward", watched)
         rig.trainer.run()
-    assert seen == [0.0, 0.25, 0.5, 0.75]
+    assert seen == [0.125, 0.375, 0.625, 0.875]
 
 
 def test_latents_of_a_learned_number_are_charged_as_they_were(registry: Registry, tmp_path: Path) -> None:

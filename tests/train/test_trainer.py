@@ -227,7 +227,7 @@ def test_the_schedule_is_a_function_of_progress(registry: Registry, tmp_path: Pa
     rig = Rig(registry, tmp_path, log_every=1, schedule={"use": "cosine", "warmup": 0.25, "floor": 0.0}, steps=8)
     rig.trainer.run()
     rates = [record["lr"] for record in rig.records if "lr" in record]
-    expected = [rig.parts["schedule"].factor(i / 8) * 3e-3 for i in range(8)]
+    expected = [rig.parts["schedule"].factor((i + 0.5) / 8) * 3e-3 for i in range(8)]
     assert rates == expected
 
 
