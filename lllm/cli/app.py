@@ -20,6 +20,7 @@ from lllm.cli import (
     generate,
     new,
     noise,
+    probe,
     report,
     reproduce,
     run,
@@ -54,6 +55,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "bench": bench.bench,
     "reproduce": reproduce.reproduce,
     "check": check.check,
+    "probe": probe.probe,
     "doctor": doctor.doctor,
     "new": new.new,
 }

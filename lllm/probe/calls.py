@@ -19,7 +19,7 @@ __all__ = ["Calls", "left_to_right"]
 
 @dataclass(frozen=True)
 class Calls:
-    """model: in training mode where it is asked as training asks it. forward: of training, compiled or not.
+    """model: of the run. forward: of training, compiled or not.
     autocast: the precision of both. progress: of training, at which the weights are. last: batch statistics of the
     latest training step. step, seed: which key the noise of training."""
 
@@ -38,17 +38,17 @@ class Calls:
 
     def score(self, rows: Batch) -> tuple[Hidden, Mapping[str, Likelihood]]:
         """As evaluation scores a batch."""
-        with torch.no_grad(), evaluating(self.model), self.autocast():
+        with torch.no_grad(), mode(self.model, train=False), self.autocast():
             return self.model.score(rows, progress=self.progress, last=self.last)
 
     def train(self, rows: Batch) -> TrainOut:
         """As training calls its forward pass, under autograd."""
-        with torch.enable_grad(), self.autocast():
+        with torch.enable_grad(), mode(self.model, train=True), self.autocast():
             return self.forward(rows, progress=self.progress, step=self.step, seed=self.seed, last=dict(self.last))
 
     def train_hidden(self, rows: Batch) -> Hidden:
         """What the head reads in training, under autograd."""
-        with torch.enable_grad(), self.autocast():
+        with torch.enable_grad(), mode(self.model, train=True), self.autocast():
             return self.model.read(rows, self._training_context(rows))
 
     def _training_context(self, rows: Batch) -> Context:
@@ -63,10 +63,10 @@ class Calls:
 
 
 @contextmanager
-def evaluating(model: LatentModel) -> Iterator[None]:
-    """The model in evaluation mode."""
+def mode(model: LatentModel, *, train: bool) -> Iterator[None]:
+    """The model in training or evaluation mode."""
     was_training = model.training
-    model.eval()
+    model.train(train)
     try:
         yield
     finally:

@@ -17,7 +17,7 @@ from lllm.model.context import Context
 from lllm.model.contracts import Hidden
 from lllm.model.contracts.visibility import CAUSAL
 from lllm.model.incremental import peek, prefill, push
-from lllm.probe.calls import Calls, entries, evaluating, left_to_right
+from lllm.probe.calls import Calls, entries, left_to_right, mode
 from lllm.probe.finding import Gap
 from lllm.probe.rows import places
 
@@ -40,7 +40,7 @@ def carried(calls: Calls, rows: Batch, offset: int, seconds: float) -> Carried:
     if model.visibility.noncausal_region:  # a prompt that was pushed is one that was read both ways
         rows = replace(rows, prompt=starts)
     x, likelihoods = calls.score(rows)
-    with evaluating(model), calls.autocast():
+    with mode(model, train=False), calls.autocast():
         said = _generated(calls, rows, x, starts, stretch, seconds)
         comparable = said.there
         if not model.head.wants_tokens:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lllm.probe import Calls, probe, probe_rows
 from lllm.probe.blame import blame
@@ -15,7 +15,10 @@ from lllm.train.hooks import progress_at
 from lllm.train.setup import Setup
 from lllm.train.trainer import Failed, Trainer
 
-__all__ = ["Probing", "probed"]
+if TYPE_CHECKING:
+    from lllm.loaded import Loaded
+
+__all__ = ["Probing", "add_rounds", "probed", "text_of"]
 
 
 def probed(calls: Calls, setup: Setup, *, micro: int | None = None, skip: int = 0) -> dict[str, Any]:
@@ -82,6 +85,28 @@ class Probing:
         """Keep a record; whether it passed."""
         write_json(self.path / FILE, {**read_probe(self.path), when: said})
         return bool(said["passed"])
+
+
+def add_rounds(loaded: Loaded, rounds: int) -> Iterator[dict[str, Any]]:
+    """Probe a loaded run's weights so many times, each time on other rows as long as there are any, and cut elsewhere;
+    each record is kept in its probe.json as soon as it is known."""
+    setup, path = loaded.setup, loaded.run.path
+    calls = Calls(
+        loaded.model,
+        loaded.model,
+        loaded.autocast,
+        progress=loaded.progress,
+        last=loaded.last,
+        step=loaded.step,
+        seed=loaded.run.seed,
+    )
+    size = setup.resolved.train.batch
+    available = max(1, sum(len(batch) for batch in setup.valid()) // size)
+    for turn in range(rounds):
+        said = probed(calls, setup, micro=setup.resolved.run.micro_batch, skip=turn % available * size)
+        kept = read_probe(path)
+        write_json(path / FILE, {**kept, "more": [*kept.get("more", []), said]})
+        yield said
 
 
 def text_of(said: Mapping[str, Any]) -> str:
