@@ -1,4 +1,4 @@
-"""T-JAC and T-FRESH: exact zeros where a target may not look, none where it must."""
+"""T-JAC and T-FRESH: no derivative where a target may not look, one where it must."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from lllm.model.contracts import Conditional
 
 __all__ = ["freshness", "jacobian"]
 
+_ZERO = 1e-12  # relative to the largest derivative of the same answer, in float64
+
 
 @dataclass(frozen=True)
 class _Gradient:
-    """size [N, T]: largest |d answer of chunk c / d token t| over a random direction of the answer."""
+    """size [N, T]: largest |d answer of chunk c / d token t| over a random direction of the answer, relative to the
+    largest of any chunk and token: a convolution by FFT rounds where it is 0."""
 
     item: Conditional
     prefix: int
@@ -26,12 +29,13 @@ class _Gradient:
 
 
 def jacobian(subject: Subject) -> str | None:
-    """T-JAC: d logits / d (one-hot token) is exactly 0 at every forbidden token of a target that carries loss."""
+    """T-JAC: d logits / d (one-hot token) is 0, but for rounding, at every forbidden token of a target that carries
+    loss."""
     model = subject.model
     length = CHUNKS * model.ratio
     for found in _gradients(subject):
         for chunk in scored(model, len(found.size), found.prefix):
-            leaks = torch.nonzero(~seen(model, chunk, found.item[1], length) & (found.size[chunk] != 0)).flatten()
+            leaks = torch.nonzero(~seen(model, chunk, found.item[1], length) & (found.size[chunk] > _ZERO)).flatten()
             if len(leaks):
                 return f"token {int(leaks[0])} has a gradient in {name(found.item, chunk)}, which may not depend on it"
     return None
@@ -44,7 +48,7 @@ def freshness(subject: Subject) -> str | None:
         starts = _starts(subject)
         for chunk in range(len(found.size)):
             for token in fresh(model, found.item, chunk, starts, found.prefix):
-                if not found.size[chunk, token] > 0:
+                if not found.size[chunk, token] > _ZERO:
                     return f"token {token}, which {name(found.item, chunk)} may and should see, has no gradient in it"
     return None
 
@@ -75,7 +79,8 @@ def _of_prefix(subject: Subject, prefix: int) -> list[_Gradient]:
         direction = torch.randn(mine.shape, generator=subject.random(f"direction {item}"), dtype=torch.float64)
         grads = torch.autograd.grad((mine * direction).sum(), leaf, retain_graph=True, allow_unused=True)
         grad = torch.zeros_like(leaf) if grads[0] is None else grads[0]  # tokens that enter past every TokenTable
-        found.append(_Gradient(item, prefix, grad.abs().amax(-1)))
+        size = grad.abs().amax(-1)
+        found.append(_Gradient(item, prefix, size / size.max().clamp(min=1e-300)))
     return found
 
 

@@ -4,35 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from lllm.check import cached, costs, forms, gradients, leaks, likelihood, nats, objective
+from lllm.check import cached, costs, forms, gradients, likelihood, nats, objective
 from lllm.check.lint import lint
+from lllm.check.probing import probing
 from lllm.check.result import Failure, NotTested, Verdict
 from lllm.check.subject import Subject
 from lllm.errors import UserError
 from lllm.model import Composition
-from lllm.model.contracts import ModelPart
 from lllm.registry import Registry
 
-__all__ = ["SEEDS", "TESTS", "Test", "check_composition", "describe", "examine"]
+__all__ = ["ALGEBRA", "SEEDS", "TESTS", "Test", "check_composition", "describe", "examine"]
 
 Test = Callable[[Subject], Verdict]
 
 SEEDS = range(5)
 
-_IN_TRAINING = "T-PERT in training"
-
-TESTS: Mapping[str, Test] = {
+ALGEBRA: Mapping[str, Test] = {
     "LINT": lint,
-    "T-PERT": leaks.perturbation,
-    _IN_TRAINING: leaks.perturbation_in_training,
-    "T-LEN": leaks.length,
     "T-JAC": gradients.jacobian,
     "T-FRESH": gradients.freshness,
     "T-NORM": likelihood.normalisation,
     "T-PAD": likelihood.padding,
     "T-COND": likelihood.conditional_sampling,
     "T-SLOT": nats.slots,
-    "T-PERT of nats": nats.perturbation,
     "OBJECTIVE": objective.objective,
     "T-GEN": cached.generation,
     "T-FORK": cached.forking,
@@ -44,6 +38,7 @@ TESTS: Mapping[str, Test] = {
     "SAME": costs.determinism,
     "NOISE": costs.noise,
 }
+TESTS: Mapping[str, Test] = {**ALGEBRA, "PROBE": probing}
 """Each: (composition, seed) -> None, why it fails, or why it does not apply. What a leak escapes in one test it meets
 in another; none is redundant (see the negative controls)."""
 
@@ -54,18 +49,20 @@ def check_composition(
     where: str | None = None,
     seeds: Iterable[int] = SEEDS,
     notes: set[str] | None = None,
+    tests: Mapping[str, Test] = TESTS,
 ) -> list[Failure]:
     """Every test under every seed; the first failure of each test. `notes` collects the tests that do not apply."""
     where = where or describe(choice)
-    return examine((Subject(registry, choice, seed) for seed in seeds), where, notes)
+    return examine((Subject(registry, choice, seed) for seed in seeds), where, notes, tests)
 
 
-def examine(subjects: Iterable[Subject], where: str, notes: set[str] | None = None) -> list[Failure]:
+def examine(
+    subjects: Iterable[Subject], where: str, notes: set[str] | None = None, tests: Mapping[str, Test] = TESTS
+) -> list[Failure]:
     """As `check_composition`, for subjects of any origin."""
     found: dict[str, Failure] = {}
-    noncausal, shown = False, False
     for subject in subjects:
-        for name, test in TESTS.items():
+        for name, test in tests.items():
             if name in found:
                 continue
             why = _run(test, subject)
@@ -73,13 +70,8 @@ def examine(subjects: Iterable[Subject], where: str, notes: set[str] | None = No
                 if notes is not None:
                     notes.add(f"{name} ({why.why})")
                 continue
-            if name == _IN_TRAINING and _noncausal_training(subject):
-                noncausal, shown = True, shown or why is not None
-            elif why is not None:
+            if why is not None:
                 found[name] = Failure(where, name, why, subject.seed)
-    if noncausal and not shown and "LINT" not in found:
-        message = "a part declares noncausal_training and no draw of the weights shows it; drop the declaration"
-        found[_IN_TRAINING] = Failure(where, _IN_TRAINING, message)
     return list(found.values())
 
 
@@ -99,11 +91,3 @@ def _run(test: Test, subject: Subject) -> Verdict:
         raise
     except Exception as error:  # noqa: BLE001 - a stranger's part may raise anything, and that is its failure
         return f"{type(error).__name__}: {error}"
-
-
-def _noncausal_training(subject: Subject) -> bool:
-    try:
-        modules = list(subject.model.modules())
-    except Exception:  # noqa: BLE001 - it does not even build, which every test has reported
-        return False
-    return any(isinstance(module, ModelPart) and module.noncausal_training for module in modules)

@@ -17,7 +17,7 @@ from lllm.check.adapters import adapter
 from lllm.check.compositions import RATIOS, alone, cover, everything, minimal, options
 from lllm.check.experiments import asked
 from lllm.check.launchers import launcher
-from lllm.check.model import SEEDS, check_composition, describe
+from lllm.check.model import ALGEBRA, SEEDS, TESTS, Test, check_composition, describe
 from lllm.check.result import Failure
 from lllm.errors import UserError
 from lllm.model import Composition
@@ -71,11 +71,14 @@ class Checker:
         for where, choice in asked(self.registry):
             yield self._outcome(where, partial(self.composition, choice, seeds))
 
-    def composition(self, choice: Composition, seeds: Sequence[int]) -> list[Failure]:
+    def composition(
+        self, choice: Composition, seeds: Sequence[int], tests: Mapping[str, Test] = TESTS
+    ) -> list[Failure]:
         """`check_composition`, remembered."""
-        notes = self._notes.setdefault((describe(choice), tuple(seeds)), set())
+        key = (*seeds, *tests)
+        notes = self._notes.setdefault((describe(choice), key), set())
         found = self._once(
-            choice, tuple(seeds), lambda: check_composition(self.registry, choice, seeds=seeds, notes=notes)
+            choice, key, lambda: check_composition(self.registry, choice, seeds=seeds, notes=notes, tests=tests)
         )
         self._said |= notes
         return found
@@ -105,7 +108,7 @@ class Checker:
             return
         first = next(ratio for ratio in _FIRST if ratio in choices)
         for ratio, choice in choices.items():
-            yield from self.composition(choice, SEEDS if ratio == first else SEEDS[:1])
+            yield from self.composition(choice, *((SEEDS, TESTS) if ratio == first else (SEEDS[:1], ALGEBRA)))
         ratios = [ratio for ratio in (first, *RATIOS) if ratio in choices]
         for choice in options(self.registry, entry, ratios):
             yield from self.composition(choice, SEEDS[:2])

@@ -36,7 +36,7 @@ class Carried:
 def carried(calls: Calls, rows: Batch, offset: int, seconds: float) -> Carried:
     """Prefill each row up to its place and push what follows, for at most `seconds`; compare with `score`."""
     model = calls.model
-    starts, stretch = places(rows.ok.sum(1), offset)
+    starts, stretch = places(rows.ok.sum(1), offset, model.ratio)
     if model.visibility.noncausal_region:  # a prompt that was pushed is one that was read both ways
         rows = replace(rows, prompt=starts)
     x, likelihoods = calls.score(rows)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lllm.data.batches import Batch
 from lllm.model.noise import stream
-from lllm.probe.calls import Calls
+from lllm.probe.calls import Calls, mode
 from lllm.probe.carried import carried
 from lllm.probe.finding import Finding, judged
 from lllm.probe.replaced import company, in_score, in_training
@@ -107,7 +107,7 @@ def _examined(calls: Calls, rows: Batch, micro: int, offset: int, *, exact: bool
     slots = calls.model.head.ratio
     generator = stream(offset, "probe")
     other = other_text(rows, generator)
-    points, stretch = places(rows.ok.sum(1), offset + 1 + len(rows))
+    points, stretch = places(rows.ok.sum(1), offset + 1 + len(rows), calls.model.ratio)
     points = points + int(torch.randint(max(1, stretch), (1,), generator=generator))
     said = carried(calls, rows.take(_spread(len(rows), min(len(rows), MOST)).to(points.device)), offset, PUSHING)
     scored = calls.score(rows)
@@ -116,9 +116,10 @@ def _examined(calls: Calls, rows: Batch, micro: int, offset: int, *, exact: bool
     findings = [judged(gap, slots, exact=exact) for gap in gaps]
     index = _spread(len(rows), micro).to(points.device)
     required = not calls.training_leaks
-    for gap in in_training(calls, rows.take(index), points[index], other[index]):
-        found = judged(gap, slots, exact=exact, required=required)
-        findings.append(found if found.row is None else replace(found, row=int(index[found.row])))
+    with mode(calls.model, train=True):
+        for gap in in_training(calls, rows.take(index), points[index], other[index]):
+            found = judged(gap, slots, exact=exact, required=required)
+            findings.append(found if found.row is None else replace(found, row=int(index[found.row])))
     return said.covered, findings
 
 

@@ -36,11 +36,12 @@ def probe_rows(batches: Iterable[Batch], count: int, skip: int = 0) -> Batch:
     return held
 
 
-def places(lengths: Tensor, offset: int) -> tuple[Tensor, int]:
+def places(lengths: Tensor, offset: int, ratio: int) -> tuple[Tensor, int]:
     """A place [B] in each row of `lengths` [B] tokens, and the length of a stretch, such that the stretches from each
-    place on hold every position of the longest row. Row i has its place at i stretches, less `offset` modulo one."""
+    place on hold every position of the longest row. Row i has its place at i stretches, less `offset` modulo one. A
+    stretch is a multiple of `ratio`: pushed side by side, rows complete their chunks together."""
     rows, longest = len(lengths), int(lengths.max())
-    stretch = -(-longest // max(1, rows - 1))
+    stretch = -(-longest // (max(1, rows - 1) * ratio)) * ratio
     first = torch.arange(rows, device=lengths.device) * stretch
     return (first - offset % stretch if rows > 1 else first).clamp(min=0), stretch
 

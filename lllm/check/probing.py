@@ -1,0 +1,78 @@
+"""PROBE: the probe of a run, put to a composition of nearly a run's size on real text.
+
+What acts at a length, a width, a depth, a precision, a vocabulary or a progress that a toy does not have is seen here;
+what acts at those of one run alone, by its own probe.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from lllm.check.result import NotTested, Verdict
+from lllm.check.subject import Subject, calibrate_, randomise_
+from lllm.data import frozen
+from lllm.data.batches import Batch
+from lllm.errors import UserError
+from lllm.model import Composition
+from lllm.probe import Calls, probe
+from lllm.probe.blame import blame
+from lllm.registry import PartSpec, Registry
+
+__all__ = ["probing", "real_size", "real_text"]
+
+_LATENTS, _WIDTH, _LAYERS, _VOCAB = 257, 64, 6, 256  # bytes are the vocabulary of every text
+_ROWS = 8
+_PROGRESS = (0.0, 1.0)
+
+
+def probing(subject: Subject) -> Verdict:
+    """The probe at width 64, 6 layers where the trunk has a depth, 257 latents of Shakespeare, in float32, at the
+    beginning and the end of training, under one draw of the weights."""
+    if subject.seed:
+        return None
+    choice = real_size(subject.registry, subject.choice)
+    rows = real_text(_ROWS, _LATENTS * choice.ratio)
+    try:
+        model = subject.compose(choice)
+    except UserError as error:
+        return NotTested(f"not at width {_WIDTH}: {error}")
+    randomise_(model, subject.seed)
+    calibrate_(model.eval(), rows.tokens)
+    for progress in _PROGRESS:
+        calls = Calls(model, model, progress=progress)
+        found = probe(calls, rows)
+        if not found.passed:
+            at = f" (at progress {progress:g})" if progress != _PROGRESS[-1] else ""
+            return f"{blame(calls, rows, found, subject.registry, choice)}{at}"
+    return None
+
+
+def real_size(registry: Registry, choice: Composition) -> Composition:
+    """The composition at the size of PROBE."""
+    return replace(
+        choice,
+        parts={**choice.parts, "trunk": _deep(registry, choice.parts["trunk"])},
+        width=_WIDTH,
+        token_width=None,
+        vocab=_VOCAB,
+        illegal=(),
+    )
+
+
+def _deep(registry: Registry, trunk: PartSpec) -> PartSpec:
+    if "depth" not in type(trunk.config).model_fields:
+        return trunk
+    try:
+        return registry.config("trunk", {**trunk.to_node(), "depth": _LAYERS}, "model.trunk")
+    except UserError:  # a trunk that takes other depths only
+        return trunk
+
+
+def real_text(rows: int, context: int) -> Batch:
+    """Rows of Shakespeare, bytes as ids, each a document of its own."""
+    raw = torch.frombuffer(bytearray(frozen.text("tinyshakespeare")[: rows * context]), dtype=torch.uint8)
+    tokens = raw.long().view(rows, context)
+    number, zero = torch.arange(rows), torch.zeros(rows, dtype=torch.long)
+    return Batch(tokens, torch.ones_like(tokens, dtype=torch.bool), number, zero, number + 1, zero)
