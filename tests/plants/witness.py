@@ -13,16 +13,16 @@ import torch
 from torch import Tensor
 
 from lllm.check.subject import randomise_
-from lllm.config import load_experiment, resolve
+from lllm.config import Resolved, load_experiment, resolve
 from lllm.config.tree import Tree
 from lllm.data import frozen
-from lllm.model import LatentModel, compose
+from lllm.model import Composition, LatentModel, compose
 from lllm.model.contracts import Likelihood, Rows
 from lllm.model.incremental import peek, prefill, push
 from lllm.registry import Registry
 from tests.plants import EXPERIMENT, Plant
 
-__all__ = ["WITNESSES", "Text", "model_of", "text"]
+__all__ = ["WITNESSES", "Text", "choice_of", "model_of", "text"]
 
 _ROWS = 6
 _VOCAB, _ILLEGAL = 261, (256, 258, 259, 260)
@@ -56,13 +56,7 @@ def text(rows: int, context: int, skip: int = 0) -> Text:
 def model_of(registry: Registry, plant: Plant, folder: Path, *, seed: int = 0) -> tuple[LatentModel, int]:
     """The composition that a run of EXPERIMENT under the plant's overrides builds, in evaluation mode and with all
     weights drawn anew, since outputs that begin at zero would hide it; and the run's context."""
-    path = folder / "planted.yaml"
-    path.write_text(EXPERIMENT, encoding="utf-8")
-    experiment = load_experiment(str(path))
-    overrides = Tree()
-    for key, value in plant.overrides.items():
-        overrides.put(key, value, "plant")
-    resolved = resolve(experiment, "local_ar", overrides, registry)
+    resolved = _resolved(registry, plant, folder)
     model = compose(registry, resolved.composition(_VOCAB, _ILLEGAL)).eval()
     randomise_(model, seed)
     with torch.no_grad():
@@ -70,6 +64,20 @@ def model_of(registry: Registry, plant: Plant, folder: Path, *, seed: int = 0) -
             if tensor.dim() == 2:
                 tensor.mul_(plant.grown)
     return model, resolved.data.context
+
+
+def choice_of(registry: Registry, plant: Plant, folder: Path) -> Composition:
+    """What `model_of` composes."""
+    return _resolved(registry, plant, folder).composition(_VOCAB, _ILLEGAL)
+
+
+def _resolved(registry: Registry, plant: Plant, folder: Path) -> Resolved:
+    path = folder / "planted.yaml"
+    path.write_text(EXPERIMENT, encoding="utf-8")
+    overrides = Tree()
+    for key, value in plant.overrides.items():
+        overrides.put(key, value, "plant")
+    return resolve(load_experiment(str(path)), "local_ar", overrides, registry)
 
 
 def score(model: LatentModel, batch: Rows, last: Mapping[str, float]) -> Tensor:
