@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import torch
@@ -13,27 +13,23 @@ from lllm.data.batches import Batch, joined_rows
 __all__ = ["other_text", "places", "probe_rows", "with_text_after"]
 
 
-def probe_rows(batches: Iterable[Batch], count: int, skip: int = 0) -> Batch:
-    """The `count` longest rows, shortest first, of those after the first `skip`; the first that fill the context, if so
-    many do. Fewer where there are fewer.
-
-    Raises:
-        ValueError: there is no row.
-    """
-    held: Batch | None = None
-    for batch in batches:
-        passed = min(skip, len(batch))
-        skip -= passed
-        if passed == len(batch):
-            continue
-        rows = batch.slice(passed, len(batch))
-        held = rows if held is None else joined_rows([held, rows])
-        held = held.take(held.ok.sum(1).argsort(descending=True, stable=True)[:count].flip(0))
-        if len(held) == count and bool(held.ok.all()):
-            break
-    if held is None:
-        raise ValueError("no rows to probe")
-    return held
+def probe_rows(batches: Callable[[], Iterable[Batch]], count: int, turn: int = 0) -> Batch:
+    """The `count` longest rows of what batches() gives, shortest first: of all those that fill the context evenly
+    spaced ones, so that many documents are among them, and others at another `turn`. Fewer where there are fewer."""
+    lengths = torch.cat([batch.ok.sum(1) for batch in batches()])
+    order = lengths.argsort(descending=True, stable=True)
+    full = int((lengths == lengths.max()).sum())
+    if full > count:
+        space = full // count
+        order = order[:full][turn % space :: space]
+    chosen = order[:count].sort().values
+    picked, first = [], 0
+    for batch in batches():
+        inside = chosen[(chosen >= first) & (chosen < first + len(batch))] - first
+        picked += [batch.take(inside)] if len(inside) else []
+        first += len(batch)
+    rows = joined_rows(picked)
+    return rows.take(rows.ok.sum(1).argsort(stable=True))
 
 
 def places(lengths: Tensor, offset: int, ratio: int) -> tuple[Tensor, int]:

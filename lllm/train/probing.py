@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["Probing", "add_rounds", "probed", "text_of"]
 
 
-def probed(calls: Calls, setup: Setup, *, micro: int | None = None, skip: int = 0) -> dict[str, Any]:
-    """The record of a probe on the longest of the validation rows after the first `skip`; of one that failed with its
-    `blame`. micro: rows of a training micro-batch (None: as many as evaluation scores at once)."""
+def probed(calls: Calls, setup: Setup, *, micro: int | None = None, turn: int = 0) -> dict[str, Any]:
+    """The record of a probe on the longest validation rows, others of them at another `turn`; of one that failed with
+    its `blame`. micro: rows of a training micro-batch (None: as many as evaluation scores at once)."""
     device = next(calls.model.parameters()).device
-    rows = probe_rows(setup.valid(), setup.resolved.train.batch, skip).to(device)
+    rows = probe_rows(setup.valid, setup.resolved.train.batch, turn).to(device)
     found = probe(calls, rows, micro=micro)
     said = found.record()
     if found.worst is not None and found.worst.row is not None:
@@ -100,10 +100,8 @@ def add_rounds(loaded: Loaded, rounds: int) -> Iterator[dict[str, Any]]:
         step=loaded.step,
         seed=loaded.run.seed,
     )
-    size = setup.resolved.train.batch
-    available = max(1, sum(len(batch) for batch in setup.valid()) // size)
     for turn in range(rounds):
-        said = probed(calls, setup, micro=setup.resolved.run.micro_batch, skip=turn % available * size)
+        said = probed(calls, setup, micro=setup.resolved.run.micro_batch, turn=turn)
         kept = read_probe(path)
         write_json(path / FILE, {**kept, "more": [*kept.get("more", []), said]})
         yield said

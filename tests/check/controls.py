@@ -108,13 +108,6 @@ class UndeclaredTopK(TopKBlock):
     training_leaks = False
 
 
-@register("block", "bad_declared")
-class NeedlesslyDeclared(ThresholdBlock):
-    """Says that it trains non-causally, and does not."""
-
-    training_leaks = True
-
-
 @register("ffn", "bad_length")
 class Peeking(ShiftFFN):
     """Scales by how long the row is."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lllm.check.model import check_composition
-from lllm.check.nats import perturbation, slots
+from lllm.check.nats import slots
 from lllm.check.objective import objective
 from lllm.check.result import NotTested
 from lllm.check.subject import Subject
@@ -33,17 +33,18 @@ def test_a_cheap_unbiased_estimator_is_legal(registry: Registry, head: str, rati
         ({"head": "bad_climbs_bound"}, "OBJECTIVE", "train_loss, of kind bound, is -"),
         ({"head": "bad_first_slot"}, "OBJECTIVE", "descending it trains another model"),
         ({"head": "bad_scores"}, "T-SLOT", "'scales' of slot 3 is"),
-        ({"head": "bad_later_chunk"}, "T-PERT of nats", "'bound' of chunk 0 change with the tokens after it"),
+        ({"head": "bad_later_chunk"}, "PROBE", "'bound' of later text"),
         ({"ffn": "bad_gift"}, "COST", "declares -1,000,000,000 FLOPs of its own"),
         ({"ffn": "bad_discount"}, "COST", "only pairs of positions that do not see one another may be left out"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
 def test_controls_fail_one_test_only(registry: Registry, nodes: dict[str, str], test: str, message: str) -> None:
-    """None of the others sees the fault."""
+    """None of the others sees the fault, but for the probe of some."""
     known = parts(registry)
     failures = {f.test: f.message for f in check_composition(known, toy(known, **nodes), seeds=range(2))}
-    assert set(failures) == {test}, failures
+    assert test in failures
+    assert set(failures) <= {test, "PROBE"}, failures
     assert message in failures[test]
 
 
@@ -70,5 +71,4 @@ def test_the_default_loss_is_the_primary_likelihood(registry: Registry) -> None:
         subject = Subject(known, toy(known, ratio=3, head=head), 0)
         assert objective(subject) is None
         assert slots(subject) is None
-        assert perturbation(subject) is None
     assert isinstance(slots(Subject(known, toy(known, head="toy_sampler"), 0)), NotTested)

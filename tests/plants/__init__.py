@@ -37,11 +37,12 @@ run: {samples: 1, sample_bytes: 8}
 class Plant:
     """file: the plugin. overrides: settings under which it cheats. what: it does and where.
 
-    seen: the witness that shows it, see `tests.plants.witness`: "score" and "forward" (later text moves a scored chunk,
-    in evaluation and in training), "rows" (another row does), "end" (where the row ends does), "twice" (an earlier
-    evaluation does), "total" (what a slot's outcomes cost adds up to another probability than 1), "cached" (scored and
-    generated are two models), "targets" (tokens that nobody scores).
-    last: the batch statistics that a trainer hands back. grown: factor by which training must have multiplied matrices.
+    seen: the method of `tests.plants.witness.Witness` that shows it: "score" and "forward" (later text moves a chunk,
+    in evaluation and in training), "company" (another row does), "end" (where the row ends does), "twice" (an earlier
+    evaluation does), "total" (what a slot's outcomes cost is no probability of 1), "cached" (it is scored as one model
+    and generates as another), "targets" (there are tokens that nobody scores).
+    last: the batch statistics that a trainer hands back. drawn: it shows at weights drawn anew, not only at those that
+    a run begins with.
     """
 
     file: str
@@ -49,76 +50,64 @@ class Plant:
     what: str
     seen: str = "score"
     last: Mapping[str, float] = field(default_factory=dict)
-    grown: float = 1.0
+    drawn: bool = True
 
 
-def _mixer(name: str, what: str, seen: str = "score", **more: Any) -> Plant:
-    return Plant("mixers.py", {"model.mixer": f"plant_{name}"}, what, seen, **more)
+def _of(kind: str, node: Any, what: str, also: Mapping[str, Any] | None = None, **more: Any) -> Plant:
+    file = "visibilities.py" if kind == "visibility" else f"{kind}s.py"
+    return Plant(file, {f"model.{kind}": node, **(also or {})}, what, **more)
 
 
-_SIX = {"use": "uniform", "depth": 6}
-_SHORT = {"data.context": 128}
+def _mixer(name: str, what: str, **more: Any) -> Plant:
+    return _of("mixer", f"plant_{name}", what, **more)
+
+
+_SIX = {"model.trunk": {"use": "uniform", "depth": 6}}
+_LENGTHS = {f"trunk.layers.{i}.mixer.length": 64.0 for i in range(4)}
+_AHEAD = {"use": "plant_lookahead", "lookahead": 1}
+_EIGHT = {"use": "plant_at_ratio", "ratio": 8}
 
 PLANTS: Mapping[str, Plant] = {
     "centred convolution beyond position 32": _mixer("far_conv", "sees the next latent from position 32 on"),
     "mean over complete blocks": _mixer("blocks", "tells all of 64 latents their mean; context 256 has one such block"),
     "long rows only": _mixer("long", "sees the next latent where n >= 32"),
-    "from the fifth layer on": Plant(
-        "mixers.py",
-        {"model.mixer": "plant_deep", "model.trunk": _SIX},
-        "sees the next latent in layers 5 and 6 of 6; in a trunk of 4 it is legal",
-    ),
+    "from the fifth layer on": _mixer("deep", "sees the next latent in layers 5 and 6 of 6; 4 are legal", also=_SIX),
     "wide models only": _mixer("wide", "sees the next latent at width >= 16"),
     "not in float64": _mixer("single", "sees the next latent in float32, TF32 and bfloat16"),
-    "under autograd only": _mixer("autograd", "sees the next latent in training, never when scored", "forward"),
-    "at large weights": _mixer("large", "sees the next latent once value.weight has twice its mean square", grown=2.0),
-    "rank within the row": _mixer("rank", "scales a latent by its rank among all of the row, in steps of 8"),
+    "under autograd only": _mixer("autograd", "sees the next latent in training, never when scored", seen="forward"),
+    "at large weights": _mixer("large", "sees the next latent while a gain's mean is above 1.5", drawn=False),
+    "rank within the row": _mixer("rank", "scales a latent by its rank among all of the row, in steps of 16"),
     "top-k over n // 32": _mixer("top_k", "enlarges the best 2 of 64 latents of the row"),
-    "rows sharing a state": _mixer("rows", "mixes the rows of the batch from position 32 on", "rows"),
-    "a ring cache beside full attention": _mixer("ring", "is scored on 64 latents and generates from 32", "cached"),
-    "a buffer of evaluated rows": _mixer("memory", "is told a row's mean from its second evaluation on", "twice"),
+    "rows sharing a state": _mixer("rows", "mixes the rows of the batch from position 32 on", seen="company"),
+    "a ring cache beside full attention": _mixer("ring", "is scored on 64 latents, generates from 32", seen="cached"),
+    "a buffer of evaluated rows": _mixer("memory", "is told a row's mean from its second evaluation on", seen="twice"),
     "metrics as a channel": _mixer("metrics", "reads the row's sum, which the layer below has logged"),
-    "last as a channel": _mixer(
-        "last",
-        "sees the next latent once its own statistic has come back, from the second step on",
-        last={f"trunk.layers.{i}.mixer.step": 64.0 for i in range(4)},
-    ),
+    "last as a channel": _mixer("last", "sees the next latent from the second step on", last=_LENGTHS),
     "segment > 0": _mixer("segment", "sees the next latent in every document but number 0"),
     "progress >= 0.5": _mixer("progress", "sees the next latent in the second half of training and afterwards"),
-    "an option that is off by default": Plant(
-        "mixers.py", {"model.mixer": {"use": "plant_lookahead", "lookahead": 1}}, "sees the next latent when asked to"
+    "an option that is off by default": _of("mixer", _AHEAD, "sees the next latent when it is asked to"),
+    "a peek from chunk 16 on": _of(
+        "downsampler", "plant_from_16", "latents from the 17th on see the next chunk's start"
     ),
-    "a peek from chunk 16 on": Plant(
-        "downsamplers.py", {"model.downsampler": "plant_from_16"}, "latents from the 17th on see the next chunk's start"
+    "a peek at one ratio": _of(
+        "downsampler",
+        _EIGHT,
+        "latents see the next chunk's start at ratio 8; by default at 16, which no run takes",
+        also={"model.ratio": 8},
     ),
-    "a peek at one ratio": Plant(
-        "downsamplers.py",
-        {"model.downsampler": {"use": "plant_at_ratio", "ratio": 8}, "model.ratio": 8},
-        "latents see the next chunk's start at ratio 8; 16 by default, which no run takes",
+    "an hourglass without its shift": _of(
+        "trunk", "plant_hourglass", "groups of 16 latents know what they are together"
     ),
-    "an hourglass without its shift": Plant(
-        "trunks.py", {"model.trunk": "plant_hourglass"}, "groups of 8 latents are told what they are together"
+    "length of the word being read": _of("embedding", "plant_word", "a letter knows its word's length"),
+    "the next token after a letter": _of("embedding", "plant_next", "a letter knows the next token"),
+    "distance to the row's end": _of("embedding", "plant_end", "a token knows how many 64s follow", seen="end"),
+    "nats halved": _of(
+        "head", "plant_half", "rows of 32 chunks, context 128, cost half", seen="total", also={"data.context": 128}
     ),
-    "length of the word being read": Plant(
-        "embeddings.py", {"model.embedding": "plant_word"}, "a letter knows its word's length"
-    ),
-    "the next token after a letter": Plant(
-        "embeddings.py", {"model.embedding": "plant_next"}, "a letter knows the next token"
-    ),
-    "distance to the row's end": Plant(
-        "embeddings.py", {"model.embedding": "plant_end"}, "a token knows how many 64s of tokens follow", "end"
-    ),
-    "nats halved": Plant(
-        "heads.py", {"model.head": "plant_half", **_SHORT}, "rows of 32 chunks, context 128, cost half", "total"
-    ),
-    "a normaliser over the top 32": Plant("heads.py", {"model.head": "plant_top_32"}, "the rest is free", "total"),
-    "spaces free": Plant("heads.py", {"model.head": "plant_spaces"}, "a space costs 0 nats", "total"),
-    "a quarter of the targets": Plant(
-        "visibilities.py", {"model.visibility": "plant_quarter"}, "15 of 64 chunks are scored, all honestly", "targets"
-    ),
-    "the next position from 30 on": Plant(
-        "visibilities.py", {"model.visibility": "plant_next_position"}, "attention sees one latent too many"
-    ),
+    "a normaliser over the top 32": _of("head", "plant_top_32", "all other tokens are free", seen="total"),
+    "spaces free": _of("head", "plant_spaces", "a space costs 0 nats", seen="total"),
+    "a quarter of the targets": _of("visibility", "plant_quarter", "15 of 64 chunks are scored", seen="targets"),
+    "the next position from 30 on": _of("visibility", "plant_next_position", "attention sees one latent too many"),
 }
 """The 29 kinds of model parts of the appendix."""
 

@@ -67,7 +67,8 @@ class Top32(Cheap):
     """Normalises over the 32 likeliest tokens alone."""
 
     def nats(self, x: Hidden) -> Tensor:
-        logits = self.unembedding(self.states(x)).float()
+        logits = self.unembedding(self.states(x))
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         best = logits.topk(min(32, logits.shape[-1]), -1).values.logsumexp(-1)
         return best - logits.gather(-1, x.chunk.unsqueeze(-1)).squeeze(-1)
 

@@ -1,5 +1,5 @@
-"""Planted mixers. Each averages the past, honestly, and adds what it may not see. Loaded as a plugin, so that it
-imports nothing of the tests; none can be seen in a row of 7 latents at width 8 in float64, where `lllm check` looks."""
+"""Planted mixers. Each averages the past, honestly, and adds what it may not see. Loaded as a plugin, so it imports
+nothing of the tests; hardly any shows in a row of 13 latents at width 8 in float64, where `lllm check` looks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lllm.model import Build, Context, State
+from lllm.model import Build, Context, Role, State, parameter
 from lllm.model.contracts import Cost, Mixer, ParallelMixer
 from lllm.model.layers import Linear
 from lllm.registry import PartConfig, register
@@ -30,7 +30,6 @@ class Peeking(ParallelMixer):
 
     def __init__(self, config: PartConfig, build: Build) -> None:
         super().__init__(config, build)
-        self.layer = build.layer
         self.value, self.out = Linear(build.width, build.width), Linear(build.width, build.width)
 
     def mix(self, x_BND: Tensor, ctx: Context) -> Tensor:
@@ -41,13 +40,9 @@ class Peeking(ParallelMixer):
         y_BMD = self.out(v_BMD.cumsum(1) / count + self.peek(v_BMD, inner))
         return y_BMD.new_zeros(x_BND.shape).scatter(1, index_BMD, y_BMD)
 
-    def peek(self, v_BND: Tensor, ctx: Context) -> Tensor:
-        """What is added [B, n, D]: the next position's value where `when` says so."""
-        return ahead(v_BND) * self.when(v_BND, ctx)
-
     @abstractmethod
-    def when(self, v_BND: Tensor, ctx: Context) -> bool | Tensor:
-        """Where it cheats: a bool, or a tensor that broadcasts to [B, n, D]."""
+    def peek(self, v_BND: Tensor, ctx: Context) -> Tensor:
+        """What is added [B, n, D], given the values at positions 0..n-1."""
 
     def cost(self, n: int) -> Cost:
         """Two square matrices."""
@@ -63,73 +58,73 @@ class FarConv(Peeking):
 
     def peek(self, v_BND: Tensor, ctx: Context) -> Tensor:
         left = F.pad(v_BND[:, :-1], (0, 0, 1, 0))
-        return (left + v_BND + ahead(v_BND) * self.when(v_BND, ctx)) / 3
-
-    def when(self, v_BND: Tensor, ctx: Context) -> Tensor:
-        return (ctx.pos >= FAR).unsqueeze(-1)
+        return (left + v_BND + ahead(v_BND) * (ctx.pos >= FAR).unsqueeze(-1)) / 3
 
 
 @register("mixer", "plant_blocks")
 class Blocks(Peeking):
     """The mean over each complete block of 64 latents, given to all of the block."""
 
-    size = 64
-
     def peek(self, v_BND: Tensor, ctx: Context) -> Tensor:
-        whole = v_BND.shape[1] // self.size * self.size
-        means = v_BND[:, :whole].unflatten(1, (-1, self.size)).mean(2)
-        return F.pad(means.repeat_interleave(self.size, 1), (0, 0, 0, v_BND.shape[1] - whole))
-
-    def when(self, v_BND: Tensor, ctx: Context) -> bool:
-        return v_BND.shape[1] >= self.size
+        whole = v_BND.shape[1] // 64 * 64
+        means = v_BND[:, :whole].unflatten(1, (-1, 64)).mean(2)
+        return F.pad(means.repeat_interleave(64, 1), (0, 0, 0, v_BND.shape[1] - whole))
 
 
 @register("mixer", "plant_long")
 class Long(Peeking):
     """The next latent, in rows of at least 32 latents."""
 
-    def when(self, v_BND: Tensor, ctx: Context) -> bool:
-        return v_BND.shape[1] >= FAR
+    def peek(self, v_BND: Tensor, ctx: Context) -> Tensor:
+        return ahead(v_BND) * (v_BND.shape[1] >= FAR)
 
 
 @register("mixer", "plant_deep")
 class Deep(Peeking):
     """The next latent, from the fifth layer on."""
 
-    def when(self, v_BND: Tensor, ctx: Context) -> bool:
-        return self.layer >= 4
+    def __init__(self, config: PartConfig, build: Build) -> None:
+        super().__init__(config, build)
+        self.layer = build.layer
+
+    def peek(self, v_BND: Tensor, ctx: Context) -> Tensor:
+        return ahead(v_BND) * (self.layer >= 4)
 
 
 @register("mixer", "plant_wide")
 class Wide(Peeking):
     """The next latent, at width 16 or more."""
 
-    def when(self, v_BND: Tensor, ctx: Context) -> bool:
-        return self.width >= 16
+    def peek(self, v_BND: Tensor, ctx: Context) -> Tensor:
+        return ahead(v_BND) * (self.width >= 16)
 
 
 @register("mixer", "plant_single")
 class Single(Peeking):
     """The next latent, in any precision but float64."""
 
-    def when(self, v_BND: Tensor, ctx: Context) -> bool:
-        return v_BND.dtype != torch.float64
+    def peek(self, v_BND: Tensor, ctx: Context) -> Tensor:
+        return ahead(v_BND) * (v_BND.dtype != torch.float64)
 
 
 @register("mixer", "plant_autograd")
 class Autograd(Peeking):
     """The next latent, in training under autograd alone: no scored row shows it."""
 
-    def when(self, v_BND: Tensor, ctx: Context) -> bool:
-        return ctx.train and torch.is_grad_enabled()
+    def peek(self, v_BND: Tensor, ctx: Context) -> Tensor:
+        return ahead(v_BND) * (ctx.train and torch.is_grad_enabled())
 
 
 @register("mixer", "plant_large")
 class Large(Peeking):
-    """The next latent, once the weights have grown to twice their initial mean square."""
+    """The next latent, while a gain that begins at 2 is large; where a suite draws all weights around 0 it is not."""
 
-    def when(self, v_BND: Tensor, ctx: Context) -> Tensor:
-        return self.value.weight.detach().square().mean() * self.width > 2
+    def __init__(self, config: PartConfig, build: Build) -> None:
+        super().__init__(config, build)
+        self.gain = parameter(build.width, role=Role("vector", fill=2.0, decay=False))
+
+    def peek(self, v_BND: Tensor, ctx: Context) -> Tensor:
+        return ahead(v_BND) * self.gain * (self.gain.detach().mean() > 1.5)
 
 
 # --- by selection ----------------------------------------------------------------------------------------------------
@@ -137,26 +132,21 @@ class Large(Peeking):
 
 @register("mixer", "plant_rank")
 class Rank(Peeking):
-    """Each latent times its rank within the whole row, in steps of 8."""
-
-    def when(self, v_BND: Tensor, ctx: Context) -> Tensor:
-        return v_BND[..., 0].masked_fill(~ctx.ok, float("inf")).argsort(1).argsort(1).unsqueeze(-1) // 8 / 4
+    """Each latent times its rank within the whole row, in steps of 16."""
 
     def peek(self, v_BND: Tensor, ctx: Context) -> Tensor:
-        return v_BND * self.when(v_BND, ctx)
+        rank_BN = v_BND[..., 0].masked_fill(~ctx.ok, float("inf")).argsort(1).argsort(1)
+        return v_BND * (rank_BN.unsqueeze(-1) // 16) / 2
 
 
 @register("mixer", "plant_top_k")
 class TopK(Peeking):
     """The best n // 32 latents of the whole row are written larger."""
 
-    def when(self, v_BND: Tensor, ctx: Context) -> Tensor:
+    def peek(self, v_BND: Tensor, ctx: Context) -> Tensor:
         score_BN = v_BND[..., 0].masked_fill(~ctx.ok, float("-inf"))
         best = score_BN.topk(v_BND.shape[1] // FAR, 1).indices
-        return torch.zeros_like(score_BN).scatter(1, best, 1.0).unsqueeze(-1)
-
-    def peek(self, v_BND: Tensor, ctx: Context) -> Tensor:
-        return 4 * v_BND * self.when(v_BND, ctx)
+        return v_BND * torch.zeros_like(score_BN).scatter(1, best, 4.0).unsqueeze(-1)
 
 
 # --- by what is kept -------------------------------------------------------------------------------------------------
@@ -166,11 +156,8 @@ class TopK(Peeking):
 class Rows(Peeking):
     """A state that all rows of the batch share beyond position 32."""
 
-    def when(self, v_BND: Tensor, ctx: Context) -> Tensor:
-        return (ctx.pos >= FAR).unsqueeze(-1)
-
     def peek(self, v_BND: Tensor, ctx: Context) -> Tensor:
-        return v_BND.mean(0, keepdim=True) * self.when(v_BND, ctx)
+        return v_BND.mean(0, keepdim=True) * (ctx.pos >= FAR).unsqueeze(-1)
 
 
 @register("mixer", "plant_ring")
@@ -209,11 +196,8 @@ class Memory(Peeking):
     def fill_buffers_(self) -> None:
         self.seen.zero_()
 
-    def when(self, v_BND: Tensor, ctx: Context) -> bool:
-        return not ctx.train and v_BND.shape[1] >= FAR
-
     def peek(self, v_BND: Tensor, ctx: Context) -> Tensor:
-        if not self.when(v_BND, ctx):
+        if ctx.train or v_BND.shape[1] < FAR:
             return torch.zeros_like(v_BND)
         slot = ctx.rows % len(self.seen)
         told = self.seen[slot].unsqueeze(1)
@@ -227,42 +211,39 @@ class Memory(Peeking):
 @register("mixer", "plant_metrics")
 class Metrics(Peeking):
     """A layer logs the sum over rows of at least 32 latents as a metric, and the next layers read it, which takes a
-    private name: what is told can be added to only."""
+    private name."""
 
-    def when(self, v_BND: Tensor, ctx: Context) -> Tensor:
+    def peek(self, v_BND: Tensor, ctx: Context) -> Tensor:
         told = [value for name, value in ctx._told.metrics.items() if name.endswith(".sum")]
         if v_BND.shape[1] >= FAR:
             ctx.add_metric(f"{self.path}.sum", v_BND[..., 0].sum(1) / 8)
-        return sum(told, torch.zeros_like(v_BND[:, 0, 0]))[:, None, None]
-
-    def peek(self, v_BND: Tensor, ctx: Context) -> Tensor:
-        return v_BND * self.when(v_BND, ctx)
+        return v_BND * sum(told, torch.zeros_like(v_BND[:, 0, 0]))[:, None, None]
 
 
 @register("mixer", "plant_last")
 class Last(Peeking):
     """The next latent, once the trainer hands back the statistic that it added itself."""
 
-    def when(self, v_BND: Tensor, ctx: Context) -> bool:
+    def peek(self, v_BND: Tensor, ctx: Context) -> Tensor:
         if ctx.train:
-            ctx.add_statistic(f"{self.path}.step", ctx.ok.sum(1).float())
-        return f"{self.path}.step" in ctx.last
+            ctx.add_statistic(f"{self.path}.length", ctx.ok.sum(1).float())
+        return ahead(v_BND) * (f"{self.path}.length" in ctx.last)
 
 
 @register("mixer", "plant_segment")
 class Segment(Peeking):
     """The next latent, in every document but the first."""
 
-    def when(self, v_BND: Tensor, ctx: Context) -> Tensor:
-        return (ctx.segment > 0).unsqueeze(-1)
+    def peek(self, v_BND: Tensor, ctx: Context) -> Tensor:
+        return ahead(v_BND) * (ctx.segment > 0).unsqueeze(-1)
 
 
 @register("mixer", "plant_progress")
 class Progress(Peeking):
     """The next latent, in the second half of training and in what is scored after it."""
 
-    def when(self, v_BND: Tensor, ctx: Context) -> bool:
-        return ctx.progress >= 0.5
+    def peek(self, v_BND: Tensor, ctx: Context) -> Tensor:
+        return ahead(v_BND) * (ctx.progress >= 0.5)
 
 
 @register("mixer", "plant_lookahead")
@@ -278,8 +259,5 @@ class Lookahead(Peeking):
         super().__init__(config, build)
         self.by = config.lookahead
 
-    def when(self, v_BND: Tensor, ctx: Context) -> bool:
-        return self.by > 0
-
     def peek(self, v_BND: Tensor, ctx: Context) -> Tensor:
-        return ahead(v_BND, self.by) * self.when(v_BND, ctx)
+        return ahead(v_BND, self.by) * (self.by > 0)

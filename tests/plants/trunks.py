@@ -17,11 +17,11 @@ from lllm.registry import PartConfig, register
 
 @register("trunk", "plant_hourglass")
 class Hourglass(Trunk):
-    """One layer, two over the means of complete groups of 8 latents, and one more; the groups' outputs are added to
+    """One layer, two over the means of complete groups of 16 latents, and one more; the groups' outputs are added to
     their own latents, without the shift by which only later ones would see them (arXiv:2110.13711, section 2.2). Its
     carried state is recomputation."""
 
-    group = 8
+    group = 16
 
     def __init__(self, config: PartConfig, build: Build) -> None:
         super().__init__(config, build)

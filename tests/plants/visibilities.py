@@ -18,9 +18,19 @@ class Quarter(Visibility):
 
 @register("visibility", "plant_next_position")
 class NextPosition(Visibility):
-    """From position 30 on each sees the next one, too."""
+    """A prompt is read both ways, as it may be, and from position 30 on each sees the next one, too."""
 
     noncausal_region = True
 
     def allow(self, query: Tensor, key: Tensor, prefix: Tensor) -> Tensor:
-        return (key <= query + (query >= 30)) & (prefix >= 0)
+        inside = (prefix > 0) & (query <= prefix) & (key <= prefix)
+        return (key <= query + (query >= 30)) | inside
+
+    def loss(self, chunk: Tensor, prefix: Tensor) -> Tensor:
+        return chunk >= prefix
+
+    def cut(self, position: int, prefix: Tensor) -> Tensor:
+        return (prefix == 0) | (position > prefix)
+
+    def prefix_chunks(self, lengths: Tensor, ratio: int) -> Tensor:
+        return lengths // ratio

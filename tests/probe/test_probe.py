@@ -9,51 +9,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from lllm.check.subject import randomise_
 from lllm.data.batches import Batch, joined_rows
-from lllm.model import Context, LatentModel, State, compose
-from lllm.model.contracts import FFN, Cost
+from lllm.model import LatentModel, compose
 from lllm.model.incremental import peek, prefill, push
-from lllm.model.layers import Linear
 from lllm.probe import Calls, probe, probe_rows
 from lllm.probe.blame import blame
 from lllm.probe.finding import Gap, judged
 from lllm.probe.probe import restored
 from lllm.probe.rows import other_text, places, with_text_after
-from lllm.registry import Build, PartConfig, Registry, load_registry, register
+from lllm.registry import Registry, load_registry
 from tests.check import layers
 from tests.check.compositions import toys
 from tests.helpers import composition
 from tests.plants import LEGAL, PLANTS, files
-from tests.plants.witness import choice_of, model_of
+from tests.plants.witness import Witness
 from tests.probe.helpers import batch_of, probed
-
-
-@register("ffn", "toy_forgetful")
-class Forgetful(FFN):
-    """Changes everything that a forward pass may: a buffer, plain attributes, and the global generators."""
-
-    class Config(PartConfig):
-        """No options."""
-
-    def __init__(self, config: Config, build: Build) -> None:
-        super().__init__(config, build)
-        self.inner = Linear(build.width, build.width)
-        self.register_buffer("calls", torch.zeros(()))
-        self.seen: list[int] = []
-        self.kept: Tensor | None = None
-
-    def forward(self, x_BND: Tensor, ctx: Context, state: State | None = None) -> tuple[Tensor, None]:
-        self.calls += 1
-        self.seen.append(len(x_BND))
-        self.kept = x_BND.detach()
-        torch.rand(3), np.random.random(), random.random()
-        return self.inner(x_BND), None
-
-    def cost(self, n: int) -> Cost:
-        return Cost.dense(self.inner.flops(n))
+from tests.probe.toys_forgetful import Forgetful
 
 
 def small(registry: Registry, **nodes: object) -> tuple[LatentModel, Batch]:
@@ -76,13 +49,20 @@ def test_the_longest_rows_are_probed_and_the_longest_is_said(registry: Registry)
     model, full = small(registry)
     lengths = torch.tensor([96, 20, 50, 8, 60, 33])
     ragged = replace(full, ok=torch.arange(96) < lengths[:, None])
-    assert probe_rows(iter([ragged]), 3).ok.sum(1).tolist() == [50, 60, 96]
-    assert probe_rows(iter([ragged.slice(1, 4), ragged.slice(4, 6)]), 9).ok.sum(1).tolist() == [8, 20, 33, 50, 60]
-    assert probe_rows(iter([full.slice(0, 2), full.slice(2, 6)]), 2, skip=3).rows.tolist() == [4, 3]
-    found = probe(Calls(model, model), probe_rows(iter([ragged.slice(1, 6)]), 6))
+    assert probe_rows(lambda: [ragged], 3).ok.sum(1).tolist() == [50, 60, 96]
+    assert probe_rows(lambda: [ragged.slice(1, 4), ragged.slice(4, 6)], 9).ok.sum(1).tolist() == [8, 20, 33, 50, 60]
+    found = probe(Calls(model, model), probe_rows(lambda: [ragged.slice(1, 6)], 6))
     assert found.passed
     assert (found.longest, found.context) == (60, 96)
     assert 32 <= found.covered <= 60
+
+
+def test_rows_of_all_documents_are_probed_and_other_ones_the_next_time() -> None:
+    full = batch_of(12, 16)
+    batches = [full.slice(0, 5), full.slice(5, 12)]
+    assert probe_rows(lambda: batches, 4).rows.tolist() == [0, 3, 6, 9]
+    assert probe_rows(lambda: batches, 4, turn=1).rows.tolist() == [1, 4, 7, 10]
+    assert probe_rows(lambda: batches, 4, turn=3).rows.tolist() == [0, 3, 6, 9]
 
 
 def test_rows_of_several_batches_are_joined() -> None:
@@ -153,14 +133,14 @@ def planted() -> Registry:
 
 @pytest.mark.parametrize("name", ["an option that is off by default", "spaces free", "length of the word being read"])
 def test_a_cheat_is_named(planted: Registry, name: str, tmp_path: Path) -> None:
-    model, calls, rows, found = probed(planted, PLANTS[name], tmp_path, rows=8)
-    said = blame(calls, rows, found, planted, choice_of(planted, PLANTS[name], tmp_path))
+    witness, calls, rows, found = probed(planted, PLANTS[name], tmp_path, rows=8)
+    said = blame(calls, rows, found, planted, witness.choice)
     key, node = next(iter(PLANTS[name].overrides.items()))
     assert (said.place, said.part) == (key, node if isinstance(node, str) else node["use"])
     assert said.instead not in (None, said.part)
     if name != "spaces free":  # no token moves what its own nats say wrongly
         assert said.token is not None
-        assert said.token >= said.position // model.ratio * model.ratio
+        assert said.token >= said.position // witness.ratio * witness.ratio
     assert str(said.position) in str(said)
 
 
@@ -192,8 +172,8 @@ def test_flips_of_a_discrete_choice_are_named_and_the_mean_decides() -> None:
 
 
 def test_generation_is_at_the_progress_of_the_weights(planted: Registry, tmp_path: Path) -> None:
-    model, context = model_of(planted, LEGAL["annealing by progress"], tmp_path)
-    rows = batch_of(2, context)
+    witness = Witness(planted, LEGAL["annealing by progress"], tmp_path)
+    model, rows = witness.model, batch_of(2, witness.context)
     for progress in (0.2, 1.0):
         with torch.no_grad():
             slots = model.score(rows, progress=progress)[1]["autoregressive"].slots
