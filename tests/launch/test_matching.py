@@ -326,7 +326,7 @@ def test_what_is_committed_is_read_and_written_when_asked(
     assert first == kept.read_bytes()
     kept.unlink()  # a clone
     before = len(measured)
-    assert planned(place, "{time: 5%}", "local").runs[0].arm == there.arm
+    assert planned(place, "{time: 5%}", "local").runs[0].arm.identity == there.arm.identity
     assert (len(measured), kept.exists()) == (before, False)
     monkeypatch.setattr("lllm.launch.machine._cpu", lambda: "another processor")
     planned(place, "{time: 5%}", "local")
