@@ -83,11 +83,9 @@ def main(rounds: int = ROUNDS, steps: int = STEPS) -> None:
             medians[beside, ours] = statistics.median(rates)
     print(f"median of {rounds}, {steps} steps each, {os.cpu_count()} cores, beside {BUSY} busy processes:")
     for ours in (False, True):
-        alone, beside = medians[0, ours], medians[BUSY, ours]
+        alone, slow = medians[0, ours], medians[BUSY, ours]
         name = "lllm" if ours else "default"
-        print(
-            f"{name:8s} alone {alone / 1e3:6.1f} kB/s, beside {beside / 1e3:6.1f} kB/s: {alone / beside:.2f}x as slow"
-        )
+        print(f"{name:8s} alone {alone / 1e3:6.1f} kB/s, beside {slow / 1e3:6.1f} kB/s: {alone / slow:.2f}x as slow")
     print(f"alone, lllm over default: {medians[0, True] / medians[0, False]:.3f}x")
 
 
