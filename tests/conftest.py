@@ -5,6 +5,7 @@ import os
 # Tests run side by side, one per core: their own threads would only wait for one another. Set before torch is loaded,
 # and inherited by the commands that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("GOMP_SPINCOUNT", "200")  # recorded with each run: not by what else the machine does meanwhile
 
 import pytest
 

@@ -28,6 +28,7 @@ from lllm.cli import (
     sweep,
 )
 from lllm.errors import EXIT_CODE, BuildError, UserError
+from lllm.openmp import spin
 
 __all__ = ["app", "main"]
 
@@ -69,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a character shows another
+    spin()  # before a verb loads torch, whose OpenMP reads it once
     try:
         app(list(arguments) if arguments is not None else None)
     except (UserError, BuildError) as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ __all__ = ["Found", "compare", "find"]
 
 @dataclass(frozen=True)
 class Found:
-    """A table, the experiment's name, all its records, and what writes the table."""
+    """A table, the experiment's name, all its records, and what writes the table and the numbers it shows."""
 
     shown: Comparison
     experiment: str
@@ -47,15 +46,19 @@ def compare(
     verdict: Annotated[
         bool, typer.Option("--verdict", help="Exit with code 2, and say why, when a row has no verdict.")
     ] = False,
+    commit: Annotated[
+        bool, typer.Option("--commit", help="Write the table and its numbers where they are committed.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As --format json.")] = False,
     results: Annotated[Path, typer.Option("--results", help="Where runs are.")] = Path("results"),
     plugin: Annotated[list[Path] | None, typer.Option("--plugin", help="Load a Python file with parts, too.")] = None,
 ) -> None:
-    """Print the table of an experiment, and write it with the numbers it shows: table.md and runs.jsonl.
+    """Print the table of an experiment; with --commit write what a repository keeps of it: table.md and runs.jsonl.
 
     With --as NAME: of the runs of that name, whatever they changed of the experiment's file, and table.NAME.md. Each
     row is judged against its own experiment's baseline; rows of two experiments are never ranked.
     """
+    from lllm.launch.timing import Timings
     from lllm.results.columns import sorted_by
 
     wanted = None if columns is None else [key.strip() for key in columns.split(",")]
@@ -65,7 +68,10 @@ def compare(
             found = find(experiment, name, all_runs, results, plugin or [])
             shown.append(sorted_by(found.shown, sort))
             _show(shown[-1], form if not as_json else "json", wanted)
-            _written(found.write, quiet=as_json or form != "terminal")
+            if commit and (path := found.write()):
+                Timings(results, found.experiment).commit()
+                if form == "terminal" and not as_json:
+                    print(f"written: {path}")
     if as_json or form == "json":
         print_json([comparison.to_json() for comparison in shown])
     elif form == "csv":
@@ -105,16 +111,6 @@ def _show(comparison: Comparison, form: Format, wanted: Sequence[str] | None) ->
         show(comparison, wanted)
     elif form == "markdown":
         print(markdown(comparison, wanted))
-
-
-def _written(write: Callable[[], Path | None], quiet: bool) -> None:
-    try:
-        path = write()
-    except UserError as error:  # a folder that may only be read is no reason to hide the table
-        print(f"not written: {error}", file=sys.stderr)
-        return
-    if path and not quiet:
-        print(f"written: {path}")
 
 
 def _refuse_undecidable(shown: Sequence[Comparison]) -> None:

@@ -1,44 +1,32 @@
-"""The end of `lllm run`: the table of what was asked, what of it is written, samples, and what to do next."""
+"""The end of `lllm run`: the table of what was asked, samples, and what to do next."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lllm.errors import UserError
-
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from lllm.launch.arms import Arms
     from lllm.launch.plan import Plan
     from lllm.results.compare import Comparison
-
-    _Concluded = tuple[Comparison | None, Path | None]  # what is shown, and where it is written
 
 __all__ = ["conclude"]
 
 
 def conclude(plan: Plan, arms: Arms, variants: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
-    """Show and write; as plain values what came of each run, the comparison, and the table's path.
+    """Show; as plain values what came of each run, and the comparison. words: of the command line, plugins included.
 
-    words: of the command line, plugins included.
-    table.md has what the experiment's file defines and nothing else; what the command line changed is written under the
-    name that --as gave it, and without one not at all.
+    Nothing but directories of runs is written: what is committed changes by `lllm compare --commit` alone.
     """
     from lllm.cli.plan import print_next, print_samples
 
-    shown, table = _named(plan, arms, words) if plan.label else _plain(plan, arms, variants, words)
+    shown = _named(plan, arms, words) if plan.label else _plain(plan, arms, variants, words)
     print_samples(plan)
-    if table:
-        print(f"table: {table}")
     print_next(plan, words)
     return {
         "runs": _outcomes(plan),
         "comparison": shown.to_json() if shown else None,
-        "table": str(table) if table else None,
     }
 
 
@@ -69,26 +57,26 @@ def _outcomes(plan: Plan) -> list[dict[str, Any]]:
     return found
 
 
-def _named(plan: Plan, arms: Arms, words: Sequence[str]) -> _Concluded:
+def _named(plan: Plan, arms: Arms, words: Sequence[str]) -> Comparison | None:
     from lllm.cli.named import named_runs, named_to
     from lllm.results.committed import load_records
-    from lllm.results.compare import publish_named, tabulate_named
+    from lllm.results.compare import tabulate_named
     from lllm.results.noise import read_noise
     from lllm.results.table import show
 
     name = plan.experiment.name
     records = named_to(plan, words, load_records(plan.results, name))
     if not any(record.label == plan.label for record in records):  # nothing was even begun
-        return None, None
+        return None
     runs = named_runs(plan.experiment, plan.label or "", arms.registry, records)
     shown = tabulate_named(name, runs, noise=read_noise(plan.results, name))
     show(shown)
-    return shown, publish_named(plan.results, name, runs)
+    return shown
 
 
-def _plain(plan: Plan, arms: Arms, variants: Sequence[str], words: Sequence[str]) -> _Concluded:
+def _plain(plan: Plan, arms: Arms, variants: Sequence[str], words: Sequence[str]) -> Comparison:
     from lllm.launch.plan import expected
-    from lllm.results.compare import compare, publish
+    from lllm.results.compare import compare
     from lllm.results.named import semantic_words
     from lllm.results.table import show
 
@@ -99,11 +87,5 @@ def _plain(plan: Plan, arms: Arms, variants: Sequence[str], words: Sequence[str]
     shown = replace(shown, settings=tuple(changed))
     show(shown)
     if changed:
-        print("not written: the command line changed settings; --as NAME keeps these rows, in a table of their own")
-        return shown, None
-    try:
-        rows = expected(arms, list(experiment.variants), experiment.seeds)
-    except UserError as error:  # a variant that was not asked for and cannot be built is no reason to fail
-        print(f"table not written: {error}", file=sys.stderr)
-        return shown, None
-    return shown, publish(plan.results, experiment.name, rows)
+        print("the command line changed settings; --as NAME keeps these rows, in a table of their own")
+    return shown

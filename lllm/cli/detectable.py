@@ -45,19 +45,19 @@ def detectable_facts(plan: Plan, arms: Arms, words: Sequence[str] = ()) -> dict[
         return facts | {"text": "one seed: no verdict is possible; --seeds 0,1,2"}
     if rows == 1:
         return facts | {"text": f"{', '.join(others)}: the same arm as '{experiment.baseline}', nothing can differ"}
-    sd, source = _spread(plan, arms, variants)
+    sd, source, unused = _spread(plan, arms, variants)
     many = f"{seeds} seeds of {len(others) + 1} variants"
     if sd is None:
         settings = [word for word in words if "=" in word]
         plugins = [word for path in plan.plugins for word in ("--plugin", path)]
         command = shlex.join(["lllm", "noise", experiment.name, *settings, *plugins])
-        return facts | {"text": f"{many}: what they can show is not known; `{command}` measures the noise"}
+        return facts | {"text": f"{many}: what they can show is not known{unused}; `{command}` measures the noise"}
     floor = SPREAD * sd if rule.floor is None else rule.floor
     level = look_level(rule.level, seeds, seeds) if "looks" in plan.extra else rule.level
     least = detectable(sd, seeds, comparisons, rule.power, level, floor, rows)
     text = (
         f"{many}: a difference of {least:.2g} {rule.metric} would be found with probability {rule.power:.0%} "
-        f"(sd {sd:.2g} {source}; below {floor:.2g} nothing is called a difference)"
+        f"(sd {sd:.2g} {source}; below {floor:.2g} nothing is called a difference){unused}"
     )
     return facts | {"sd": sd, "sd_from": source, "floor": floor, "difference": least, "text": text}
 
@@ -69,21 +69,22 @@ def _rows(plan: Plan) -> int:
     return len(set(arms.values())) + (plan.experiment.baseline not in arms)
 
 
-def _spread(plan: Plan, arms: Arms, variants: Sequence[str]) -> tuple[float | None, str]:
-    """Standard deviation of a run, and where it is from."""
+def _spread(plan: Plan, arms: Arms, variants: Sequence[str]) -> tuple[float | None, str, str]:
+    """Standard deviation of a run, where it is from, and why not from what `lllm noise` stored."""
     from lllm.launch.plan import expected, rule_of
     from lllm.results.compare import compare
     from lllm.results.noise import read_noise
 
-    experiment = plan.experiment
+    experiment, unused = plan.experiment, ""
     with suppress(UserError):  # a baseline that was not asked for and cannot be built has no noise either
         baseline = arms.arm(experiment.baseline)
         metric, stored = rule_of(experiment).metric, read_noise(plan.results, experiment.name)
         noise = stored.fitting(baseline.identity, baseline.fingerprints, metric)
         if noise is not None:
-            return noise.sd, f"from {noise.n} seeds of the baseline"
+            return noise.sd, f"from {noise.n} seeds of the baseline", ""
+        unused = stored.unused(baseline.identity, baseline.fingerprints, metric)
     found = _of_runs(compare(plan.results, experiment.name, expected(arms, variants, [run.seed for run in plan.runs])))
-    return found, "from finished runs" if found is not None else ""
+    return found, "from finished runs" if found is not None else "", unused and f"; {unused}"
 
 
 def _of_runs(comparison: Comparison) -> float | None:

@@ -43,6 +43,8 @@ def named_to(plan: Plan, words: Sequence[str], records: Sequence[Record]) -> lis
         if run and record.state == "finished" and not known and not _given_up(record, run):
             if record.label and record.label != label:
                 print(f"{record.name}: was called '{record.label}', is called '{label}' now", file=sys.stderr)
+            if record.path is None:
+                print(f"{record.name}: its directory is not here; '{label}' is its name in this table", file=sys.stderr)
             record = rename(record, label, words, extra)
         found.append(record)
     return found

@@ -84,7 +84,7 @@ def timed(
     found = kept.find(asked, on) or (None if pairs else kept.find(asked, None))
     if found is None and pairs is None:
         raise Unmeasured(
-            f"match.time of variant '{variant}': not measured ({kept.path}); expected `lllm run "
+            f"match.time of variant '{variant}': not measured ({kept.committed}); expected `lllm run "
             f"{setup.resolved.experiment} {variant}` first, with --dry-run for the measurement alone"
         )
     if found is None and pairs is not None:

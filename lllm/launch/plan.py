@@ -16,6 +16,7 @@ from lllm.launch.arms import Arm, Arms
 from lllm.launch.environment import environment, git_state
 from lllm.launch.machine import machine_of_run
 from lllm.launch.metric import refuse_rule
+from lllm.openmp import variables
 from lllm.registry.build import blaming
 from lllm.results.committed import load_records
 from lllm.results.files import explained
@@ -107,7 +108,7 @@ class Plan:
             },
             "kernels": {f"{e.kind}/{e.name}": e.cls.kernel for e in arm.used if hasattr(e.cls, "kernel")},
             "git": git_state(),
-            "environment": environment(),
+            "environment": {**environment(), **variables()},
             "argv": arguments(),
             "machine": machine_of_run(resolved),
             "planned": sorted({planned.seed for planned in self.runs}),

@@ -11,6 +11,7 @@ from lllm.launch.begin import begin
 from lllm.launch.machine import threads_each
 from lllm.launch.plan import Plan, Planned
 from lllm.launch.workers import Worker, devices
+from lllm.openmp import spin
 
 __all__ = ["News", "Pool"]
 
@@ -52,11 +53,12 @@ class Pool:
             Owned: another process trains it. UserError: it cannot be started, or written.
         """
         execution = run.arm.resolved.run
+        threads = execution.threads or threads_each(self.slots * execution.nproc)
+        spin(threads * execution.nproc)
         info = begin(self.plan, run, shared_timing=self.slots > 1)
         if info is None:
             return None
         slot = min(set(range(self.slots)) - {worker.slot for worker in self.running})
-        threads = execution.threads or threads_each(self.slots * execution.nproc)
         environment = {"OMP_NUM_THREADS": str(threads), **devices(slot, execution.nproc)}
         worker = Worker(run, self.command(run), slot, environment, steps=int(info["steps"]))
         self.running.append(worker)

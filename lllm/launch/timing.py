@@ -1,7 +1,8 @@
 """Sizes that were matched by measured time: what was measured, where it is kept, and when it may be used again.
 
 A measurement is made once. What it decides, the value of a size knob, is part of an arm's identity, so it is kept in
-results/EXPERIMENT/match.json and read from there ever after; the file is committed with the results.
+results/EXPERIMENT/.match.json and read from there ever after. A repository keeps match.json beside it, which only
+`lllm compare --commit` writes.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class Timings:
     """The measurements of one experiment, below `results`."""
 
     def __init__(self, results: Path, experiment: str) -> None:
-        self.path = results / experiment / FILE
+        self.committed, self.path = (results / experiment / name for name in (FILE, f".{FILE}"))
         self._lock = results / f".{experiment}.{FILE}.lock"
 
     def find(self, asked: str, on: Mapping[str, Any] | None) -> Timing | None:
@@ -94,7 +95,12 @@ class Timings:
         known[asked] = [*others, timing]
         with explained(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(self.path, {key: [asdict(one) for one in answers] for key, answers in sorted(known.items())})
+        self._write(self.path, known)
+
+    def commit(self) -> None:
+        """Write what is known where a repository keeps it; errors as in `keep`."""
+        if self.path.is_file():
+            self._write(self.committed, self._read())
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -111,12 +117,21 @@ class Timings:
             lock.release()
 
     def _read(self) -> dict[str, list[Timing]]:
-        if not self.path.is_file():
-            return {}
-        try:
-            return {key: [_timing(one) for one in answers] for key, answers in read_json(self.path).items()}
-        except (TypeError, KeyError, AttributeError):
-            raise UserError(f"{self.path}: not what lllm wrote; expected the file as it was, or none") from None
+        """Both files; of one machine the answer that was found here."""
+        known: dict[str, list[Timing]] = {}
+        for path in filter(Path.is_file, (self.committed, self.path)):
+            try:
+                found = {key: [_timing(one) for one in answers] for key, answers in read_json(path).items()}
+            except (TypeError, KeyError, AttributeError):
+                raise UserError(f"{path}: not what lllm wrote; expected the file as it was, or none") from None
+            for key, answers in found.items():
+                here = [one.machine for one in answers]
+                known[key] = [*(one for one in known.get(key, []) if one.machine not in here), *answers]
+        return known
+
+    @staticmethod
+    def _write(path: Path, known: Mapping[str, list[Timing]]) -> None:
+        write_json(path, {key: [asdict(one) for one in answers] for key, answers in sorted(known.items())})
 
 
 def _timing(fields: Mapping[str, Any]) -> Timing:

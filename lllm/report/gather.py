@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lllm.errors import UserError
 from lllm.report.figures.palette import DASHES, SERIES, SYMBOLS
 from lllm.results.files import parse_lines, read_json
-from lllm.results.noise import Noise, Noises, read_noise
+from lllm.results.noise import Noise, read_noise
 from lllm.results.records import Record
 from lllm.results.rows import Comparison, Row
 from lllm.results.run import Run
@@ -56,8 +56,8 @@ class Sample:
 @dataclass(frozen=True)
 class Report:
     """All of a page. runs: those of the table's rows and those that did not finish; trials: those that a sweep asked
-    for; pareto: what searches over compositions came to, as they wrote it; noises: by the name of what was measured;
-    without_compositions: why there are none, ''; names: those that --as gave."""
+    for; pareto: what searches over compositions came to, as they wrote it; noise: the baseline's; without_noise: why
+    what is stored is not, ''; without_compositions: why there are none, ''; names: those that --as gave."""
 
     hypothesis: str
     comparison: Comparison
@@ -65,7 +65,8 @@ class Report:
     runs: tuple[Record, ...]
     trials: tuple[Record, ...] = ()
     pareto: tuple[Mapping[str, Any], ...] = ()
-    noises: Mapping[str, Noise] = field(default_factory=dict)
+    noise: Noise | None = None
+    without_noise: str = ""
     compositions: tuple[Composition, ...] = ()
     without_compositions: str = ""
     names: tuple[str, ...] = ()
@@ -85,6 +86,9 @@ def gather(
     Raises:
         UserError: noise.json or pareto.json is damaged.
     """
+    base = next((row for row in comparison.rows if row.baseline and row.runs and not row.stale), None)
+    asked = (base.arm, base.fingerprints, comparison.decide) if base else None
+    stored = read_noise(root, comparison.experiment)
     rows = {(row.variant, row.arm) for row in comparison.rows}
     own = not comparison.label  # under a name, what did not finish elsewhere is not its business
     runs = [
@@ -99,21 +103,12 @@ def gather(
         runs=tuple(runs),
         trials=tuple(record for record in records if _is_trial(record)),
         pareto=tuple(map(_pareto, sorted((root / comparison.experiment).glob("pareto*.json")))),
-        noises=_noises(read_noise(root, comparison.experiment), records),
+        noise=stored.fitting(*asked) if asked else None,
+        without_noise=stored.unused(*asked) if asked else "",
         compositions=tuple(compositions),
         without_compositions=without_compositions,
         names=tuple(sorted({record.label for record in records if record.label and not record.aside})),
     )
-
-
-def _noises(noises: Noises, records: Sequence[Record]) -> dict[str, Noise]:
-    """By variant; by arm as well where that is not known, or a variant has several."""
-    variants = {record.arm: record.variant for record in records}
-    names = [variants.get(noise.arm, "") for noise in noises.all]
-    return {
-        name if name and names.count(name) == 1 else f"{name} {noise.arm[:8]}".lstrip(): noise
-        for name, noise in zip(names, noises.all, strict=True)
-    }
 
 
 def _pareto(path: Path) -> Mapping[str, Any]:

@@ -82,7 +82,7 @@ def _sections(report: Report) -> Iterator[_Section]:
     yield _Section("nats", "Where the nats are", made=made, without="No likelihood has nats per token.")
     costs = "It takes two rows that have a value and do not cost the same."
     yield _Section("cost", "Quality and cost", made=(front(report),), without=costs)
-    noise = f"Not measured; to measure it: lllm noise {name}"
+    noise = f"{report.without_noise or 'Not measured'}; to measure it: lllm noise {name}"
     yield _Section("noise", "Noise", made=(spread(report),), without=noise)
     swept = (tuning(report), *search(report))
     yield _Section("tuning", "Tuning", made=swept, without=f"Nothing was tuned; to tune: lllm sweep {name}")

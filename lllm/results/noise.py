@@ -63,6 +63,13 @@ class Noises:
         fits = (noise for noise in self.all if noise.fits(arm, fingerprints))
         return next((noise for noise in fits if metric in (None, noise.metric)), None)
 
+    def unused(self, arm: str, fingerprints: Mapping[str, str], metric: str) -> str:
+        """Why nothing that is stored is of these; '' where something is, or nothing is stored."""
+        asked = {"arm": arm, **{name: fingerprints.get(name) for name in _FINGERPRINTS}, "metric": metric}
+        others = [[name for name, value in asked.items() if getattr(noise, name) != value] for noise in self.all]
+        nearest = min(others, key=len, default=[])
+        return f"{FILE} is not used, for it is of another {' and '.join(nearest)}" if nearest else ""
+
 
 def measured(metric: str, arm: str, fingerprints: Mapping[str, str], values: Mapping[int, float]) -> Noise:
     """What the values by seed say.

@@ -13,17 +13,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lllm.config import restore
 from lllm.errors import EXIT_CODE, UserError
-from lllm.registry import load_registry
+from lllm.openmp import spin
 from lllm.results.ownership import Owned
 from lllm.results.run import Run, create
 from lllm.results.sources import keep_sources
 from lllm.train.carried import INFO, unpacked
 from lllm.train.interrupt import STOPPED, end_with_parent, stop_on_signal
-from lllm.train.job import train
-from lllm.train.trainer import Failed, Interrupted
-from lllm.train.world import joined
 
 __all__ = ["main"]
 
@@ -33,6 +29,13 @@ FAILED = 1
 def main(path: str, carried: str | None = None) -> int:
     """Train the run whose run.json is in `path`, or else is `carried`."""
     end_with_parent()
+    spin()  # before torch is loaded, whose OpenMP reads it once
+    from lllm.config import restore
+    from lllm.registry import load_registry
+    from lllm.train.job import train
+    from lllm.train.trainer import Failed, Interrupted
+    from lllm.train.world import joined
+
     try:
         info = _info(Path(path), carried)
         execution = dict(info["config"]["execution"])

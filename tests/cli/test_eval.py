@@ -111,7 +111,11 @@ def test_a_run_without_a_likelihood_is_held_to_its_metrics(verb: Verb, measured:
 def test_a_run_without_a_likelihood_in_tables(verb: Verb, measured: Path) -> None:
     metrics = json.loads(measured.read_text())["metrics"]
     brier, distance = f"{metrics['brier']:.4f}", f"{metrics['distance']:.4f}"
-    (line,) = [line.split() for line in verb("compare", "tiny", "--as", "sampled").out.splitlines() if "none" in line]
+    (line,) = [
+        line.split()
+        for line in verb("compare", "tiny", "--as", "sampled", "--commit").out.splitlines()
+        if "none" in line
+    ]
     assert line[:6] == ["four", "1", "-", "none", brier, distance]
     (row,) = [line for line in verb("list", "runs").out.splitlines() if "tiny/four" in line]
     assert "finished" in row

@@ -122,6 +122,7 @@ def test_the_plan_says_what_its_seeds_can_show(verb: Verb, folder: Path) -> None
     assert "2 seeds of the baseline" in known["text"]
     still = json.loads(verb("run", "tiny", "train.lr=1e-3", "--seeds", "0,1", "--dry-run", "--json").out)["detectable"]
     assert still["difference"] is None  # that baseline was not measured
+    assert "noise.json is not used, for it is of another arm" in still["text"]
 
 
 def test_the_plan_of_some_variants_counts_what_the_file_compares(verb: Verb, folder: Path) -> None:

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
+from lllm.results.committed import load_records, write_committed
 from tests.cli.conftest import Verb
 
 
 @pytest.fixture
 def committed(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A clone: committed lines and the corpus, no run directories."""
-    file = tmp_path / "results/tiny/runs.jsonl"
-    file.parent.mkdir(parents=True)
-    shutil.copy(home / "results/tiny/runs.jsonl", file)
+    (tmp_path / "results/tiny").mkdir(parents=True)
+    file = write_committed(tmp_path / "results", "tiny", load_records(home / "results", "tiny"))
     shutil.copy(home / "corpus.txt", tmp_path)
     monkeypatch.chdir(tmp_path)
     return file

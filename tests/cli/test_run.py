@@ -13,6 +13,8 @@ import pytest
 
 from tests.cli.conftest import Verb
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.fixture
 def copy(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -26,23 +28,43 @@ def rows(page: Path) -> list[str]:
     return [line.split("|")[1].strip() for line in page.read_text().splitlines() if line.startswith("|")][2:]
 
 
-def test_what_the_command_line_changed_is_shown_and_not_written(verb: Verb, copy: Path) -> None:
-    page, lines = (copy / "table.md").read_bytes(), (copy / "runs.jsonl").read_bytes()
+def git(*words: str) -> str:
+    names = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+    return subprocess.run(["git", *names, *words], capture_output=True, text=True, check=True).stdout
+
+
+def test_what_a_repository_keeps_is_written_when_asked_and_else_never(verb: Verb, copy: Path) -> None:
+    shutil.copy(ROOT / ".gitignore", ".")
+    git("init", "-q")
+    assert verb("compare", "tiny", "--commit").code == 0
+    git("add", "--all")
+    git("commit", "-qm", "all")
+    assert git("ls-files", "results").split() == ["results/tiny/runs.jsonl", "results/tiny/table.md"]
+    shutil.rmtree(copy / "four")  # a clone: finished elsewhere, and only its line is here
+    for words in ([], ["--seeds", "0,5"], ["train.lr=1e-3"], ["--as", "mine"], ["--force"]):
+        done = verb("run", "tiny", *words)
+        assert done.code == 0, done.err
+        assert verb("compare", "tiny").code == 0
+        assert git("status", "--porcelain") == ""
+    assert verb("compare", "tiny", "--commit").out.endswith("written: results/tiny/table.md\n")
+    assert git("status", "--porcelain").split() == ["M", "results/tiny/runs.jsonl", "M", "results/tiny/table.md"]
+
+
+def test_what_the_command_line_changed_is_shown(verb: Verb, copy: Path) -> None:
     done = verb("run", "tiny", "train.lr=1e-3", "--seeds", "0")
     assert done.code == 0
     assert "changed: train.lr=1e-3" in done.out
-    assert "not written" in done.out
-    assert (copy / "table.md").read_bytes() == page
-    assert (copy / "runs.jsonl").read_bytes() == lines
-    assert sorted(path.name for path in copy.iterdir()) == [".sources", "flat", "four", "runs.jsonl", "table.md"]
+    assert "--as NAME keeps these rows" in done.out
 
 
 def test_a_name_keeps_what_was_changed_on_a_page_of_its_own(verb: Verb, copy: Path) -> None:
+    assert verb("compare", "tiny", "--commit").code == 0
     page = (copy / "table.md").read_bytes()
     corpus = "corpus={use: text, path: other.txt, document: 16KB}"
     assert verb("run", "tiny", corpus, "workers=1").code == 0  # finished before it gets its name
     done = verb("run", "tiny", corpus, "--seeds", "0,1", "--as", "frozen")
     assert done.code == 0, done.err
+    assert verb("compare", "tiny", "--as", "frozen", "--commit").code == 0
     made = (copy / "table.frozen.md").read_text()
     assert made.startswith("# tiny as frozen\n")
     assert f"Made by `lllm run tiny '{corpus}' --seeds 0,1 --as frozen`" in made
@@ -57,7 +79,7 @@ def test_a_name_keeps_what_was_changed_on_a_page_of_its_own(verb: Verb, copy: Pa
     assert (copy / "table.md").read_bytes() == page
     for variant in ("flat", "four"):
         shutil.rmtree(copy / variant)
-    again = verb("compare", "tiny", "--as", "frozen")
+    again = verb("compare", "tiny", "--as", "frozen", "--commit")
     assert again.code == 0
     assert "tiny as frozen" in again.out
     assert (copy / "table.frozen.md").read_text() == made
@@ -67,6 +89,7 @@ def test_a_name_keeps_what_was_changed_on_a_page_of_its_own(verb: Verb, copy: Pa
 
 def test_some_variants_keep_all_rows_of_the_page(verb: Verb, copy: Path) -> None:
     assert verb("run", "tiny", "four", "run.threads=1").code == 0
+    assert verb("compare", "tiny", "--commit").code == 0
     assert rows(copy / "table.md") == ["flat", "four"]
 
 
@@ -120,7 +143,6 @@ def test_json_is_all_there_is_on_stdout(verb: Verb, copy: Path) -> None:
         assert (run["state"], run["reason"], run["result"]) == ("finished", "", recorded)
         assert recorded["parameters"] == line["parameters"]
         assert recorded["steps"] == line["steps"] == 4
-    assert found["table"] == "results/tiny/table.md"
     (compared,) = json.loads(verb("compare", "tiny", "--json").out)
     assert [row["variant"] for row in found["comparison"]["rows"]] == ["flat", "four"]
     assert [row["seeds"] for row in found["comparison"]["rows"]] == [[0, 4], [0, 4]]
@@ -138,7 +160,6 @@ def test_json_of_runs_that_are_stale_named_or_failed(verb: Verb, copy: Path) -> 
     assert plan["plan"][1]["why"].startswith("stale: ")
     named = json.loads(verb("run", "tiny", "flat", "train.batch=8", "--as", "wide", "--json").out)
     assert (named["name"], named["comparison"]["label"]) == ("wide", "wide")
-    assert named["table"] == "results/tiny/table.wide.md"
     wild = ["train.lr=1e30", "train.clip=null", "train.optimizer=adamw", "budget={steps: 30}"]
     done = verb("run", "tiny", "flat", *wild, "--json")
     failed = json.loads(done.out)
@@ -146,7 +167,6 @@ def test_json_of_runs_that_are_stale_named_or_failed(verb: Verb, copy: Path) -> 
     assert [run["state"] for run in failed["runs"]] == ["failed"]
     assert failed["runs"][0]["reason"]
     assert failed["runs"][0]["result"] is None
-    assert failed["table"] is None
 
 
 def test_a_name_is_not_given_to_what_is_moved_aside(verb: Verb, copy: Path) -> None:
@@ -159,6 +179,7 @@ def test_a_name_is_not_given_to_what_is_moved_aside(verb: Verb, copy: Path) -> N
     old = file.parent.with_name("s0.stale")
     assert (old / "run.json").read_bytes() == before
     assert [json.loads(path.read_text())["name"] for path in copy.glob("*/*/s0/run.json")] == ["later", "later"]
+    assert verb("compare", "tiny", "--as", "later", "--commit").code == 0
     assert rows(copy / "table.later.md") == ["flat", "four"]
     (line,) = [line for line in verb("list", "runs").out.splitlines() if "s0.stale" in line]
     assert "set aside: " in line
@@ -170,6 +191,7 @@ def test_rows_that_joined_a_name_under_different_changes_say_so(verb: Verb, copy
         done = verb("run", "tiny", *words, "--seeds", "0", "--as", "mixed")
         assert done.code == 0
     assert "changed: train.lr=1e-3\n" not in done.out
+    assert verb("compare", "tiny", "--as", "mixed", "--commit").code == 0
     assert rows(copy / "table.mixed.md") == ["flat (changed: train.lr=1e-3)", "four (differs: train.lr=null)"]
     assert "not comparable: other train.lr" in (copy / "table.mixed.md").read_text()
 

@@ -76,7 +76,7 @@ def test_formats_columns_and_order(verb: Verb) -> None:
     assert "± documents" in plain.out
     assert "Noise floor" in plain.out
     assert "7 comparisons at once" in plain.out  # the file's, although some of them cannot be judged
-    page = verb(*words, "--format", "markdown").out
+    page = verb(*words, "--format", "markdown", "--commit").out
     assert page.startswith("# planted")
     assert page.rstrip() == (Path("results/planted/table.md")).read_text().rstrip()
     rows = list(csv.DictReader(io.StringIO(verb(*words, "--format", "csv").out)))

@@ -136,7 +136,7 @@ def test_time_per_byte_matches_and_is_measured_once(place: Place, clock: Clock) 
     again = {run.arm.variant: run.arm.identity for run in planned(place, "{time: 5%}").runs}
     assert again == {name: arm.identity for name, arm in first.items()}
     assert len(measured) == before
-    kept = json.loads(Path("results/tiny/match.json").read_text())
+    kept = json.loads(Path("results/tiny/.match.json").read_text())
     assert len(kept) == 2
     assert {len(answers) for answers in kept.values()} == {1}
 
@@ -223,14 +223,14 @@ def test_a_table_takes_the_newest_answer_where_this_machine_has_none(
     assert len(measured) > before
     assert here.arm.timing is not None
     assert here.arm.timing.machine["device"] == "another processor"
-    (answers,) = json.loads(Path("results/tiny/match.json").read_text()).values()
+    (answers,) = json.loads(Path("results/tiny/.match.json").read_text()).values()
     assert len(answers) == 2
 
 
 def test_results_may_be_elsewhere(place: Place, clock: Clock) -> None:
     clock(0.0)
     (run,) = planned(place, "{time: 5%}", "local", "run.results=elsewhere").runs
-    assert Path("elsewhere/tiny/match.json").is_file()
+    assert Path("elsewhere/tiny/.match.json").is_file()
     rows = {row.variant: row.arm for row in expected_rows("tiny", results=Path("elsewhere"))}
     assert rows["local"] == run.arm.identity
 
@@ -240,7 +240,7 @@ def test_an_edited_part_is_said(place: Place, clock: Clock, monkeypatch: pytest.
     planned(place, "{time: 5%}", "local")
     monkeypatch.setattr("lllm.launch.arm.code_fingerprint", lambda used: ("other", {}))
     (run,) = planned(place, "{time: 5%}", "local").runs
-    assert "timed before its parts changed; without results/tiny/match.json it is timed again" in run.why
+    assert "timed before its parts changed; without results/tiny/.match.json it is timed again" in run.why
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_a_share_that_the_machine_cannot_resolve_is_refused(
     clock(spread, drift=drift)
     with pytest.raises(UserError, match=message):
         planned(place, f"{{time: {share}}}", "local")
-    assert not Path("results/tiny/match.json").exists()
+    assert not Path("results/tiny/.match.json").exists()
 
 
 def test_a_time_that_cannot_be_met_says_what_was_reached(place: Place, clock: Clock) -> None:
@@ -301,7 +301,7 @@ def test_what_another_process_has_measured_meanwhile_is_taken(
 ) -> None:
     measured = clock(0.0)
     (there,) = planned(place, "{time: 5%}", "local").runs
-    before, kept = len(measured), Path("results/tiny/match.json")
+    before, kept = len(measured), Path("results/tiny/.match.json")
     answer = kept.read_bytes()
     kept.unlink()
 
@@ -315,9 +315,31 @@ def test_what_another_process_has_measured_meanwhile_is_taken(
     assert (here.arm.identity, len(measured)) == (there.arm.identity, before)
 
 
+def test_what_is_committed_is_read_and_written_when_asked(
+    place: Place, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = clock(0.0)
+    (there,) = planned(place, "{time: 5%}", "local").runs
+    kept, committed = Path("results/tiny/.match.json"), Path("results/tiny/match.json")
+    Timings(Path("results"), "tiny").commit()
+    first = committed.read_bytes()
+    assert first == kept.read_bytes()
+    kept.unlink()  # a clone
+    before = len(measured)
+    assert planned(place, "{time: 5%}", "local").runs[0].arm.identity == there.arm.identity
+    assert (len(measured), kept.exists()) == (before, False)
+    monkeypatch.setattr("lllm.launch.machine._cpu", lambda: "another processor")
+    planned(place, "{time: 5%}", "local")
+    assert committed.read_bytes() == first
+    Timings(Path("results"), "tiny").commit()
+    (answers,) = json.loads(committed.read_text()).values()
+    assert len({answer["machine"]["device"] for answer in answers}) == len(answers) == 2
+
+
+@pytest.mark.parametrize("name", ["match.json", ".match.json"])
 @pytest.mark.parametrize("text", ["[]", "{", '{"a": [{"value": 1}]}', '{"a": 3}'])
-def test_a_damaged_file_is_said(place: Place, text: str) -> None:
-    path = Path("results/tiny/match.json")
+def test_a_damaged_file_is_said(place: Place, text: str, name: str) -> None:
+    path = Path("results/tiny") / name
     path.parent.mkdir(parents=True)
     path.write_text(text)
     with pytest.raises(UserError, match=r"match.json: not "):

@@ -81,6 +81,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     assert done.returncode == 0, done.stderr
     assert "quickstart as brief" in done.stdout
     assert "next:" in done.stdout
+    assert lllm(["compare", "quickstart", "--as", "brief", "--commit"], folder, data).returncode == 0
     assert len((folder / "results" / "quickstart" / "runs.jsonl").read_text().splitlines()) == 4
     new_part(folder, data)
     return folder

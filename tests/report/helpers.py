@@ -114,12 +114,12 @@ def searched(root: Path, count: int, experiment: str = "study") -> None:
         )
 
 
-def noise(root: Path, variant: str = "flat", seeds: int = 8, experiment: str = "study") -> None:
-    """What `lllm noise` leaves."""
+def noise(root: Path, variant: str = "flat", seeds: int = 8, experiment: str = "study", **other: str) -> None:
+    """What `lllm noise` leaves. other: what it is of, where that is not the variant as it is trained."""
     told = info(variant, arm(variant), 0)
     values = [2.5 + 0.006 * math.sin(3 * seed) for seed in range(seeds)]
     kept = {name: told["fingerprints"][name] for name in ("code", "data", "evaluator")}
-    measured = {"metric": "bpb", "arm": arm(variant), **kept, "seeds": list(range(seeds)), "values": values}
+    measured = {"metric": "bpb", "arm": arm(variant), **kept, **other, "seeds": list(range(seeds)), "values": values}
     write_json(
         root / experiment / "noise.json", [{**measured, "mean": 2.5, "sd": 0.0045, "low": 0.003, "high": 0.0091}]
     )

@@ -21,6 +21,7 @@ from lllm.report.figures.figure import label, numbers
 from lllm.report.figures.front import undominated
 from lllm.report.figures.palette import DASHES, PALETTES, SERIES, token
 from lllm.report.figures.search import search
+from lllm.report.figures.spread import spread
 from lllm.report.figures.trials import searches, tunings, typed
 from lllm.report.figures.tuning import tuning
 from lllm.report.html import Table, esc, plain, table_html
@@ -230,6 +231,25 @@ def test_tuned_rows_tell_their_sensitivity_where_trials_are_gone(tmp_path: Path)
     assert "the trials themselves are not here" in figure.caption
     assert figure.numbers is not None
     assert figure.numbers.rows[0][:3] == ["flat", "8", "train.lr=0.004"]
+
+
+def test_noise_is_of_the_tables_own_baseline(tmp_path: Path) -> None:
+    for variant in ("flat", "local"):
+        write_run(tmp_path, variant, 0, 2.5)
+    rows = expected("flat", "local")
+    said = "to measure it: lllm noise study"
+    assert f"Noise: Not measured; {said}" in page(gathered(tmp_path, rows)).absent
+    for other, why in (({"variant": "local"}, "arm"), ({"code": "edited"}, "code")):
+        noise(tmp_path, **other)
+        report = gathered(tmp_path, rows)
+        assert (report.noise, spread(report)) == (None, None)
+        assert f"Noise: noise.json is not used, for it is of another {why}; {said}" in page(report).absent
+    noise(tmp_path, seeds=5)
+    figure = spread(gathered(tmp_path, rows))
+    assert figure is not None
+    assert figure.numbers is not None
+    assert [row[:3] for row in figure.numbers.rows] == [["flat", "bpb", "5"]]
+    assert len(figure.to_json()["data"][0]["x"]) == 5
 
 
 def test_effects_of_a_design(tmp_path: Path) -> None:

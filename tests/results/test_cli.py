@@ -45,26 +45,28 @@ def test_compare_prints_and_writes(make_run: MakeRun, root: Path, call: Any) -> 
     make_run("flat", 0)
     make_run("small", 0, 2.25)
     make_run("small", 0, 2.0, identity=arm("other"))
-    done = call("compare", "study")
+    assert "-0.2500" in call("compare", "study").stdout
+    assert not (root / "study" / "runs.jsonl").exists()
+    done = call("compare", "study", "--commit")
     assert done.exit_code == 0
     assert "-0.2500" in done.stdout
     assert f"written: {root / 'study' / 'table.md'}" in done.stdout
     assert len((root / "study" / "runs.jsonl").read_text().splitlines()) == 2
     page = (root / "study" / "table.md").read_text()
-    assert f"small (arm {arm('other')[:8]})" in call("compare", "study", "--all").stdout
+    assert f"small (arm {arm('other')[:8]})" in call("compare", "study", "--all", "--commit").stdout
     assert (root / "study" / "table.md").read_text() == page  # whatever is shown, the page has the file's rows
     (shown,) = json.loads(call("compare", "experiments/study.yaml", "--json").stdout)
     assert [row["bpb"] for row in shown["rows"]] == [2.5, 2.25]
 
 
 def test_compare_without_runs_writes_nothing(root: Path, call: Any) -> None:
-    done = call("compare", "study")
+    done = call("compare", "study", "--commit")
     assert done.exit_code == 0
     assert "no verdict: no finished run" in done.stdout
     assert not root.exists()
 
 
-def test_a_folder_that_cannot_be_written_still_shows_the_table(
+def test_a_folder_that_cannot_be_written_is_said_below_the_table(
     make_run: MakeRun, call: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_run("flat", 0)
@@ -73,10 +75,10 @@ def test_a_folder_that_cannot_be_written_still_shows_the_table(
         raise UserError(f"{path}: cannot be written")
 
     monkeypatch.setattr(committed, "write_bytes", refuse)
-    done = call("compare", "study")
-    assert done.exit_code == 0
+    done = call("compare", "study", "--commit")
     assert "2.5000" in done.stdout
-    assert "not written" in done.stderr
+    assert isinstance(done.exception, UserError)
+    assert call("compare", "study").exit_code == 0
 
 
 def test_diff_prints_what_differs(make_run: MakeRun, call: Any) -> None:

@@ -56,6 +56,10 @@ def test_it_is_stored_by_arm_fingerprints_and_metric(root: Path) -> None:
     assert stored.fitting("a", FINGERPRINTS, "accuracy") == others[2]
     assert stored.fitting("c", FINGERPRINTS) is None
     assert stored.fitting("a", {**FINGERPRINTS, "code": "edited"}) is None
+    assert stored.unused("a", FINGERPRINTS, "bpb") == ""
+    assert stored.unused("c", FINGERPRINTS, "bpb").endswith("of another arm")
+    assert stored.unused("a", {**FINGERPRINTS, "code": "edited"}, "bpb").endswith("of another code")
+    assert stored.unused("b", {**FINGERPRINTS, "data": "other"}, "accuracy").endswith("another data and metric")
     more = measured("bpb", "a", FINGERPRINTS, {**VALUES, 5: 2.53})
     write_noise(root, "study", more)
     assert read_noise(root, "study").all == (*others, more)
@@ -67,6 +71,7 @@ def test_it_is_stored_by_arm_fingerprints_and_metric(root: Path) -> None:
 
 def test_there_is_none(root: Path) -> None:
     assert read_noise(root, "study").all == ()
+    assert read_noise(root, "study").unused("a", FINGERPRINTS, "bpb") == ""
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '{"a": 1}', '[{"metric": "bpb"}]', "3"])
