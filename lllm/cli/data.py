@@ -99,7 +99,7 @@ def _prepared(registry: Registry, resolved: Resolved) -> Dataset:
 
 def _folders() -> list[Path]:
     """Prepared datasets; what is still being written has a name that begins with a dot."""
-    from lllm.data.prepare import data_root
+    from lllm.data.dataset import data_root
 
     root = data_root()
     return sorted(path for path in root.glob("[!.]*") if path.is_dir()) if root.is_dir() else []
@@ -107,7 +107,7 @@ def _folders() -> list[Path]:
 
 def _info(path: Path) -> dict[str, Any] | None:
     """dataset.json, None when it is missing or damaged."""
-    from lllm.data.prepare import dataset_info
+    from lllm.data.dataset import dataset_info
 
     try:
         return dataset_info(path)
