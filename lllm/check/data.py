@@ -42,7 +42,10 @@ def tokenizer(part: Any) -> Iterator[tuple[str, str]]:
             yield "specials", f"encode gives a special for {shown}; EOS and padding are added by the platform"
             return
         if wrong := flaw(part, raw, ids):
-            yield "bytes_per_token" if part.decode(ids) == raw else "round trip", f"of {shown}, {len(raw)} bytes: {wrong}"
+            yield (
+                "bytes_per_token" if part.decode(ids) == raw else "round trip",
+                f"of {shown}, {len(raw)} bytes: {wrong}",
+            )
             return
         if part.decode([int(i) for i in ids]) != raw:
             yield "round trip", f"decode gives something else for a list of ints than for an array; text: {shown}"

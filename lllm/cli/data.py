@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
+_AMOUNTS = ("tokens", "bytes")
+_FACTS = ("fingerprint", "documents", "made", "multiple", "counts", "overlap")
+
 app = typer.Typer(
     help="Prepare, list and verify data.", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
 )
@@ -82,16 +85,15 @@ def verify(
 def _prepared(registry: Registry, resolved: Resolved) -> Dataset:
     """From disk, or made with a bar; where it ends is known from reading the corpus once before."""
     import sys
-    from typing import get_args
 
     from lllm.cli.progress import preparing, progress
-    from lllm.data.contracts import Split
     from lllm.train.setup import Setup
 
     if not sys.stderr.isatty():
         return Setup.prepare(registry, resolved, preparing()).dataset
     corpus = resolved.build_data().part("corpus")
-    sizes = {split: sum(len(doc.raw) for doc in corpus.documents(split)) for split in get_args(Split)}
+    order = ("valid", "train")  # in which they are prepared
+    sizes = {split: sum(len(doc.raw) for doc in corpus.documents(split)) for split in order}
     before = dict(zip(sizes, [0, *sizes.values()], strict=False))
     with progress("preparing", sum(sizes.values()), "MB", 1e6) as done:
         return Setup.prepare(registry, resolved, lambda split, count: done(before[split] + count)).dataset
@@ -131,7 +133,10 @@ def _chosen(names: list[str]) -> list[Path]:
 def _fact(path: Path, info: dict[str, Any] | None) -> dict[str, Any]:
     if info is None:
         return {"path": str(path), "problem": "dataset.json is missing or damaged"}
-    return {"path": str(path), **{key: info.get(key) for key in ("fingerprint", "made", "multiple", "counts")}}
+    return {
+        "path": str(path),
+        **{key: info.get(key) for key in ("fingerprint", "documents", "made", "multiple", "counts", "overlap")},
+    }
 
 
 def _print(facts: list[dict[str, Any]], as_json: bool) -> None:
@@ -139,17 +144,18 @@ def _print(facts: list[dict[str, Any]], as_json: bool) -> None:
         print_json(facts)
         return
     rows = [row for fact in facts for row in _rows(fact)]
-    headers = ["path", "fingerprint", "made from", "split", "documents", "tokens", "bytes"]
-    print_table(headers, rows, right=(4, 5, 6))
+    headers = ["path", "fingerprint", "made from", "split", "documents", "in training", "tokens", "bytes"]
+    print_table(headers, rows, right=(4, 5, 6, 7))
 
 
 def _rows(fact: dict[str, Any]) -> list[list[str]]:
     """A line per split; what they share stands in the first."""
     if "problem" in fact:
-        return [[fact["path"], "", fact["problem"], "", "", "", ""]]
+        return [[fact["path"], "", fact["problem"], "", "", "", "", ""]]
     shared = [fact["path"], str(fact["fingerprint"])[:8], str(fact["made"])]
+    inside = {"valid": str(len(fact["overlap"]))} if fact["overlap"] is not None else {}
     counts = [
-        [split, *(str(count.get(key, "-")) for key in ("documents", "tokens", "bytes"))]
+        [split, str(count.get("documents", "-")), inside.get(split, ""), *(str(count.get(k, "-")) for k in _AMOUNTS)]
         for split, count in (fact["counts"] or {}).items()
     ]
     return [[*(shared if i == 0 else ["", "", ""]), *cells] for i, cells in enumerate(counts)]

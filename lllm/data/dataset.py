@@ -84,5 +84,7 @@ def _sound(info: Any) -> bool:
     counts = info.get("counts", {})
     if not isinstance(counts, dict) or not all(isinstance(count, dict) for count in counts.values()):
         return False
+    if not isinstance(info.get("overlap", []), list):
+        return False
     named = all(isinstance(names, list) and names and all(isinstance(n, str) for n in names) for names in splits)
     return named and all(isinstance(info.get(key), str) for key in ("fingerprint", "made"))

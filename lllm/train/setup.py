@@ -42,7 +42,7 @@ class Setup:
         """Prepare the data, or find them prepared.
 
         Raises:
-            UserError: the corpus cannot be read, the tokenizer does not give its bytes back, or prepared data are damaged.
+            UserError: the corpus cannot be read, the tokenizer does not give its bytes back, or data are damaged.
         """
         build = resolved.build_data()
         tokenizer: Tokenizer = build.part("tokenizer")

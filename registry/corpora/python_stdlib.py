@@ -29,7 +29,7 @@ class PythonStdlib(Corpus):
     class Config(PartConfig):
         """valid: share of files held out. max_bytes: longer files are left out (generated tables)."""
 
-        valid: Annotated[float, Field(gt=0, lt=1)] = 0.05
+        valid: Annotated[float, Field(gt=0, lt=1)] = 0.1
         max_bytes: Annotated[int, Field(ge=1)] = 200_000
 
     @cached_property

@@ -14,7 +14,7 @@ from lllm.results.rows import Row
 
 __all__ = ["Defined", "ExperimentDifference", "Measured", "diff_experiments"]
 
-_COMPARABLE = ("data", "evaluator")  # fingerprints without which two numbers are not of the same thing
+_COMPARABLE = ("documents", "evaluator")  # fingerprints without which two numbers are not of the same thing
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,8 @@ def _common(every: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
 
 
 def _result(a: Expected, b: Expected, rows_a: Sequence[Row], rows_b: Sequence[Row]) -> dict[str, Any]:
-    other = [name for name in FINGERPRINTS if a.fingerprints.get(name) != b.fingerprints.get(name)]
+    names = (*FINGERPRINTS, "documents")
+    other = [name for name in names if a.fingerprints.get(name) != b.fingerprints.get(name)]
     if a.arm != b.arm:
         other = ["arm", *other]
     (mine, kind_a), (theirs, kind_b) = _measured(a, rows_a), _measured(b, rows_b)
