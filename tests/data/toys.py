@@ -45,20 +45,21 @@ class Listed(Corpus):
 
 
 class Pairs(Tokenizer):
-    """Bytes, and one id for each pair of 0 and another byte."""
+    """Bytes, and one id for each pair of `lead` and another byte."""
 
+    lead = 0
     vocab, eos, pad, illegal = 514, 512, 513, (513,)
 
     def encode(self, raw: bytes) -> Ids:
         ids, i = [], 0
         while i < len(raw):
-            pair = raw[i] == 0 and i + 1 < len(raw)
+            pair = raw[i] == self.lead and i + 1 < len(raw)
             ids.append(256 + raw[i + 1] if pair else raw[i])
             i += 1 + pair
         return np.array(ids, dtype=np.int64)
 
     def decode(self, ids: Sequence[int] | Ids) -> bytes:
-        return b"".join(bytes([0, i - 256]) if i >= 256 else bytes([i]) for i in map(int, ids) if i < 512)
+        return b"".join(bytes([self.lead, i - 256]) if i >= 256 else bytes([i]) for i in map(int, ids) if i < 512)
 
     @property
     def bytes_per_token(self) -> Ids:
