@@ -12,9 +12,7 @@ from lllm.cli.output import print_json, print_table
 from lllm.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from lllm.config import Resolved
     from lllm.data import Dataset
-    from lllm.registry import Registry
 
 __all__ = ["app"]
 
@@ -29,15 +27,17 @@ app = typer.Typer(
 @app.command()
 def prepare(experiment: Experiment, words: Words = None, plugin: Plugins = None, as_json: Json = False) -> None:
     """Turn an experiment's corpora into verified shards, now rather than when it runs."""
+    from lllm.cli.progress import preparing
     from lllm.config import load_experiment, resolve, split_words
     from lllm.registry import load_registry
+    from lllm.train.setup import Setup
 
     registry = load_registry(plugin or [])
     asked = load_experiment(experiment)
     variants, overrides = split_words(words or [], asked)
     found: dict[str, Dataset] = {}
     for variant in variants:
-        dataset = _prepared(registry, resolve(asked, variant, overrides, registry))
+        dataset = Setup.prepare(registry, resolve(asked, variant, overrides, registry), preparing()).dataset
         found[dataset.fingerprint] = dataset
     _print([_fact(dataset.path, dataset.info) for dataset in found.values()], as_json)
 
@@ -80,23 +80,6 @@ def verify(
             print(f"damaged: {problem['path']}: {problem['problem']}; delete {problem['path']} {again}")
         print(f"{len(folders)} datasets, {shards} shards: {len(problems) or 'no'} problems")
     raise typer.Exit(1 if problems else 0)
-
-
-def _prepared(registry: Registry, resolved: Resolved) -> Dataset:
-    """From disk, or made with a bar; where it ends is known from reading the corpus once before."""
-    import sys
-
-    from lllm.cli.progress import preparing, progress
-    from lllm.train.setup import Setup
-
-    if not sys.stderr.isatty():
-        return Setup.prepare(registry, resolved, preparing()).dataset
-    corpus = resolved.build_data().part("corpus")
-    order = ("valid", "train")  # in which they are prepared
-    sizes = {split: sum(len(doc.raw) for doc in corpus.documents(split)) for split in order}
-    before = dict(zip(sizes, [0, *sizes.values()], strict=False))
-    with progress("preparing", sum(sizes.values()), "MB", 1e6) as done:
-        return Setup.prepare(registry, resolved, lambda split, count: done(before[split] + count)).dataset
 
 
 def _folders() -> list[Path]:
