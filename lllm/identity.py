@@ -15,6 +15,7 @@ __all__ = ["arm", "canonical", "code_fingerprint", "evaluator_fingerprint"]
 # Raised when a default of the platform, a default part's name included, or a field's meaning changes: fields at their
 # default are not hashed, so without it a run made under the old default would pass for one under the new.
 _MEANING = 1
+_EVALUATION = 2  # raised when the same settings would score other targets, or score them otherwise
 
 
 def canonical(value: Any) -> str:
@@ -52,7 +53,7 @@ def code_fingerprint(entries: Iterable[Entry]) -> tuple[str, dict[str, dict[str,
 def evaluator_fingerprint(evaluation: Eval, multiple: int, context: int) -> str:
     """Of what is scored and how: the eval section, the padding of documents, tokens per row."""
     fields = evaluation.model_dump(mode="json", exclude_defaults=True)
-    return _digest([_MEANING, fields, multiple, context])
+    return _digest([_EVALUATION, fields, multiple, context])
 
 
 def _digest(value: Any) -> str:

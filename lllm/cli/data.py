@@ -12,11 +12,12 @@ from lllm.cli.output import print_json, print_table
 from lllm.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from lllm.config import Resolved
     from lllm.data import Dataset
-    from lllm.registry import Registry
 
 __all__ = ["app"]
+
+_AMOUNTS = ("tokens", "bytes")
+_FACTS = ("fingerprint", "documents", "made", "multiple", "counts", "overlap")
 
 app = typer.Typer(
     help="Prepare, list and verify data.", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
@@ -26,15 +27,17 @@ app = typer.Typer(
 @app.command()
 def prepare(experiment: Experiment, words: Words = None, plugin: Plugins = None, as_json: Json = False) -> None:
     """Turn an experiment's corpora into verified shards, now rather than when it runs."""
+    from lllm.cli.progress import preparing
     from lllm.config import load_experiment, resolve, split_words
     from lllm.registry import load_registry
+    from lllm.train.setup import Setup
 
     registry = load_registry(plugin or [])
     asked = load_experiment(experiment)
     variants, overrides = split_words(words or [], asked)
     found: dict[str, Dataset] = {}
     for variant in variants:
-        dataset = _prepared(registry, resolve(asked, variant, overrides, registry))
+        dataset = Setup.prepare(registry, resolve(asked, variant, overrides, registry), preparing()).dataset
         found[dataset.fingerprint] = dataset
     _print([_fact(dataset.path, dataset.info) for dataset in found.values()], as_json)
 
@@ -79,27 +82,9 @@ def verify(
     raise typer.Exit(1 if problems else 0)
 
 
-def _prepared(registry: Registry, resolved: Resolved) -> Dataset:
-    """From disk, or made with a bar; where it ends is known from reading the corpus once before."""
-    import sys
-    from typing import get_args
-
-    from lllm.cli.progress import preparing, progress
-    from lllm.data.contracts import Split
-    from lllm.train.setup import Setup
-
-    if not sys.stderr.isatty():
-        return Setup.prepare(registry, resolved, preparing()).dataset
-    corpus = resolved.build_data().part("corpus")
-    sizes = {split: sum(len(doc.raw) for doc in corpus.documents(split)) for split in get_args(Split)}
-    before = dict(zip(sizes, [0, *sizes.values()], strict=False))
-    with progress("preparing", sum(sizes.values()), "MB", 1e6) as done:
-        return Setup.prepare(registry, resolved, lambda split, count: done(before[split] + count)).dataset
-
-
 def _folders() -> list[Path]:
     """Prepared datasets; what is still being written has a name that begins with a dot."""
-    from lllm.data.prepare import data_root
+    from lllm.data.dataset import data_root
 
     root = data_root()
     return sorted(path for path in root.glob("[!.]*") if path.is_dir()) if root.is_dir() else []
@@ -107,7 +92,7 @@ def _folders() -> list[Path]:
 
 def _info(path: Path) -> dict[str, Any] | None:
     """dataset.json, None when it is missing or damaged."""
-    from lllm.data.prepare import dataset_info
+    from lllm.data.dataset import dataset_info
 
     try:
         return dataset_info(path)
@@ -131,7 +116,10 @@ def _chosen(names: list[str]) -> list[Path]:
 def _fact(path: Path, info: dict[str, Any] | None) -> dict[str, Any]:
     if info is None:
         return {"path": str(path), "problem": "dataset.json is missing or damaged"}
-    return {"path": str(path), **{key: info.get(key) for key in ("fingerprint", "made", "multiple", "counts")}}
+    return {
+        "path": str(path),
+        **{key: info.get(key) for key in ("fingerprint", "documents", "made", "multiple", "counts", "overlap")},
+    }
 
 
 def _print(facts: list[dict[str, Any]], as_json: bool) -> None:
@@ -139,17 +127,18 @@ def _print(facts: list[dict[str, Any]], as_json: bool) -> None:
         print_json(facts)
         return
     rows = [row for fact in facts for row in _rows(fact)]
-    headers = ["path", "fingerprint", "made from", "split", "documents", "tokens", "bytes"]
-    print_table(headers, rows, right=(4, 5, 6))
+    headers = ["path", "fingerprint", "made from", "split", "documents", "in training", "tokens", "bytes"]
+    print_table(headers, rows, right=(4, 5, 6, 7))
 
 
 def _rows(fact: dict[str, Any]) -> list[list[str]]:
     """A line per split; what they share stands in the first."""
     if "problem" in fact:
-        return [[fact["path"], "", fact["problem"], "", "", "", ""]]
+        return [[fact["path"], "", fact["problem"], "", "", "", "", ""]]
     shared = [fact["path"], str(fact["fingerprint"])[:8], str(fact["made"])]
+    inside = {"valid": str(len(fact["overlap"]))} if fact["overlap"] is not None else {}
     counts = [
-        [split, *(str(count.get(key, "-")) for key in ("documents", "tokens", "bytes"))]
+        [split, str(count.get("documents", "-")), inside.get(split, ""), *(str(count.get(k, "-")) for k in _AMOUNTS)]
         for split, count in (fact["counts"] or {}).items()
     ]
     return [[*(shared if i == 0 else ["", "", ""]), *cells] for i, cells in enumerate(counts)]

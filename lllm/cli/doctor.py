@@ -87,7 +87,7 @@ def _places(registry: Registry, results: Path) -> dict[str, Any]:
     from collections import Counter
 
     from lllm.config import list_experiments
-    from lllm.data.prepare import data_root
+    from lllm.data.dataset import data_root
 
     counts = Counter(entry.source for entry in registry.entries.values())
     sources = Counter(listed.source for listed in list_experiments())
@@ -111,7 +111,7 @@ def _shipped(folder: str) -> Path:
 def _problems(registry: Registry, results: Path) -> list[str]:
     """What a user should know before it costs time."""
     from lllm.config import list_experiments
-    from lllm.data.prepare import data_root
+    from lllm.data.dataset import data_root
     from lllm.results.run import check_writable
 
     found = [f"{path}: cannot be imported: {why}" for path, why in registry.failures.items()]

@@ -40,6 +40,7 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
         "baseline": experiment.baseline,
         "name": plan.label,
         "data": _made(plan),
+        "overlap": _overlap(plan)[2],
         "results": str(plan.results),
         "plan": [_planned(run, rate, timed) for run in plan.runs],
     }
@@ -51,6 +52,8 @@ def print_plan(plan: Plan, planned: Sequence[Mapping[str, Any]]) -> None:
     first = plan.runs[0].arm.resolved
     print(f"{experiment.name}: {experiment.hypothesis}")
     print(f"data: {_made(plan)}; {first.data.context} tokens x {first.train.batch} rows")
+    inside, documents, share = _overlap(plan)
+    print(f"overlap: {inside} of {documents} evaluated documents ({share:.1%} of the bytes) are in training")
     print_table(
         _COLUMNS,
         [_row(run) for run in planned],
@@ -72,6 +75,11 @@ def print_plan(plan: Plan, planned: Sequence[Mapping[str, Any]]) -> None:
 def _made(plan: Plan) -> str:
     """What the first run's data were made from."""
     return str(plan.runs[0].arm.setup.dataset.info["made"])
+
+
+def _overlap(plan: Plan) -> tuple[int, int, float]:
+    """The largest of the runs' data: see `Setup.overlap`."""
+    return max((run.arm.setup.overlap for run in plan.runs), key=lambda found: found[2])
 
 
 def _matched(plan: Plan) -> list[str]:

@@ -88,7 +88,7 @@ class Train(Section):
 
 
 class Eval(Section):
-    """bytes: of validation text that are scored (None: all)."""
+    """bytes: of validation text that are scored (None: all), of at least 32 documents where there are as many."""
 
     bytes: Bytes | None = 131_072
 

@@ -1,7 +1,7 @@
 """Batches as a stateless function of (seed, step): no iterator state, so resume is exact and variants are paired.
 
-A row is a piece of one document, `context` tokens long, padded on the right. Each epoch cuts the documents at another
-offset, a multiple of `data.multiple`, and shuffles the pieces; both come from (seed, epoch) alone.
+A row is a piece of one document, `context` tokens long, padded on the right. Each epoch cuts the documents that are
+longer at another offset, a multiple of `data.multiple`, and shuffles the pieces; both come from (seed, epoch) alone.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lllm.data.contracts import Tokenizer
 from lllm.data.shard import Shard
 from lllm.errors import UserError
 
-__all__ = ["Batch", "Rows", "TrainBatches", "cut", "joined_rows", "limited", "valid_batches"]
+__all__ = ["DOCUMENTS", "Batch", "Rows", "TrainBatches", "beginnings", "cut", "joined_rows", "valid_batches"]
+
+DOCUMENTS = 32  # that an evaluation scores at least, where there are as many
 
 
 @dataclass(frozen=True)
@@ -111,9 +114,9 @@ def _leading(scored: NDArray[Any], real: NDArray[np.bool_]) -> Tensor:
 
 
 def cut(lengths: NDArray[np.int64], context: int, offset: int) -> NDArray[np.int64]:
-    """Pieces [P, 3] (document, start, length) of documents of `lengths` tokens; the first piece of a document is
-    `offset` long when that is not 0, all others `context` but the last."""
-    heads = (offset > 0) & (lengths > offset)
+    """Pieces [P, 3] (document, start, length) of documents of `lengths` tokens: a document that fits into `context`
+    is one; the first piece of a longer one is `offset` long when that is not 0, all others `context` but the last."""
+    heads = (offset > 0) & (lengths > context)
     first = np.where(heads, offset, 0)
     counts = heads + -((first - lengths) // context)
     documents = np.repeat(np.arange(len(lengths)), counts)
@@ -169,29 +172,55 @@ class TrainBatches:
         return self._cached[1]
 
 
-def valid_batches(
-    shards: Sequence[Shard], *, context: int, size: int, pad: int, max_bytes: int | None = None
-) -> Iterator[Batch]:
-    """Whole validation documents in order, in non-overlapping rows; max_bytes: see `limited`."""
+def valid_batches(shards: Sequence[Shard], *, context: int, size: int, pad: int) -> Iterator[Batch]:
+    """Whole documents in order, in non-overlapping rows."""
     rows = Rows(shards, context, pad)
     pieces = cut(rows.lengths, context, 0)
-    if max_bytes is not None:
-        pieces = pieces[limited(pieces, rows.lengths, rows.sizes, max_bytes)]
     for start in range(0, len(pieces), size):
         yield rows.batch(pieces[start : start + size], range(start, min(start + size, len(pieces))))
 
 
-def limited(
-    pieces: NDArray[np.int64], lengths: NDArray[np.int64], sizes: NDArray[np.int64], max_bytes: int
-) -> NDArray[np.bool_]:
-    """Which pieces [P] are within `max_bytes` raw bytes, by the documents' own sizes [docs], so that every tokenizer
-    scores the same documents: the first ones that fit as a whole. Where they come to less than half of it, the next
-    document is cut, at the piece that reaches max_bytes by the document's mean bytes per token."""
-    ends = np.cumsum(sizes)
-    whole = int(np.searchsorted(ends, max_bytes, side="right"))
-    kept: NDArray[np.bool_] = pieces[:, 0] < whole
-    done = int(ends[whole - 1]) if whole else 0
-    if whole < len(sizes) and 2 * done < max_bytes:
-        begins = pieces[:, 1] * (sizes[whole] / lengths[whole])
-        kept |= (pieces[:, 0] == whole) & (done + begins < max_bytes)
-    return kept
+def beginnings(shards: Sequence[Shard], tokenizer: Tokenizer, multiple: int, most: int | None) -> list[Shard]:
+    """Of validation documents what is scored within `most` raw bytes (None: all of all): the first most / 32 of each,
+    so that no few long ones decide, of as many as come to no more than `most`; where there are fewer than 32
+    documents, an equal share of each.
+
+    Every tokenizer scores the same bytes: of a token that reaches over the cut the bytes before it are encoded by
+    themselves, with that token's columns. A document that was cut has no EOS.
+    """
+    if most is None:
+        return list(shards)
+    sizes = np.concatenate([shard.sizes for shard in shards])
+    share = max(1, most // min(DOCUMENTS, len(sizes)))
+    left = max(1, int(np.searchsorted(np.cumsum(np.minimum(sizes, share)), most, side="right")))
+    found = []
+    for shard in shards:
+        count = min(left, len(shard.sizes))
+        if count:
+            found.append(_beginning(shard, count, tokenizer, multiple, share))
+        left -= count
+    return found
+
+
+def _beginning(shard: Shard, count: int, tokenizer: Tokenizer, multiple: int, share: int) -> Shard:
+    """The first `count` documents in memory, each of at most `share` raw bytes."""
+    bytes_of, sizes = np.asarray(tokenizer.bytes_per_token), np.minimum(shard.sizes[:count], share)
+    held: dict[str, list[NDArray[Any]]] = {name: [] for name in ("tokens", *shard.columns)}
+    for document, size in enumerate(sizes):
+        piece = slice(int(shard.offsets[document]), int(shard.offsets[document + 1]))
+        ids = np.asarray(shard.tokens[piece])
+        columns = {name: np.asarray(column[piece]) for name, column in shard.columns.items()}
+        if size < shard.sizes[document]:
+            ends = np.cumsum(bytes_of[ids])
+            whole = int(np.searchsorted(ends, size, side="right"))
+            rest = tokenizer.decode(ids[whole : whole + 1])[: int(size - (ends[whole - 1] if whole else 0))]
+            more = tokenizer.encode(rest) if rest else ids[:0]
+            short = -(whole + len(more)) % multiple
+            ids = np.concatenate([ids[:whole], more, np.full(short, tokenizer.pad)]).astype(ids.dtype)
+            for name, values in columns.items():
+                columns[name] = np.pad(np.append(values[:whole], np.full(len(more), values[whole])), (0, short))
+        for name, values in {"tokens": ids, **columns}.items():
+            held[name].append(values)
+    offsets = np.concatenate([[0], np.cumsum([len(ids) for ids in held["tokens"]])]).astype(np.int64)
+    arrays = {name: np.concatenate(values) for name, values in held.items()}
+    return Shard(shard.path, arrays.pop("tokens"), offsets, shard.hashes[:count], sizes, arrays)

@@ -25,6 +25,7 @@ Split = Literal["train", "valid"]
 class Document:
     """One document as raw bytes.
 
+    ended: whether EOS follows, and is predicted; not where the text goes on elsewhere, or a task has one answer.
     unscored: byte spans [start, stop) that are read but never scored; tokens never merge across a span's edge.
     columns: named per-byte numbers [len(raw)] (weights, answer masks), averaged over the bytes of each token.
     """
@@ -32,6 +33,7 @@ class Document:
     raw: bytes
     unscored: Sequence[tuple[int, int]] = ()
     columns: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    ended: bool = True
 
 
 @dataclass(frozen=True)

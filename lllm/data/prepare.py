@@ -1,4 +1,5 @@
-"""Corpus and tokenizer to shards on disk, once; the folder's name is the fingerprint of everything that went in."""
+"""Corpus and tokenizer to shards on disk, once. The folder is named after everything that goes in; the fingerprints are
+of what came out."""
 
 from __future__ import annotations
 
@@ -6,10 +7,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,117 +17,67 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lllm.data.contracts import Corpus, Document, Split, Tokenizer
+from lllm.data.dataset import DIGEST, INFO, Dataset, data_root
+from lllm.data.overlap import Overlap
 from lllm.data.shard import Shard, file_digest, write_shard
+from lllm.data.tokens import Columns, flaw, ids_of, rows_of
 from lllm.errors import UserError
 from lllm.results.files import explained
 
-__all__ = ["Dataset", "data_root", "dataset_info", "fingerprint", "prepare", "shard_of"]
+__all__ = ["prepare", "shard_of"]
 
-_FORMAT = 1  # raised when the same documents would give other shards
+_FORMAT = 2  # raised when the same documents would give other shards
 _SHARD_TOKENS = 1 << 26
-_INFO, _DIGEST = "dataset.json", "dataset.digest"
-_Tokenized = tuple[Document, NDArray[Any], dict[str, NDArray[np.float32]]]  # with its ids and per-token columns
-
-
-def data_root() -> Path:
-    """Where prepared data lives: $LLLM_DATA, or .lllm/data in the working directory."""
-    return Path(os.environ.get("LLLM_DATA", ".lllm/data"))
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Prepared data. path: its folder; info: how it was made; train, valid: shards in order."""
-
-    path: Path
-    info: dict[str, Any]
-    train: Sequence[Shard]
-    valid: Sequence[Shard]
-
-    @property
-    def fingerprint(self) -> str:
-        """What makes two datasets the same."""
-        return str(self.info["fingerprint"])
-
-    @staticmethod
-    def open(path: Path, *, verify: bool = True) -> Dataset:
-        """The dataset prepared at `path`. Raises UserError when it is damaged."""
-        info = dataset_info(path)
-        shards: dict[str, list[Shard]] = {
-            split: [Shard.open(path / name, verify=verify) for name in info["shards"][split]]
-            for split in info["shards"]
-        }
-        return Dataset(path, info, shards["train"], shards["valid"])
-
-
-def dataset_info(path: Path) -> dict[str, Any]:
-    """dataset.json of the data prepared at `path`, compared with its digest where there is one.
-
-    Raises:
-        UserError: it is missing, or not what was written.
-    """
-    file, digest = path / _INFO, path / _DIGEST
-    try:
-        info = json.loads(file.read_bytes())
-        whole = not digest.is_file() or digest.read_text(encoding="ascii") == file_digest(file)
-    except (OSError, ValueError):
-        raise UserError(f"{file}: missing or damaged; delete {path} to have it prepared anew") from None
-    if not (whole and _sound(info)):
-        raise UserError(f"{file}: not what was written; delete {path} to have it prepared anew")
-    found: dict[str, Any] = info
-    return found
-
-
-def _sound(info: Any) -> bool:
-    """Whether the fields that are read have their shape."""
-    if not isinstance(info, dict) or not isinstance(info.get("shards"), dict):
-        return False
-    splits = [info["shards"].get(split) for split in get_args(Split)]
-    counts = info.get("counts", {})
-    if not isinstance(counts, dict) or not all(isinstance(count, dict) for count in counts.values()):
-        return False
-    named = all(isinstance(names, list) and names and all(isinstance(n, str) for n in names) for names in splits)
-    return named and all(isinstance(info.get(key), str) for key in ("fingerprint", "made"))
-
-
-def fingerprint(corpus: Corpus, tokenizer_node: dict[str, Any], multiple: int) -> str:
-    """Identity of prepared data: the documents, the tokenizer, the padding and the format (128 bits, hex)."""
-    key = json.dumps([_FORMAT, corpus.digest(), tokenizer_node, multiple], sort_keys=True)
-    return hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+_DECODED = 64  # one training document in so many, by its hash, is decoded again
 
 
 def prepare(
     corpus: Corpus,
     tokenizer: Tokenizer,
-    tokenizer_node: dict[str, Any],
+    nodes: Mapping[str, Mapping[str, Any]],
     *,
     multiple: int,
+    source: str = "",
     root: Path | None = None,
     progress: Callable[[str, int], None] = lambda split, done: None,
 ) -> Dataset:
     """The dataset of these documents, from disk when it is there already.
 
-    Each document ends with EOS and is padded to `multiple` tokens. `progress(split, bytes)` is called as work is done.
+    Each document that has ended gets EOS, and all are padded to `multiple` tokens. nodes: 'corpus' and 'tokenizer' as
+    they are configured; source: digest of the code of both, so that an edited part does not find its old shards.
+    `progress(split, bytes)` is called as work is done, of validation first.
 
     Raises:
-        UserError: the corpus cannot be read or has an empty split; prepared data is damaged.
+        UserError: the corpus cannot be read or has an empty split; the tokenizer's ids are not the documents' bytes;
+            prepared data is damaged.
     """
-    key = fingerprint(corpus, tokenizer_node, multiple)
-    path = (root or data_root()) / key[:16]
-    if (path / _INFO).is_file():
-        return Dataset.open(path)
-    with explained(path):
-        _prepare(path, key, corpus, tokenizer, multiple, progress)
-    return Dataset.open(path)
+    names = {kind: str(nodes.get(kind, {}).get("use", "")) for kind in ("corpus", "tokenizer")}
+    path = root or data_root()
+    path /= _digest([_FORMAT, names["corpus"], corpus.digest(), nodes.get("tokenizer"), source, multiple])[:16]
+    if not (path / INFO).is_file():
+        with explained(path):
+            _prepare(path, names, corpus, tokenizer, multiple, progress)
+    dataset = Dataset.open(path)
+    # the same text may have been prepared from another file, whose name the folder bears
+    return replace(dataset, info={**dataset.info, "made": corpus.describe()})
 
 
 def shard_of(documents: Sequence[Document], tokenizer: Tokenizer, multiple: int) -> Shard:
     """Documents as a shard in memory, tokenized, ended and padded as prepared ones are; its path is empty."""
-    arrays = _arrays([(document, *_tokens(document, tokenizer, multiple)) for document in documents])
-    return Shard(Path(), **arrays)
+    made = [
+        _Tokenized(_hash(one), len(one.raw), *rows_of(one, ids_of(one, tokenizer), tokenizer, multiple))
+        for one in documents
+    ]
+    return Shard(Path(), **_arrays(made))
 
 
 def _prepare(
-    path: Path, key: str, corpus: Corpus, tokenizer: Tokenizer, multiple: int, progress: Callable[[str, int], None]
+    path: Path,
+    names: Mapping[str, str],
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+    multiple: int,
+    progress: Callable[[str, int], None],
 ) -> None:
     """Write the dataset's folder; readers see nothing or all of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,19 +85,29 @@ def _prepare(
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     try:
-        shards: dict[str, list[str]] = {}
-        counts: dict[str, dict[str, int]] = {}
-        for split in get_args(Split):
-            shards[split], counts[split] = _write_split(corpus, tokenizer, split, multiple, scratch, progress)
-        info = {"fingerprint": key, "made": corpus.describe(), "multiple": multiple, "pad": tokenizer.pad}
-        info |= {"shards": shards, "counts": counts, **corpus.extra()}
-        (scratch / _INFO).write_text(json.dumps(info, indent=1))
-        (scratch / _DIGEST).write_text(file_digest(scratch / _INFO), encoding="ascii")
+        overlap = Overlap(corpus.documents("valid"))
+        write = _Writer(corpus, tokenizer, names["tokenizer"], multiple, scratch, overlap, progress)
+        valid, train = write.split("valid"), write.split("train")  # what a tokenizer does wrong is found before long
+        documents = _digest([names["corpus"], train.documents, valid.documents])
+        splits = dict(zip(get_args(Split), (train, valid), strict=True))
+        info = {
+            "fingerprint": _digest([documents, train.tokens, valid.tokens, multiple]),
+            "documents": documents,
+            "made": corpus.describe(),
+            "multiple": multiple,
+            "pad": tokenizer.pad,
+            "shards": {split: written.shards for split, written in splits.items()},
+            "counts": {split: written.counts for split, written in splits.items()},
+            "overlap": [i for i, one in enumerate(corpus.documents("valid")) if overlap.inside(one.raw)],
+            **corpus.extra(),
+        }
+        (scratch / INFO).write_text(json.dumps(info, indent=1))
+        (scratch / DIGEST).write_text(file_digest(scratch / INFO), encoding="ascii")
         _set_aside(path)
         try:
             scratch.rename(path)
         except OSError:  # another process prepared the same data first
-            if not (path / _INFO).is_file():
+            if not (path / INFO).is_file():
                 raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -156,7 +116,7 @@ def _prepare(
 def _set_aside(path: Path) -> None:
     """Move what is left of prepared data without its dataset.json to .NAME.remnant: it stands in the way."""
     number, target = 1, path.with_name(f".{path.name}.remnant")
-    if not path.exists() or (path / _INFO).is_file():
+    if not path.exists() or (path / INFO).is_file():
         return
     while target.exists():
         number += 1
@@ -165,81 +125,106 @@ def _set_aside(path: Path) -> None:
         path.rename(target)
 
 
-def _write_split(
-    corpus: Corpus,
-    tokenizer: Tokenizer,
-    split: Split,
-    multiple: int,
-    folder: Path,
-    progress: Callable[[str, int], None],
-) -> tuple[list[str], dict[str, int]]:
-    names: list[str] = []
-    pending: list[_Tokenized] = []
-    counts = {"documents": 0, "tokens": 0, "bytes": 0}
-    held = 0
+@dataclass(frozen=True)
+class _Tokenized:
+    """A document as shards have it. hash: blake2b-128 of its raw bytes; size: how many; ids and columns [n]."""
 
-    def flush() -> None:
-        nonlocal held
-        names.append(f"{split}-{len(names):05d}")
-        write_shard(folder / names[-1], **_arrays(pending))
-        pending.clear()
-        held = 0
+    hash: bytes
+    size: int
+    ids: NDArray[Any]
+    columns: Columns
 
-    for document in corpus.documents(split):
-        ids, columns = _tokens(document, tokenizer, multiple)
-        pending.append((document, ids, columns))
-        held += len(ids)
-        counts["documents"] += 1
-        counts["tokens"] += len(ids)
-        counts["bytes"] += len(document.raw)
-        progress(split, counts["bytes"])
-        if held >= _SHARD_TOKENS:
+
+@dataclass(frozen=True)
+class _Written:
+    """A split on disk. shards: their names; counts: documents, tokens, bytes; documents, tokens: digests of the raw
+    bytes in their order, and of all else."""
+
+    shards: list[str]
+    counts: dict[str, int]
+    documents: str
+    tokens: str
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """What splits are written with. name: of the tokenizer."""
+
+    corpus: Corpus
+    tokenizer: Tokenizer
+    name: str
+    multiple: int
+    folder: Path
+    overlap: Overlap
+    progress: Callable[[str, int], None]
+
+    def split(self, split: Split) -> _Written:
+        """Write its shards. Raises UserError where it has no documents, or the tokenizer's ids are not their bytes."""
+        shards: list[str] = []
+        pending: list[_Tokenized] = []
+        counts = {"documents": 0, "tokens": 0, "bytes": 0}
+        documents, tokens = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
+        tokens.update(np.asarray(self.tokenizer.bytes_per_token, np.int64).tobytes())
+
+        held = 0  # tokens of `pending`
+
+        def flush() -> None:
+            shards.append(f"{split}-{len(shards):05d}")
+            write_shard(self.folder / shards[-1], **_arrays(pending))
+            pending.clear()
+
+        for document in self.corpus.documents(split):
+            made = self._tokenized(document, split, counts["documents"])
+            pending.append(made)
+            documents.update(made.hash + made.size.to_bytes(8, "little"))
+            tokens.update(len(made.ids).to_bytes(8, "little") + made.ids.tobytes())
+            for name, values in sorted(made.columns.items()):
+                tokens.update(name.encode() + b"\0" + values.tobytes())
+            counts["documents"] += 1
+            counts["tokens"] += len(made.ids)
+            counts["bytes"] += made.size
+            self.progress(split, counts["bytes"])
+            held += len(made.ids)
+            if held >= _SHARD_TOKENS:
+                flush()
+                held = 0
+        if pending:
             flush()
-    if pending:
-        flush()
-    if not names:
-        raise UserError(f"corpus: no documents for {split} ({corpus.describe()})")
-    return names, counts
+        if not shards:
+            raise UserError(f"corpus: no documents for {split} ({self.corpus.describe()})")
+        return _Written(shards, counts, documents.hexdigest(), tokens.hexdigest())
+
+    def _tokenized(self, document: Document, split: Split, place: int) -> _Tokenized:
+        """With its ids compared with its bytes, where it is to be; training is searched for validation."""
+        ids, digest = ids_of(document, self.tokenizer), _hash(document)
+        if (split == "valid" or digest[0] % _DECODED == 0) and (wrong := flaw(self.tokenizer, document.raw, ids)):
+            whose = self.name or type(self.tokenizer).__name__
+            raise UserError(f"tokenizer '{whose}', document {place} of {split} ({digest.hex()[:8]}): {wrong}")
+        if split == "train":
+            self.overlap.search(document.raw)
+        return _Tokenized(digest, len(document.raw), *rows_of(document, ids, self.tokenizer, self.multiple))
 
 
-def _tokens(
-    document: Document, tokenizer: Tokenizer, multiple: int
-) -> tuple[NDArray[Any], dict[str, NDArray[np.float32]]]:
-    """Ids with EOS and padding, and per-token columns aligned with them."""
-    edges = sorted({0, len(document.raw), *(edge for span in document.unscored for edge in span)})
-    pieces = [tokenizer.encode(document.raw[a:b]) for a, b in pairwise(edges)]
-    ids = np.concatenate([*pieces, np.array([tokenizer.eos])]) if pieces else np.array([tokenizer.eos])
-    sizes = tokenizer.bytes_per_token[ids]
-    columns = {name: _per_token(values, sizes) for name, values in document.columns.items()}
-    if document.unscored:
-        scored = np.ones(len(document.raw), dtype=np.float32)
-        for start, stop in document.unscored:
-            scored[start:stop] = 0
-        columns["scored"] = _per_token(scored, sizes)
-    short = -len(ids) % multiple
-    dtype = np.uint16 if tokenizer.vocab <= 1 << 16 else np.uint32
-    ids = np.concatenate([ids, np.full(short, tokenizer.pad)]).astype(dtype)
-    return ids, {name: np.pad(values, (0, short)) for name, values in columns.items()}
-
-
-def _per_token(values: NDArray[np.float32], sizes: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Mean over each token's bytes; 1 for tokens that have none (EOS)."""
-    total = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
-    ends = np.cumsum(sizes)
-    sums = total[ends] - total[ends - sizes]
-    return np.where(sizes > 0, sums / np.maximum(sizes, 1), 1.0).astype(np.float32)
-
-
-def _arrays(pending: Sequence[_Tokenized]) -> dict[str, Any]:
+def _arrays(made: Sequence[_Tokenized]) -> dict[str, Any]:
     """The arrays of a shard, by the names of its fields."""
-    names = sorted({name for _, _, columns in pending for name in columns})
-    offsets = np.concatenate([[0], np.cumsum([len(ids) for _, ids, _ in pending])]).astype(np.int64)
-    digests = [hashlib.blake2b(document.raw, digest_size=16).digest() for document, _, _ in pending]
-    hashes = np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 16)
-    sizes = np.array([len(document.raw) for document, _, _ in pending], dtype=np.int64)
+    names = sorted({name for one in made for name in one.columns})
     columns = {
-        name: np.concatenate([c.get(name, np.ones(len(ids), dtype=np.float32)) for _, ids, c in pending])
+        name: np.concatenate([one.columns.get(name, np.ones(len(one.ids), dtype=np.float32)) for one in made])
         for name in names
     }
-    tokens = np.concatenate([ids for _, ids, _ in pending])
-    return {"tokens": tokens, "offsets": offsets, "hashes": hashes, "sizes": sizes, "columns": columns}
+    return {
+        "tokens": np.concatenate([one.ids for one in made]),
+        "offsets": np.concatenate([[0], np.cumsum([len(one.ids) for one in made])]).astype(np.int64),
+        "hashes": np.frombuffer(b"".join(one.hash for one in made), dtype=np.uint8).reshape(-1, 16),
+        "sizes": np.array([one.size for one in made], dtype=np.int64),
+        "columns": columns,
+    }
+
+
+def _hash(document: Document) -> bytes:
+    return hashlib.blake2b(document.raw, digest_size=16).digest()
+
+
+def _digest(value: Any) -> str:
+    """128 bits, hex, of plain values."""
+    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -50,12 +50,13 @@ class Arm:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Of arm, code, data and evaluator."""
+        """Of arm, code, data, documents (what the data are made of, whatever the tokenizer) and evaluator."""
         resolved = self.resolved
         return {
             "arm": self.identity,
             "code": code_fingerprint(self.used)[0],
             "data": self.setup.dataset.fingerprint,
+            "documents": self.setup.dataset.documents,
             "evaluator": evaluator_fingerprint(resolved.eval, resolved.data.multiple, resolved.data.context),
         }
 

@@ -16,7 +16,7 @@ from lllm.results.blocks import Blocks, blocks_of
 from lllm.results.changes import Label
 from lllm.results.committed import load_records, write_committed
 from lllm.results.effects import effects_of
-from lllm.results.grouping import FINGERPRINTS, Expected, differs, groups, is_current, stale
+from lllm.results.grouping import Expected, differs, groups, is_current, stale, terms_of
 from lllm.results.judging import judged
 from lllm.results.named import Named, facts, newest_arms
 from lllm.results.noise import Noises, read_noise
@@ -206,7 +206,7 @@ def _row(group: Sequence[Record], variant: str, arm: str, rule: Rule) -> Row:
         machines=tuple(sorted({told for record in group if (told := _machine(record))})),
         looks=max(looks) or None,
         shared_timing=any(result.get("shared_timing") for result in results),
-        fingerprints={name: group[0].fingerprint(name) for name in FINGERPRINTS},
+        fingerprints=terms_of(group[0]),
         runs=tuple(record.name for record in group),
     )
 

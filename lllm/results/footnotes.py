@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lllm.results.rows import Comparison, FamilyFacts, Row
 from lllm.results.verdict import UNEQUAL
 
@@ -16,6 +18,7 @@ def footnotes(comparison: Comparison) -> list[str]:
         tuned = dict.fromkeys(row.variant for row in rows if row.runs and row.trials)
         others = "; the others are untuned" if any(row.runs and not row.trials for row in rows) else ""
         notes.append(f"Tuned: {', '.join(tuned)}{others}." if tuned else "Untuned: no row was tuned.")
+    notes += _of_text(rows)
     if any(row.shared_timing for row in rows):
         notes.append("*: timed while other runs shared the machine.")
     notes += [_missing(row) for row in rows if row.unfinished]
@@ -57,6 +60,23 @@ def _of_intervals(comparison: Comparison) -> list[str]:
     if floor is not None:
         notes.append(f"Noise floor {floor.value:.4g} ({floor.source}): no smaller difference is called one.")
     return notes
+
+
+def _of_text(rows: Sequence[Row]) -> list[str]:
+    """What was evaluated: how much of it training has, and how much of it a row holds."""
+
+    def said(name: str, shown: str) -> str:
+        by_value: dict[str, list[str]] = {}
+        for row in rows:
+            if not row.stale and (value := row.numbers.get(name)) is not None:
+                by_value.setdefault(format(value, shown), []).append(row.variant)
+        if len(by_value) < 2:
+            return "".join(by_value)
+        return ", ".join(f"{value} ({', '.join(dict.fromkeys(variants))})" for value, variants in by_value.items())
+
+    overlap, size = said("overlap", ".1%"), said("bytes_per_row", ".0f")
+    notes = [f"Overlap: {overlap} of the evaluated bytes are in documents that training has, by half or more."]
+    return (notes if overlap else []) + ([f"A row of the evaluation holds {size} bytes on average."] if size else [])
 
 
 def _interval(family: FamilyFacts) -> str:

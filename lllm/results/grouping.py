@@ -1,4 +1,4 @@
-"""Which runs may share a row: those of one arm, one code, one data, one evaluator, one kind of likelihood."""
+"""Which runs may share a row: those of one arm, code, data, evaluator, of the same targets and kind of likelihood."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from lllm.results.records import Record, differences
 from lllm.results.rule import BPB, Rule
 
-__all__ = ["FINGERPRINTS", "Expected", "assignments", "differs", "few", "groups", "is_current", "stale"]
+__all__ = ["FINGERPRINTS", "Expected", "assignments", "differs", "few", "groups", "is_current", "stale", "terms_of"]
 
 FINGERPRINTS = ("code", "data", "evaluator")
 _SHOWN = 3  # differences that fit in a table's cell
@@ -41,10 +41,16 @@ def groups(records: Iterable[Record]) -> list[list[Record]]:
     """Records of one arm, split into those that may be averaged; the group with the newest result comes first."""
     split: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in records:
-        kind = str((record.result or {}).get("kind") or "")
-        split[*map(record.fingerprint, FINGERPRINTS), kind].append(record)
+        split[*terms_of(record).values(), str((record.result or {}).get("kind") or "")].append(record)
     newest = {key: max(r.finished_at for r in group) for key, group in split.items()}
     return [_one_per_seed(split[key]) for key in sorted(split, key=lambda key: (-newest[key], -len(split[key]), key))]
+
+
+def terms_of(record: Record) -> dict[str, str]:
+    """Its fingerprints: of code, data and evaluator; of the documents, whatever the tokenizer; of the targets, which
+    bytes of which documents were scored. '' where one is unknown."""
+    known = {name: record.fingerprint(name) for name in (*FINGERPRINTS, "documents")}
+    return known | {"targets": str((record.result or {}).get("targets") or "")}
 
 
 def is_current(group: Sequence[Record], expected: Expected) -> bool:
@@ -61,7 +67,7 @@ def stale(record: Record, current: Record | None, expected: Expected) -> str:
     newer = expected.parts or (current.parts if current else {})
     parts = _changed_parts(record.parts, newer) if newer and "code" in changed else []
     what = [few(parts) if name == "code" and parts else name for name in changed]
-    return f"stale: {' and '.join(what)} changed" if what else "stale: another kind of likelihood"
+    return f"stale: {' and '.join(what)} changed" if what else "stale: other targets or another kind of likelihood"
 
 
 def differs(record: Record, expected: Expected | None, current: Record | None) -> str:

@@ -32,6 +32,8 @@ NUMBERS = (
     "seconds",
     "bytes_per_second",
     "generation_bytes_per_second",
+    "bytes_per_row",
+    "overlap",
 )
 
 

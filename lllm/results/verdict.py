@@ -6,11 +6,12 @@ from lllm.results.rows import FamilyFacts, Floor, Interval, Row, Verdict, Word
 from lllm.results.rule import OF_LIKELIHOOD, Rule
 from lllm.results.tuning import tuning
 
-__all__ = ["UNEQUAL", "apart", "judge", "refused", "terms"]
+__all__ = ["OVERLAP", "UNEQUAL", "apart", "judge", "refused", "terms"]
 
 _TIMED = ("seconds", "bytes_per_second", "generation_bytes_per_second")
 UNEQUAL = 0.05  # p value of equal variances below which they count as unequal
-_ALIKE = 0.05  # share within which two sizes are about equal
+_ALIKE = 0.05  # share within which two sizes, or two amounts of FLOPs, are about equal
+OVERLAP = 0.01  # share of the evaluated bytes that may lie in documents more than half of which is in training
 
 _EQUAL = 0.02  # two budgets that agree within this share, and one step of rounding, are equal
 _NEAR = 0.2  # within this share two times are about equal, which is said: a machine is not always equally fast
@@ -29,6 +30,8 @@ def refused(row: Row, baseline: Row | None, metric: str) -> Verdict | None:
         return Verdict(f"no verdict: {what}", "none")
     if reason := apart(row, baseline, metric):
         return Verdict(f"not comparable: {reason}", "not comparable")
+    if (inside := row.numbers.get("overlap") or 0.0) > OVERLAP:
+        return Verdict(f"validation is in training: {inside:.0%} of its bytes", "none")
     if row.other:
         return Verdict("no verdict: exploratory, not a row of the experiment", "none")
     if not row.values or not baseline.values:
@@ -47,8 +50,10 @@ def apart(row: Row, baseline: Row, metric: str) -> str:
             return "no likelihood"
         if row.kind != baseline.kind:
             return f"{row.kind} against {baseline.kind}"
-    for name in ("data", "evaluator"):
-        if row.fingerprints.get(name) != baseline.fingerprints.get(name):
+    mine, theirs = row.fingerprints, baseline.fingerprints
+    data = "documents" if mine.get("documents") and theirs.get("documents") else "data"  # older runs know the latter
+    for name in (data, "evaluator", "targets"):
+        if mine.get(name) != theirs.get(name):
             return f"other {name}"
     if row.unlike:
         return row.unlike
@@ -90,7 +95,9 @@ def judge(
 ) -> Verdict:
     """The verdict on a row that has one. decided: its interval excludes 0 at the family's level, at this look or an
     earlier one. early: seeds of the earlier look that decided, where the interval of this one does not exclude 0."""
-    labels = [terms(row, baseline) or "", _size(row, baseline), tuning(row, baseline)]
+    equal = terms(row, baseline) or ""
+    flops = "" if equal else _unlike(row, baseline, "train_flops", "FLOPs")
+    labels = [equal, _unlike(row, baseline, "parameters", "parameters"), flops, tuning(row, baseline)]
     said = "".join(f" ({label})" for label in labels if label)
     size = abs(interval.difference)
     if family.sd == 0 and floor.value == 0 and size > 0:
@@ -133,12 +140,10 @@ def _unequal(family: FamilyFacts) -> bool:
     return family.homogeneity is not None and family.homogeneity < UNEQUAL
 
 
-def _size(row: Row, baseline: Row) -> str:
+def _unlike(row: Row, baseline: Row, name: str, what: str) -> str:
     """'2.15x the parameters' where they are not about equal."""
-    mine, theirs = row.numbers.get("parameters"), baseline.numbers.get("parameters")
-    if not mine or not theirs or abs(mine / theirs - 1) <= _ALIKE:
-        return ""
-    return f"{mine / theirs:.2f}x the parameters"
+    ratio = _ratio(row, baseline, name)
+    return "" if not ratio or abs(ratio - 1) <= _ALIKE else f"{ratio:.2f}x the {what}"
 
 
 def _equal(row: Row, baseline: Row, name: str) -> bool:

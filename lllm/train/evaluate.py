@@ -44,15 +44,22 @@ class Score:
 
 @dataclass
 class Evaluation:
-    """documents: their indices in order; bytes [documents], block_bytes [blocks]: raw bytes of the scored targets;
-    scores by likelihood. A block is neighbouring rows, of about as many bytes as any other's: the data alone say which.
+    """What a model scored.
+
+    documents: their indices in order; bytes [documents], block_bytes [blocks]: raw bytes of the scored targets, a block
+    being neighbouring rows of about as many bytes as any other's: the data alone say which.
+    ends [documents]: scored EOS; rows: how many were read.
+    scores: by likelihood.
     slots: mean nats per token of each slot of a chunk; positions: mean nats per token by first position of log-2
     buckets of the place in the document, both of the primary likelihood where it has nats per token.
     metrics: what the corpus and the head report, None where there was nothing to measure; broken: the first metric of
-    theirs that is not a number although there was."""
+    theirs that is not a number although there was.
+    """
 
     documents: NDArray[np.int64]
     bytes: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    rows: int
     block_bytes: NDArray[np.int64]
     tokens: int
     scores: dict[str, Score]
@@ -104,6 +111,7 @@ class Evaluation:
             "positions": self.positions,
             "documents": len(self.documents),
             "evaluated_bytes": int(total),
+            "bytes_per_row": total / max(1, self.rows),
         }
 
 
@@ -115,7 +123,9 @@ class _Sums:
     def __init__(self, documents: int, slots: int, measures: Measures, device: torch.device) -> None:
         self.documents, self.measures, self.rows = documents, measures, RowSums(device)
         self.bytes = torch.zeros(documents, dtype=torch.float64, device=device)
+        self.ends = torch.zeros(documents, dtype=torch.float64, device=device)
         self.seen = torch.zeros(documents, dtype=torch.float64, device=device)
+        self.count = 0  # rows, of all ranks
         self.tokens = torch.zeros((), dtype=torch.float64, device=device)
         self.slots = torch.zeros(2, slots, dtype=torch.float64, device=device)
         self.positions = torch.zeros(2, self.BUCKETS, dtype=torch.float64, device=device)
@@ -125,7 +135,7 @@ class _Sums:
 
     def all(self) -> list[Tensor]:
         """Every tensor, for a sum over ranks."""
-        whole = [self.bytes, self.seen, self.tokens, self.slots, self.positions]
+        whole = [self.bytes, self.ends, self.seen, self.tokens, self.slots, self.positions]
         named = [held[name] for held in (self.nats, self.text) for name in sorted(held)]
         return [*whole, *named, *self.rows.all(), *self.measures.all()]
 
@@ -161,6 +171,7 @@ def evaluate(
                 with autocast():
                     _add(sums, model, rows.to(world.device), bytes_per_token, trained, last)
             idle = batch.slice(0, 1)
+            sums.count += len(batch)
             progress(len(batch))
         if (
             not sums.nats and idle is not None
@@ -193,6 +204,7 @@ def _add(
     size = bytes_per_token[batch.tokens].view(ok.shape)
     row_bytes = (size * ok).sum((1, 2)).double()
     sums.bytes.index_add_(0, batch.documents, row_bytes)
+    sums.ends.index_add_(0, batch.documents, (ok & (size == 0)).sum((1, 2)).double())
     sums.rows.add_bytes(batch.rows, row_bytes)
     sums.seen.index_add_(0, batch.documents, ok.any(-1).any(-1).double())
     sums.tokens += ok.sum()
@@ -239,6 +251,8 @@ def _finish(sums: _Sums) -> Evaluation:
     return Evaluation(
         documents=index.cpu().numpy(),
         bytes=sums.bytes[index].round().long().cpu().numpy(),
+        ends=sums.ends[index].round().long().cpu().numpy(),
+        rows=sums.count,
         block_bytes=summed(row_bytes, block),
         tokens=int(sums.tokens),
         scores=scores,

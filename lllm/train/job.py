@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 import traceback
@@ -10,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from lllm.config import Resolved
@@ -172,8 +174,10 @@ def _write(
 ) -> None:
     window, scores = trainer.window, evaluation.scores
     likely = {name: score for name, score in scores.items() if score.kind != "none"}
+    hashes = setup.document_hashes()[evaluation.documents]
+    targets = [np.ascontiguousarray(array).tobytes() for array in (hashes, evaluation.bytes, evaluation.ends)]
     documents = Documents(
-        setup.document_hashes()[evaluation.documents],
+        hashes,
         evaluation.bytes,
         {name: score.nats for name, score in likely.items()},
         evaluation.block_bytes,
@@ -184,6 +188,8 @@ def _write(
         speed = _samples(path, setup, model, int(info["seed"]), trainer.last)
     result = {
         **evaluation.result(),
+        "targets": hashlib.blake2b(b"".join(targets), digest_size=16).hexdigest(),
+        "overlap": setup.overlap[2],
         "parameters": info["sizes"]["parameters"],
         "train_flops_per_byte": (window.flops_seen + charged.flops) / max(window.bytes_seen, 1),
         "train_flops": window.flops_seen + charged.flops,

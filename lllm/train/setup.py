@@ -13,9 +13,10 @@ from torch import Tensor
 
 from lllm.config import Resolved
 from lllm.data import Corpus, Dataset, Tokenizer, prepare
-from lllm.data.batches import Batch, TrainBatches, valid_batches
+from lllm.data.batches import Batch, TrainBatches, beginnings, valid_batches
 from lllm.data.shard import Shard
 from lllm.errors import UserError
+from lllm.identity import code_fingerprint
 from lllm.model import Composition, LatentModel, compose
 from lllm.registry import Registry
 from lllm.train.measures import refuse_unmeasurable
@@ -41,13 +42,16 @@ class Setup:
         """Prepare the data, or find them prepared.
 
         Raises:
-            UserError: the corpus cannot be read, or prepared data are damaged.
+            UserError: the corpus cannot be read, the tokenizer does not give its bytes back, or data are damaged.
         """
         build = resolved.build_data()
         tokenizer: Tokenizer = build.part("tokenizer")
         corpus: Corpus = build.part("corpus")
-        node = {**resolved.tokenizer.to_node(), "version": resolved.tokenizer.version}
-        dataset = prepare(corpus, tokenizer, node, multiple=resolved.data.multiple, progress=progress)
+        specs = {spec.kind: spec for spec in (resolved.tokenizer, resolved.corpus)}
+        nodes = {kind: {**spec.to_node(), "version": spec.version} for kind, spec in specs.items()}
+        source, _ = code_fingerprint(named.entry for spec in specs.values() for named in registry.named(spec))
+        multiple = resolved.data.multiple
+        dataset = prepare(corpus, tokenizer, nodes, multiple=multiple, source=source, progress=progress)
         return Setup(registry, resolved, tokenizer, dataset).under(resolved)
 
     def under(self, resolved: Resolved) -> Setup:
@@ -74,8 +78,8 @@ class Setup:
 
     @property
     def documents(self) -> int:
-        """Validation documents."""
-        return sum(len(shard.sizes) for shard in self.dataset.valid)
+        """Validation documents that are evaluated."""
+        return sum(len(shard.sizes) for shard in self.evaluated)
 
     @property
     def composition(self) -> Composition:
@@ -98,19 +102,28 @@ class Setup:
             seed=seed,
         )
 
+    @cached_property
+    def evaluated(self) -> list[Shard]:
+        """Of the validation documents, the first ones, what is scored."""
+        data, most = self.resolved.data, self.resolved.eval.bytes
+        return beginnings(self.dataset.valid, self.tokenizer, data.multiple, most)
+
     def valid(self) -> Iterator[Batch]:
         """Validation batches in document order."""
-        return valid_batches(
-            self.dataset.valid,
-            context=self.resolved.data.context,
-            size=self.resolved.train.batch,
-            pad=self.tokenizer.pad,
-            max_bytes=self.resolved.eval.bytes,
-        )
+        data, size = self.resolved.data, self.resolved.train.batch
+        return valid_batches(self.evaluated, context=data.context, size=size, pad=self.tokenizer.pad)
+
+    @property
+    def overlap(self) -> tuple[int, int, float]:
+        """Evaluated documents more than half of which is in training, of how many, and their share of the evaluated
+        bytes."""
+        sizes = np.concatenate([shard.sizes for shard in self.evaluated])
+        inside = [place for place in self.dataset.info["overlap"] if place < len(sizes)]
+        return len(inside), len(sizes), float(sizes[inside].sum() / max(1, sizes.sum()))
 
     def document_hashes(self) -> Any:
-        """blake2b-128 of every validation document [documents, 16]."""
-        return np.concatenate([np.asarray(shard.hashes) for shard in self.dataset.valid])
+        """blake2b-128 of every evaluated document, as a whole [documents, 16]."""
+        return np.concatenate([np.asarray(shard.hashes) for shard in self.evaluated])
 
     def document_starts(self, count: int, length: int) -> list[bytes]:
         """The first `length` bytes of up to `count` validation documents, as prompts for samples."""

@@ -25,7 +25,8 @@ class ByteTokenizer(Tokenizer):
         return np.frombuffer(raw, dtype=np.uint8).astype(np.int64)
 
     def decode(self, ids: Sequence[int] | Ids) -> bytes:
-        return bytes(int(i) for i in ids if i < 256)
+        array = np.asarray(ids, dtype=np.int64)
+        return array[array < 256].astype(np.uint8).tobytes()
 
     @property
     def bytes_per_token(self) -> Ids:

@@ -57,8 +57,10 @@ def test_the_likelihood_of_a_text_is_that_of_the_same_document_in_an_evaluation(
     texts = four.setup.document_starts(4, 1 << 20)
     scored = four.loglikelihood(texts)
     name = next(iter(recorded.nats))
-    assert [one.nats for one in scored] == pytest.approx(recorded.nats[name][:4].tolist(), rel=1e-5)
-    assert [one.bytes for one in scored] == recorded.bytes[:4].tolist()
+    whole = [i for i in range(4) if scored[i].bytes == recorded.bytes[i]]  # of the others the beginning is evaluated
+    assert len(whole) == 3
+    assert [scored[i].nats for i in whole] == pytest.approx(recorded.nats[name][whole].tolist(), rel=1e-5)
+    assert [one.bytes for one in scored] == [len(text) for text in texts]
     assert {(one.kind, one.likelihood) for one in scored} == {("exact", name)}
 
 
@@ -267,7 +269,9 @@ def test_what_steered_the_end_of_training_steers_a_loaded_run(tmp_path: Path, ve
     bpb, nats, text = seen()
     recorded = loaded.run.documents()
     assert bpb == (loaded.run.result or {})["bpb"]
-    assert nats == pytest.approx(recorded.nats[next(iter(recorded.nats))][:4].tolist(), rel=1e-5)
+    whole = recorded.bytes[:4] == [len(start) for start in loaded.setup.document_starts(4, 1 << 20)]
+    assert whole.sum() == 3  # of the other one the beginning is evaluated
+    assert np.array(nats)[whole] == pytest.approx(recorded.nats[next(iter(recorded.nats))][:4][whole], rel=1e-5)
     assert text == samples[0]["text"]
     loaded.last = {}  # as if nobody had kept it
     other, others, another = seen()

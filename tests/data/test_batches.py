@@ -8,11 +8,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lllm.data.batches import TrainBatches, cut, limited, valid_batches
+from lllm.data import Document, Tokenizer
+from lllm.data.batches import TrainBatches, beginnings, cut, valid_batches
+from lllm.data.prepare import shard_of
 from lllm.data.shard import Shard, write_shard
 from lllm.errors import UserError
+from lllm.registry import Build, PartConfig, Registry
+from tests.data.toys import Pairs
 
 PAD = 258
+PAIRS = Pairs(PartConfig(), Build(Registry(), {}))
 
 
 @pytest.fixture
@@ -70,41 +75,66 @@ def test_validation_reads_every_token_in_order(shards: list[Shard]) -> None:
     assert seen.tolist() == [*range(48), *range(100, 196)]
 
 
+@given(
+    st.lists(st.integers(1, 60).map(lambda n: n * 8), min_size=1, max_size=9),
+    st.sampled_from([16, 32]),
+    st.integers(0, 3),
+)
+def test_a_document_that_fits_a_row_is_one_row(lengths: list[int], context: int, place: int) -> None:
+    pieces = cut(np.array(lengths), context, place * 8 % context)
+    for document, length in enumerate(lengths):
+        mine = pieces[pieces[:, 0] == document, 1:].tolist()
+        assert (mine == [[0, length]]) == (length <= context)
+
+
+def test_a_document_of_exactly_a_row_is_never_cut(tmp_path: Path) -> None:
+    tokens = np.arange(4 * 256, dtype=np.uint16) % 200
+    sizes = np.full(4, 256, dtype=np.int64)
+    hashes, offsets = np.zeros((4, 16), dtype=np.uint8), np.arange(5, dtype=np.int64) * 256
+    write_shard(tmp_path / "s", tokens, offsets, hashes, sizes, {})
+    rows = TrainBatches([Shard.open(tmp_path / "s")], context=256, size=2, multiple=8, pad=PAD, seed=0)
+    for step in range(20):  # ten epochs, nearly all with an offset
+        assert rows.at(step).ok.all()
+        assert rows.at(step).starts.tolist() == [0, 0]
+
+
 @pytest.mark.parametrize(
-    ("most", "expected"),
+    ("sizes", "most", "expected"),
     [
-        (20, [*range(32)]),  # the first document is longer: cut at the row that reaches 20 bytes
-        (40, [*range(40)]),
-        (47, [*range(40)]),
-        (79, [*range(48)]),  # 96 more do not fit, and 48 are more than half
-        (100, [*range(48), *range(100, 164)]),  # 48 are less than half: the next is cut
-        (144, [*range(48), *range(100, 196)]),
+        ([5000] * 40, 3200, [100] * 32),  # 32 documents, a 32nd of the bytes of each
+        ([50] * 10 + [5000] * 40, 3200, [50] * 10 + [100] * 27),  # short ones leave room for more documents
+        ([5000] * 4, 3200, [800] * 4),  # of fewer documents an equal share
+        ([5000, 10], 3200, [1600, 10]),
+        ([70] * 3, 3200, [70] * 3),
+        ([5000], 10, [10]),
+        ([5000] * 40, 10, [1] * 10),
     ],
 )
-def test_a_limit_is_in_raw_bytes_of_whole_documents(shards: list[Shard], most: int, expected: list[int]) -> None:
-    some = torch.cat([b.tokens[b.ok] for b in valid_batches(shards, context=16, size=2, pad=PAD, max_bytes=most)])
-    assert some.tolist() == expected
-
-
-@given(
-    st.lists(st.integers(1, 90), min_size=1, max_size=12),
-    st.integers(1, 400),
-    st.sampled_from([1.0, 2.5, 4.0]),
-)
-def test_every_tokenizer_scores_the_same_documents(sizes: list[int], most: int, per_token: float) -> None:
-    """Which ones depends on raw bytes alone; a cut document is cut within a row of the same place."""
-    raw = np.array(sizes)
-    scored, reached = [], []
-    for each in (1.0, per_token):
-        lengths = np.ceil(raw / each).astype(np.int64)
-        pieces = cut(lengths, 8, 0)
-        kept = pieces[limited(pieces, lengths, raw, most)]
-        scored.append(sorted(set(kept[:, 0].tolist())))
-        reached.append(sum(float(raw[d] * n / lengths[d]) for d, _, n in kept))
-        assert len(kept)
-        assert reached[-1] <= most + 8 * each + 1e-9
-        assert reached[-1] >= min(most / 2, raw.sum()) - 1e-9
-    assert scored[0] == scored[1]
+@pytest.mark.parametrize("name", ["byte", "pairs"])
+def test_an_evaluation_is_cut_in_raw_bytes(
+    registry: Registry, name: str, sizes: list[int], most: int, expected: list[int]
+) -> None:
+    random = np.random.default_rng(0)
+    raws = [random.integers(0, 3, size, dtype=np.uint8).tobytes() for size in sizes]  # many pairs of 0 and another byte
+    tokenizer: Tokenizer = Build(registry, {}).part("tokenizer", "byte") if name == "byte" else PAIRS
+    weights = [np.arange(len(raw), dtype=np.float32) for raw in raws]
+    documents = [Document(raw, columns={"weight": weight}) for raw, weight in zip(raws, weights, strict=True)]
+    halves = [shard_of(documents[:1], tokenizer, 8), shard_of(documents[1:], tokenizer, 8)] if len(raws) > 1 else []
+    found = beginnings(halves or [shard_of(documents, tokenizer, 8)], tokenizer, 8, most)
+    cut_short = [(s, i) for s in found for i in range(len(s.sizes))]
+    assert [int(s.sizes[i]) for s, i in cut_short] == expected
+    for (s, i), raw, size in zip(cut_short, raws, expected, strict=False):
+        ids = s.tokens[s.offsets[i] : s.offsets[i + 1]].astype(np.int64)
+        ends = int((ids == tokenizer.eos).sum())
+        assert tokenizer.decode(ids) == raw[:size]  # the same bytes by either tokenizer
+        assert ends == (size == len(raw))
+        assert len(ids) % 8 == 0
+        weight = s.columns["weight"][s.offsets[i] : s.offsets[i + 1]]
+        content = tokenizer.bytes_per_token[ids] > 0
+        assert (np.diff(weight[content]) >= 0).all()
+        assert weight[content][-1] == pytest.approx(size - 1, abs=1)
+    (whole, *_) = beginnings(halves or [shard_of(documents, tokenizer, 8)], tokenizer, 8, None)
+    assert whole.sizes[0] == sizes[0]
 
 
 def test_a_context_must_hold_whole_multiples(shards: list[Shard]) -> None:

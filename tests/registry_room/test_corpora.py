@@ -52,10 +52,11 @@ def test_frozen_texts_have_their_published_sizes(registry: Registry) -> None:
     assert sizes == [1_003_854, 111_540]  # nanoGPT's split
 
 
-def test_the_standard_library_splits_by_file(registry: Registry) -> None:
+def test_the_standard_library_splits_by_what_a_file_says(registry: Registry) -> None:
     made = corpus(registry, "python_stdlib")
     train, valid = ({d.raw for d in made.documents(split)} for split in ("train", "valid"))
-    assert len(train) > len(valid) > 5
+    assert len(train) > len(valid) >= 20  # enough documents for a verdict
+    assert not train & valid
     assert made.digest().startswith("python-3.")
 
 

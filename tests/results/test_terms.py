@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lllm.results.compare import compare
+from lllm.results.footnotes import footnotes
 from lllm.results.rule import Rule
 from tests.results.conftest import MakeRun
 from tests.results.tables import BASE, SLIGHT, rows_of, texts
@@ -102,3 +103,65 @@ def test_sizes_that_differ_are_said(make_run: MakeRun, root: Path) -> None:
         make_run("base", seed, BASE[seed])
         make_run("large", seed, BASE[seed] - 0.1 + SLIGHT[seed], results={"parameters": 2_620_000})
     assert texts(compare(root, "study", rows_of("base", "large")))["large"] == "better (2.00x the parameters) (untuned)"
+
+
+@pytest.mark.parametrize(
+    ("flops", "said"),
+    [
+        (3.0e11, "better (1.50x the FLOPs) (untuned)"),
+        (1.0e11, "better (0.50x the FLOPs) (untuned)"),
+        (2.05e11, "better (untuned)"),
+    ],
+)
+def test_flops_that_differ_at_equal_bytes_are_said(make_run: MakeRun, root: Path, flops: float, said: str) -> None:
+    for seed in range(3):
+        make_run("base", seed, BASE[seed])
+        make_run("row", seed, BASE[seed] - 0.1 + SLIGHT[seed], results={"train_flops": flops})
+    assert texts(compare(root, "study", rows_of("base", "row")))["row"] == said
+
+
+def test_rows_that_scored_other_targets_are_not_compared(make_run: MakeRun, root: Path) -> None:
+    for seed in range(3):
+        make_run("base", seed, BASE[seed], results={"targets": "a" * 32})
+        make_run("same", seed, BASE[seed] - 0.1 + SLIGHT[seed], results={"targets": "a" * 32})
+        make_run("quarter", seed, BASE[seed] - 0.1 + SLIGHT[seed], results={"targets": "b" * 32})
+        make_run("unknown", seed, BASE[seed] - 0.1 + SLIGHT[seed])
+    found = texts(compare(root, "study", rows_of("base", "same", "quarter", "unknown")))
+    assert found["same"].startswith("better")
+    assert found["quarter"] == found["unknown"] == "not comparable: other targets"
+
+
+def test_a_row_never_averages_other_targets(make_run: MakeRun, root: Path) -> None:
+    for seed in range(4):
+        make_run("base", seed, BASE[seed % 3], results={"targets": "ab"[seed % 2] * 32})
+    rows = compare(root, "study", rows_of("base")).rows
+    assert sorted(len(row.seeds) for row in rows) == [2, 2]
+
+
+@pytest.mark.parametrize(("documents", "said"), [("d", "better"), ("e", "not comparable: other documents")])
+def test_tokenizers_are_compared_on_the_same_documents(
+    make_run: MakeRun, root: Path, documents: str, said: str
+) -> None:
+    known = {"code": "c" * 32, "evaluator": "e" * 32}
+    for seed in range(3):
+        one = {**known, "data": "1" * 32, "documents": "d" * 32}
+        make_run("base", seed, BASE[seed], fingerprints={"arm": "", **one}, results={"bytes_per_row": 250.0})
+        other = {**known, "data": "2" * 32, "documents": documents * 32}
+        lower = BASE[seed] - 0.1 + SLIGHT[seed]
+        make_run("row", seed, lower, fingerprints={"arm": "", **other}, results={"bytes_per_row": 800.0})
+    found = compare(root, "study", rows_of("base", "row"))
+    assert texts(found)["row"].startswith(said)
+    assert any("250 (base), 800 (row) bytes" in note for note in footnotes(found))
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [(0.0, "better (untuned)"), (0.01, "better (untuned)"), (0.23, "validation is in training: 23% of its bytes")],
+)
+def test_validation_that_training_has_decides_nothing(make_run: MakeRun, root: Path, share: float, said: str) -> None:
+    for seed in range(3):
+        make_run("base", seed, BASE[seed], results={"overlap": share})
+        make_run("row", seed, BASE[seed] - 0.1 + SLIGHT[seed], results={"overlap": share})
+    found = compare(root, "study", rows_of("base", "row"))
+    assert texts(found)["row"] == said
+    assert any(note.startswith(f"Overlap: {share:.1%} of the evaluated bytes") for note in footnotes(found))

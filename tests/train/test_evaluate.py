@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from lllm.data import Shard
-from lllm.data.batches import Batch, valid_batches
+from lllm.data.batches import Batch, beginnings, valid_batches
 from lllm.errors import UserError
 from lllm.model import LatentModel
 from lllm.registry import Registry
 from lllm.train import evaluate as module
 from lllm.train.evaluate import Evaluation, evaluate
 from lllm.train.world import World
-from tests.train.helpers import CONTEXT, bytes_per_token, model, shard, texts, toys
+from tests.train.helpers import CONTEXT, MULTIPLE, bytes_per_token, model, shard, texts, tokenizer, toys
 
 CASES: dict[str, dict[str, Any]] = {
     "local": {},
@@ -28,16 +28,15 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def rows(data: Shard, *, size: int = 5, most: int | None = None) -> Iterator[Batch]:
-    return valid_batches([data], context=CONTEXT, size=size, pad=258, max_bytes=most)
+def rows(data: Shard, *, size: int = 5) -> Iterator[Batch]:
+    return valid_batches([data], context=CONTEXT, size=size, pad=258)
 
 
 def scored(registry: Registry, built: LatentModel, data: Shard, **options: Any) -> Evaluation:
     size = options.pop("size", 5)
-    most = options.pop("most", None)
     return evaluate(
         built,
-        rows(data, size=size, most=most),
+        rows(data, size=size),
         documents=len(data.sizes),
         bytes_per_token=bytes_per_token(registry),
         **options,
@@ -133,12 +132,15 @@ def test_bytes_are_those_of_the_text(registry: Registry) -> None:
     assert found.tokens == sum(len(text) + 1 for text in texts(24))  # EOS is predicted, too
 
 
-def test_a_limit_keeps_the_documents_that_fit(registry: Registry) -> None:
+def test_of_a_cut_document_its_beginning_is_scored_and_no_end(registry: Registry) -> None:
     built, data = model(registry), shard(registry)
-    found = scored(registry, built, data, most=200)
-    ends = np.cumsum([len(text) for text in texts(24)])
-    assert found.documents.tolist() == list(range(int((ends <= 200).sum())))
-    assert found.bytes.tolist() == [len(text) for text in texts(24)][: len(found.documents)]
+    (some,) = beginnings([data], tokenizer(registry), MULTIPLE, 24 * 40)
+    found = scored(registry, built, some)
+    sizes = [len(text) for text in texts(24)]
+    assert found.bytes.tolist() == [min(size, 40) for size in sizes]
+    assert found.ends.tolist() == [int(size <= 40) for size in sizes]
+    assert found.rows == sum(-(-len(ids) // CONTEXT) for ids in np.split(some.tokens, some.offsets[1:-1]))
+    assert found.result()["bytes_per_row"] == sum(found.bytes) / found.rows
 
 
 def test_statistics_of_the_last_step_reach_the_parts(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -261,11 +261,11 @@ def shown(run: Run) -> dict[str, str]:
 
 
 def test_a_run_keeps_what_its_corpus_measures(place: Place) -> None:
-    run = trained(place, "corpus=toy_recall")
+    run = trained(place, "corpus=toy_recall", "eval.bytes=330")
     result, lines = run.result, read_metrics(run.path / "metrics.jsonl")
     assert result is not None
     assert set(result["metrics"]) == {"accuracy", "answer_bits"}
-    assert (result["documents"], result["evaluated_bytes"]) == (30, 300)  # of 40, by eval.bytes
+    assert (result["documents"], result["evaluated_bytes"]) == (33, 330)  # of 40, by eval.bytes
     assert lines[-1]["metrics"] == result["metrics"]
     assert all(("metrics" in line) == ("bpb" in line) for line in lines)
     assert shown(run)["accuracy"] == f"{result['metrics']['accuracy']:.4f}"

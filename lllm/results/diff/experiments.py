@@ -14,8 +14,6 @@ from lllm.results.rows import Row
 
 __all__ = ["Defined", "ExperimentDifference", "Measured", "diff_experiments"]
 
-_COMPARABLE = ("data", "evaluator")  # fingerprints without which two numbers are not of the same thing
-
 
 @dataclass(frozen=True)
 class Defined:
@@ -99,13 +97,15 @@ def _common(every: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
 
 
 def _result(a: Expected, b: Expected, rows_a: Sequence[Row], rows_b: Sequence[Row]) -> dict[str, Any]:
-    other = [name for name in FINGERPRINTS if a.fingerprints.get(name) != b.fingerprints.get(name)]
+    names = (*FINGERPRINTS, "documents")
+    other = [name for name in names if a.fingerprints.get(name) != b.fingerprints.get(name)]
     if a.arm != b.arm:
         other = ["arm", *other]
     (mine, kind_a), (theirs, kind_b) = _measured(a, rows_a), _measured(b, rows_b)
     difference = None
     if mine.mean is not None and theirs.mean is not None:
-        alike = mine.metric == theirs.metric and kind_a == kind_b and not set(other) & set(_COMPARABLE)
+        data = "documents" if a.fingerprints.get("documents") and b.fingerprints.get("documents") else "data"
+        alike = mine.metric == theirs.metric and kind_a == kind_b and not set(other) & {data, "evaluator"}
         difference = theirs.mean - mine.mean if alike else None
     return {
         "variant": a.variant,
