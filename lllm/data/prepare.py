@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lllm.data.contracts import Corpus, Document, Split, Tokenizer
-from lllm.data.shard import Shard, file_digest, write_shard
+from lllm.data.shard import Shard, write_shard
 from lllm.errors import UserError
-from lllm.results.files import explained
+from lllm.results.files import explained, file_digest
 
 __all__ = ["Dataset", "data_root", "dataset_info", "fingerprint", "prepare", "shard_of"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lllm.config import Resolved
-from lllm.identity import code_fingerprint, evaluator_fingerprint
+from lllm.identity import code_fingerprint, evaluator_fingerprint, platform
 from lllm.model import LatentModel
 from lllm.model.accounting import parameters, train_flops_per_token
 from lllm.model.contracts import ModelPart
@@ -50,13 +50,14 @@ class Arm:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Of arm, code, data and evaluator."""
+        """Of arm, code, data, evaluator and platform."""
         resolved = self.resolved
         return {
             "arm": self.identity,
             "code": code_fingerprint(self.used)[0],
             "data": self.setup.dataset.fingerprint,
             "evaluator": evaluator_fingerprint(resolved.eval, resolved.data.multiple, resolved.data.context),
+            "platform": platform(),
         }
 
     @property

@@ -1,4 +1,4 @@
-"""Which runs may share a row: those of one arm, one code, one data, one evaluator, one kind of likelihood."""
+"""Which runs may share a row: those of one arm, code, data, evaluator, platform and kind of likelihood."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any
 from lllm.results.records import Record, differences
 from lllm.results.rule import BPB, Rule
 
-__all__ = ["FINGERPRINTS", "Expected", "assignments", "differs", "few", "groups", "is_current", "stale"]
+__all__ = ["FINGERPRINTS", "PLATFORM", "Expected", "assignments", "differs", "few", "groups", "is_current", "stale"]
 
 FINGERPRINTS = ("code", "data", "evaluator")
+PLATFORM = "platform"  # the fingerprint of lllm's own code: no row averages two, and none makes a run stale
 _SHOWN = 3  # differences that fit in a table's cell
 
 
@@ -38,13 +39,15 @@ class Expected:
 
 
 def groups(records: Iterable[Record]) -> list[list[Record]]:
-    """Records of one arm, split into those that may be averaged; the group with the newest result comes first."""
+    """Records of one arm, split into those that may be averaged; the largest group comes first, of two as large the one
+    with the newest result."""
     split: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in records:
         kind = str((record.result or {}).get("kind") or "")
-        split[*map(record.fingerprint, FINGERPRINTS), kind].append(record)
+        split[*map(record.fingerprint, (*FINGERPRINTS, PLATFORM)), kind].append(record)
     newest = {key: max(r.finished_at for r in group) for key, group in split.items()}
-    return [_one_per_seed(split[key]) for key in sorted(split, key=lambda key: (-newest[key], -len(split[key]), key))]
+    order = sorted(split, key=lambda key: (-len(split[key]), -newest[key], key))
+    return [sorted(split[key], key=lambda record: record.seed) for key in order]
 
 
 def is_current(group: Sequence[Record], expected: Expected) -> bool:
@@ -61,6 +64,8 @@ def stale(record: Record, current: Record | None, expected: Expected) -> str:
     newer = expected.parts or (current.parts if current else {})
     parts = _changed_parts(record.parts, newer) if newer and "code" in changed else []
     what = [few(parts) if name == "code" and parts else name for name in changed]
+    if not what and current and current.fingerprint(PLATFORM) != record.fingerprint(PLATFORM):
+        return "of other code of lllm's own"
     return f"stale: {' and '.join(what)} changed" if what else "stale: another kind of likelihood"
 
 
@@ -74,7 +79,12 @@ def differs(record: Record, expected: Expected | None, current: Record | None) -
         what = f"another arm, {record.arm[:8]}" if expected else "not a variant now"
     else:
         found = assignments(differences(reference, record.config))
-        what = "differs: " + few(found) if found else f"arm {record.arm[:8]}"
+        text = (
+            ""
+            if not expected or expected.fingerprints.get("data") in (None, "", record.fingerprint("data"))
+            else "data"
+        )
+        what = "differs: " + few(found or [text]) if found or text else f"arm {record.arm[:8]}"
     return f"{record.label} ({what})" if record.label else what
 
 
@@ -87,12 +97,6 @@ def few(items: Sequence[str]) -> str:
     """As many of them as fit in a table's cell."""
     more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
     return ", ".join(items[:_SHOWN]) + more
-
-
-def _one_per_seed(group: Sequence[Record]) -> list[Record]:
-    """The newest run of each seed: one that was trained anew stands beside the directory that was kept."""
-    newest = {record.seed: record for record in sorted(group, key=lambda r: (r.finished_at, r.name))}
-    return [newest[seed] for seed in sorted(newest)]
 
 
 def _changed_parts(old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping[str, Any]]) -> list[str]:

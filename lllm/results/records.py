@@ -24,8 +24,8 @@ INFO = ("name", "baseline", "arm", "seed", "config", "fingerprints", "parts", "s
 @dataclass(frozen=True)
 class Record:
     """One run. `info` has the keys of `INFO`, its config the semantic half only. `path` is None when the run is known
-    from runs.jsonl alone; `curves` and `blocks` (see `blocks_of`) are what its line has. `finished_at` is the time of
-    result.json, 0 when unknown."""
+    from runs.jsonl alone; `curves` and `blocks` (see `blocks_of`) are what its line has. `finished_at` is what
+    result.json says of it, in seconds since 1970, 0 when unknown."""
 
     experiment: str
     variant: str

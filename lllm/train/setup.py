@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -81,6 +81,21 @@ class Setup:
     def composition(self) -> Composition:
         """The model's parts and sizes."""
         return self.resolved.composition(self.tokenizer.vocab, self.tokenizer.illegal)
+
+    def delta(self) -> dict[str, Any]:
+        """What the identity is made from: the settings that differ from their default, with the corpus's digest in
+        place of where its text lies."""
+        delta, corpus = self.resolved.delta(), self.resolved.corpus
+        places: Sequence[str] = getattr(corpus.entry.cls, "located_by", ())
+        if places:
+            node = {"use": corpus.name, **delta.get("corpus", {})}
+            kept = {name: value for name, value in node.items() if name not in places}
+            delta["corpus"] = {**kept, "@text": self._text}
+        return delta
+
+    @cached_property
+    def _text(self) -> str:
+        return str(self.resolved.build_data().part("corpus").digest())
 
     def model(self, seed: int | None = 0, device: str = "cpu") -> LatentModel:
         """The model; device "meta" allocates nothing. Raises UserError on parts that do not fit."""
