@@ -118,14 +118,7 @@ def _record(root: Path, place: str, entry: Entry, now: float) -> Record:
         result=result,
         reason=_reason(status, seed) if known or not signature[1] else "run.json is damaged",
         path=root / place,
-        finished_at=_finished_at(result),
     )
-
-
-def _finished_at(result: Mapping[str, Any] | None) -> float:
-    """As the run wrote it: files have other times once they are copied."""
-    found = (result or {}).get("finished_at")
-    return float(found) if isinstance(found, int | float) else 0.0
 
 
 def _reason(status: Mapping[str, Any] | None, place: str) -> str:
