@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import os
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,6 @@ from tests.launch.helpers import TINY, Place, todo
 from tests.launch.test_plan import more, part_here
 
 
-
 def arms(place: Place, match: str, variants: str) -> dict[str, Any]:
     place.write(f"{TINY}variants:\n{variants}match: {match}\n")
     made, names = place.arms()
@@ -36,7 +37,8 @@ def test_a_text_is_what_it_says_and_not_where_it_lies(place: Place) -> None:
     shutil.copy(place.path / "corpus.txt", place.path / "elsewhere" / "copy.txt")
     (place.path / "link").symlink_to(place.path / "elsewhere")
     (place.path / "other.txt").write_text((place.path / "corpus.txt").read_text() + "\n\none more")
-    named = ("corpus.txt", str(place.path / "corpus.txt"), "elsewhere/copy.txt", "link/copy.txt", "./link/../corpus.txt")
+    copies = ("elsewhere/copy.txt", "link/copy.txt")
+    named = ("corpus.txt", str(place.path / "corpus.txt"), *copies, "./elsewhere/../corpus.txt")
     found = [place.plan(f"corpus.path={name}").runs[0].arm for name in named]
     assert len({arm.identity for arm in found}) == 1
     assert len({arm.fingerprints["data"] for arm in found}) == 1
@@ -81,11 +83,21 @@ def test_a_copy_of_the_baseline_is_not_timed(place: Place) -> None:
 # --- code, data and platform ------------------------------------------------------------------------------------------
 
 
+@contextmanager
+def stopping() -> Iterator[Callable[[], bool]]:
+    """As `stop_on_signal`, with a signal after some steps."""
+    asked = itertools.count()
+    yield lambda: next(asked) > 3
+
+
 def interrupted(place: Place) -> Path:
     """A run that stopped on its way, with a checkpoint."""
-    plan = place.plan("run.checkpoint_seconds=0")
+    plan = place.plan()
     path = plan.runs[0].path
-    place.train(plan, stop_at=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lllm.launch.execute.stop_on_signal", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            place.train(plan)
     assert Run(path).state == "interrupted"
     assert todo(place.plan()) == {"base/s0": ("continue", "")}
     return path
@@ -106,7 +118,8 @@ def test_no_weights_go_on_where_run_json_was_made_to_fit(place: Place) -> None:
     path = interrupted(place)
     part_here(place, "ffns/swiglu.py", more)
     plan = place.plan()
-    write_json(path / "run.json", {**Run(path).info, **{k: plan.info(plan.runs[0], 6)[k] for k in ("fingerprints", "parts")}})
+    now = plan.info(plan.runs[0], 6)
+    write_json(path / "run.json", {**Run(path).info, "fingerprints": now["fingerprints"], "parts": now["parts"]})
     again = place.plan()
     assert todo(again) == {"base/s0": ("train anew", "stale: its checkpoint is of other code or data")}
     fine, _ = place.train(again)
@@ -162,26 +175,28 @@ def test_the_platform_is_of_the_code_that_makes_numbers(monkeypatch: pytest.Monk
 
 def test_how_the_process_computed_is_recorded_and_shown(place: Place) -> None:
     place.train(place.plan())
-    threads = torch.get_num_threads()
     place.train(place.plan(seeds=(1,)))
     one, two = (Run(place.plan(seeds=(seed,)).runs[0].path) for seed in (0, 1))
     for run in (one, two):
-        assert run.info["environment"].items() >= {
-            "default_dtype": "float32",
-            "deterministic": False,
-            "threads": 1,
-            "interop_threads": torch.get_num_interop_threads(),
-            "torch": torch.__version__,
-        }.items()
+        assert (
+            run.info["environment"].items()
+            >= {
+                "default_dtype": "float32",
+                "deterministic": False,
+                "threads": 1,
+                "interop_threads": torch.get_num_interop_threads(),
+                "torch": torch.__version__,
+            }.items()
+        )
         assert run.info["fingerprints"]["platform"] == identity.platform()
         assert run.result is not None
         assert run.result["digests"].keys() == {"documents.npz", "metrics.jsonl"}
     assert "environment" not in diff(one, two).sections
-    write_json(two.path / "run.json", {**two.info, "environment": {**two.info["environment"], "default_dtype": "float64"}})
+    other = {**two.info["environment"], "default_dtype": "float64"}
+    write_json(two.path / "run.json", {**two.info, "environment": other})
     assert diff(one, Run(two.path)).sections["environment"] == [
         {"path": "default_dtype", "a": "float32", "b": "float64"}
     ]
-    torch.set_num_threads(threads)
 
 
 def test_another_default_dtype_is_refused(place: Place) -> None:
@@ -197,9 +212,7 @@ def test_another_default_dtype_is_refused(place: Place) -> None:
     assert not Run(plan.runs[0].path).finished
 
 
-def test_a_part_that_stands_in_for_a_shipped_one_is_named(
-    place: Place, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_part_that_stands_in_for_a_shipped_one_is_named(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     plan = place.plan()
     assert plan_facts(plan)["replaced"] == []
     path = part_here(place, "ffns/swiglu.py", lambda text: text)
