@@ -73,7 +73,7 @@ def checkpoint_identity(info: Mapping[str, Any]) -> str:
     """Of the run whose run.json is `info`: its arm and seed, and the code and data under which it trains, so that no
     weights go on under other ones."""
     made = info.get("fingerprints") or {}
-    return _digest([info["arm"], info["seed"], *(made.get(name) for name in ("code", "data", "platform"))])
+    return _digest([info.get("arm"), info.get("seed"), *(made.get(name) for name in ("code", "data", "platform"))])
 
 
 def evaluator_fingerprint(evaluation: Eval, multiple: int, context: int) -> str:

@@ -136,8 +136,10 @@ def _joined(values: list[ast.expr]) -> list[ast.expr]:
     made: list[ast.expr] = []
     for value in values:
         if isinstance(value, ast.Constant):
-            before = made.pop().value if made and isinstance(made[-1], ast.Constant) else ""
-            value = ast.Constant(str(before) + str(value.value))
+            before = made[-1] if made else None
+            if isinstance(before, ast.Constant):
+                value = ast.Constant(f"{before.value}{value.value}")
+                del made[-1]
         if not isinstance(value, ast.Constant) or value.value:
             made.append(value)
     return made

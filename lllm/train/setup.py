@@ -27,12 +27,13 @@ _TOKENS = 1 << 20  # tokens of a shard looked at together
 
 @dataclass(frozen=True)
 class Setup:
-    """Data in place, and what can be built from it."""
+    """Data in place, and what can be built from it. text: the digest of a corpus that its config only locates."""
 
     registry: Registry
     resolved: Resolved
     tokenizer: Tokenizer
     dataset: Dataset
+    text: str = ""
 
     @staticmethod
     def prepare(
@@ -48,7 +49,8 @@ class Setup:
         corpus: Corpus = build.part("corpus")
         node = {**resolved.tokenizer.to_node(), "version": resolved.tokenizer.version}
         dataset = prepare(corpus, tokenizer, node, multiple=resolved.data.multiple, progress=progress)
-        return Setup(registry, resolved, tokenizer, dataset).under(resolved)
+        text = corpus.digest() if corpus.located_by else ""
+        return Setup(registry, resolved, tokenizer, dataset, text).under(resolved)
 
     def under(self, resolved: Resolved) -> Setup:
         """The same data under other settings of what is made from them.
@@ -86,16 +88,11 @@ class Setup:
         """What the identity is made from: the settings that differ from their default, with the corpus's digest in
         place of where its text lies."""
         delta, corpus = self.resolved.delta(), self.resolved.corpus
-        places: Sequence[str] = getattr(corpus.entry.cls, "located_by", ())
-        if places:
-            node = {"use": corpus.name, **delta.get("corpus", {})}
-            kept = {name: value for name, value in node.items() if name not in places}
-            delta["corpus"] = {**kept, "@text": self._text}
+        if self.text:
+            node = {"use": corpus.name, **delta.get("corpus", {}), "@text": self.text}
+            places: Sequence[str] = getattr(corpus.entry.cls, "located_by", ())
+            delta["corpus"] = {name: value for name, value in node.items() if name not in places}
         return delta
-
-    @cached_property
-    def _text(self) -> str:
-        return str(self.resolved.build_data().part("corpus").digest())
 
     def model(self, seed: int | None = 0, device: str = "cpu") -> LatentModel:
         """The model; device "meta" allocates nothing. Raises UserError on parts that do not fit."""

@@ -8,10 +8,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
+from lllm.errors import UserError
 from lllm.identity import code_fingerprint
 from lllm.registry import load_registry, source
 from lllm.registry.source import executed, file_source, syntax_digest
@@ -198,3 +200,36 @@ def test_an_edit_below_a_part_is_an_edit_of_its_code(write: Write, tmp_path: Pat
     plain = fingerprint("a = 1")
     assert fingerprint("a = 1  # as before") == plain
     assert fingerprint("a = 2") != plain
+
+
+# --- entry points -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("of", ["q_point", "q_point:anything"])
+def test_a_part_of_a_package_has_the_package_below_it(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of: str
+) -> None:
+    write("q_point.py", PART)
+    write("q_below.py", "")
+    monkeypatch.setattr("lllm.registry.discovery.entry_points", lambda group: [EntryPoint("mine", of, group)])
+    loaded = load_registry(cwd=tmp_path)
+    assert loaded.failures == {}
+    assert set(loaded.get("ffn", "q_mine").imports) == {"q_point", "q_below"}
+
+
+def test_an_entry_point_that_registers_nothing_says_so(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A class that the module imports from elsewhere is not registered by it."""
+    write("q_other.py", PART)
+    write("q_below.py", "")
+    path = write("q_nothing.py", "from q_other import Mine")
+    monkeypatch.setattr("lllm.registry.discovery.entry_points", lambda group: [EntryPoint("mine", "q_nothing", group)])
+    loaded = load_registry(cwd=tmp_path)
+    assert loaded.find("q_mine") == []
+    ((place, why),) = loaded.failures.items()
+    assert str(place) == "entry point mine = q_nothing"
+    assert why.startswith("registers no part; ")
+    assert str(path) in why
+    with pytest.raises(UserError, match="registers no part"):
+        loaded.get("ffn", "q_mine")
