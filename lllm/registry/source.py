@@ -138,7 +138,7 @@ def _joined(values: list[ast.expr]) -> list[ast.expr]:
         if isinstance(value, ast.Constant):
             before = made[-1] if made else None
             if isinstance(before, ast.Constant):
-                value = ast.Constant(f"{before.value}{value.value}")
+                value = ast.Constant(str(before.value) + str(value.value))
                 del made[-1]
         if not isinstance(value, ast.Constant) or value.value:
             made.append(value)
