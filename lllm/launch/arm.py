@@ -50,14 +50,19 @@ class Arm:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Of arm, code, data, evaluator and platform."""
+        """Those of `terms`, and of platform."""
+        return {**self.terms, "platform": platform()}
+
+    @property
+    def terms(self) -> dict[str, str]:
+        """The fingerprints of arm, code, data and evaluator, without which two runs share no row of a table; that of
+        platform takes longer to compute."""
         resolved = self.resolved
         return {
             "arm": self.identity,
             "code": code_fingerprint(self.used)[0],
             "data": self.setup.dataset.fingerprint,
             "evaluator": evaluator_fingerprint(resolved.eval, resolved.data.multiple, resolved.data.context),
-            "platform": platform(),
         }
 
     @property

@@ -264,4 +264,4 @@ def _flops_per_byte(setup: Setup) -> float:
 
 
 def _codes(arm: Arm, base: Arm) -> tuple[str, str]:
-    return arm.fingerprints["code"], base.fingerprints["code"]
+    return arm.terms["code"], base.terms["code"]

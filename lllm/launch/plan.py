@@ -145,7 +145,7 @@ def expected(arms: Arms, variants: Sequence[str], seeds: Sequence[int]) -> list[
             baseline=arm.variant == experiment.baseline,
             rule=rule_of(experiment),
             seeds=tuple(seeds),
-            fingerprints={k: v for k, v in arm.fingerprints.items() if k != "arm"},
+            fingerprints={k: v for k, v in arm.terms.items() if k != "arm"},
             config=arm.resolved.semantic(),
             parts={name: _digest_of(part) for name, part in code_fingerprint(arm.used)[1].items()},
         )
