@@ -118,8 +118,8 @@ def load_resumable(
         _warn(_damage(folder, damaged, path))
         if body["identity"] != identity:
             raise UserError(
-                f"{path}: its weights are of another arm or seed, or of other code or data (identity "
-                f"{body['identity'][:8]}, expected {identity[:8]}); `lllm run` moves it aside and trains anew"
+                f"{path}: checkpoint of another run, or of other code or data (identity {body['identity'][:8]}, "
+                f"expected {identity[:8]}); `lllm run` moves it aside and trains anew"
             )
         return int(body["step"]), unpack(body["state"], tensors)
     _warn(_damage(folder, damaged, None))
