@@ -19,6 +19,7 @@ from lllm.data import Corpus, Dataset, Document, Tokenizer
 from lllm.data.batches import Batch, TrainBatches, valid_batches
 from lllm.data.prepare import shard_of
 from lllm.errors import UserError
+from lllm.identity import checkpoint_identity, code_fingerprint
 from lllm.model import LatentModel
 from lllm.model.generate import generate
 from lllm.registry import Registry, load_registry
@@ -157,7 +158,7 @@ class Loaded:
         """The model with the weights that the run's result was measured with, or those of its newest checkpoint; after
         how many steps they are, and the batch statistics that steered the last of them."""
         place = self.run.path / "checkpoint"
-        found = load_newest(place, f"{self.run.arm}-s{self.run.seed}", self.device)
+        found = load_newest(place, checkpoint_identity(self.info), self.device)
         if found is None:
             raise UserError(f"run '{self.run.name}': no whole checkpoint in {place}; train it first")
         without_data = Setup(self.registry, self.resolved, self.tokenizer, Dataset(Path(), {}, (), ()))
@@ -242,13 +243,14 @@ def restored(
 
 
 def _edited(run: Run, registry: Registry) -> list[Path]:
-    """Files of parts whose source is not what the run recorded."""
-    found = []
-    for name, part in (run.info.get("parts") or {}).items():
-        entry = registry.entries.get(tuple(name.split("/", 1)))
-        if entry is not None and (entry.digest, entry.version) != (part.get("digest"), part.get("version")):
-            found.append(entry.path)
-    return found
+    """Files of parts, and of what these import, whose source is not what the run recorded."""
+    then = run.info.get("parts") or {}
+    used = [entry for (kind, name), entry in registry.entries.items() if f"{kind}/{name}" in then]
+    return [
+        Path(now["path"] or name)
+        for name, now in code_fingerprint(used)[1].items()
+        if name in then and any(now[key] != then[name].get(key) for key in ("digest", "version"))
+    ]
 
 
 def _device(name: str) -> torch.device:

@@ -114,7 +114,7 @@ def _problems(registry: Registry, results: Path) -> list[str]:
     from lllm.data.dataset import data_root
     from lllm.results.run import check_writable
 
-    found = [f"{path}: cannot be imported: {why}" for path, why in registry.failures.items()]
+    found = [f"{path}: gives no part: {why}" for path, why in registry.failures.items()]
     for entries in registry.conflicts.values():
         places = " and ".join(str(entry.path) for entry in entries)
         found.append(f"{entries[0].kind} '{entries[0].name}' is registered with different content in {places}")

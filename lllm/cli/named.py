@@ -61,9 +61,10 @@ def _code_now(record: Record, registry: Registry) -> Code:
     """The code that the parts of a record are now; unknown when one of them is gone."""
     from lllm.identity import code_fingerprint
 
-    found = [registry.entries.get((kind, name)) for kind, _, name in (part.partition("/") for part in record.parts)]
-    entries = [entry for entry in found if entry is not None]
-    return code_fingerprint(entries) if entries and len(entries) == len(found) else ("", {})
+    entries = [entry for (kind, name), entry in registry.entries.items() if f"{kind}/{name}" in record.parts]
+    code, parts = code_fingerprint(entries)
+    gone = [name for name in record.parts.keys() - parts.keys() if not name.startswith("import/")]
+    return (code, parts) if entries and not gone else ("", {})
 
 
 def plugin_words(plugins: Sequence[Path]) -> list[str]:

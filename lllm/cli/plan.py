@@ -42,6 +42,7 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
         "data": _made(plan),
         "overlap": _overlap(plan)[2],
         "results": str(plan.results),
+        "replaced": _replaced(plan),
         "plan": [_planned(run, rate, timed) for run in plan.runs],
     }
 
@@ -60,7 +61,7 @@ def print_plan(plan: Plan, planned: Sequence[Mapping[str, Any]]) -> None:
         right=range(3, 10),
         drop=[_COLUMNS.index(header) for header in _LEFT_OUT],
     )
-    for line in _matched(plan):
+    for line in [*_matched(plan), *_replaced(plan)]:
         print(line)
     pending = plan.pending
     cached = len([run for run in plan.runs if run.todo == "finished"])
@@ -95,6 +96,13 @@ def _matched(plan: Plan) -> list[str]:
         f"{said}:",
         *(f"  {size}, {arm.timing.sentence}" for size, arm in zip(sizes, arms.values(), strict=True) if arm.timing),
     ]
+
+
+def _replaced(plan: Plan) -> list[str]:
+    """What of these runs is not as shipped: parts from a file of the working directory that stands in for one."""
+    local = {str(path): str(shipped) for shipped, path in plan.runs[0].arm.resolved.registry.replaced.items()}
+    used = {f"{entry.kind}/{entry.name}": str(entry.path) for run in plan.runs for entry in run.arm.used}
+    return [f"{name}: {path}, in place of the shipped {local[path]}" for name, path in used.items() if path in local]
 
 
 def _rate(plan: Plan) -> float:

@@ -95,11 +95,13 @@ def _recorded(what: str) -> tuple[Record, str]:
 
 def _differing(record: Record, run: Planned) -> list[str]:
     """What is known not to be as it was: parts, data, evaluation, identity."""
+    from lllm.identity import code_fingerprint
+
     now, arm = run.arm.fingerprints, run.arm
     lines = []
     if record.fingerprint("code") != now["code"]:
         old = {name: (part.get("digest"), part.get("version")) for name, part in record.parts.items()}
-        new = {f"{e.kind}/{e.name}": (e.digest, e.version) for e in arm.used}
+        new = {name: (part["digest"], part["version"]) for name, part in code_fingerprint(arm.used)[1].items()}
         names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
         lines.append(f"code of {', '.join(names)}")
     if record.fingerprint("data") != now["data"]:

@@ -88,11 +88,13 @@ class Corpus(Part, ABC):
     """Documents for training and validation, in a fixed order.
 
     greedy: whether its metrics read the head's greedy predictions, which evaluation then computes.
+    located_by: the config's fields that say where a text lies; in an identity its digest stands in their place.
     """
 
     kind: ClassVar[str] = "corpus"
     section: ClassVar[str] = ""
     greedy: ClassVar[bool] = False
+    located_by: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def documents(self, split: Split) -> Iterator[Document]:

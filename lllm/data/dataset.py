@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from lllm.data.contracts import Split
-from lllm.data.shard import Shard, file_digest
+from lllm.data.shard import Shard
 from lllm.errors import UserError
+from lllm.results.files import file_digest
 
 __all__ = ["DIGEST", "INFO", "Dataset", "data_root", "dataset_info"]
 

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from lllm.data.contracts import Corpus, Document, Split, Tokenizer
 from lllm.data.dataset import DIGEST, INFO, Dataset, data_root
 from lllm.data.overlap import Overlap
-from lllm.data.shard import Shard, file_digest, write_shard
+from lllm.data.shard import Shard, write_shard
 from lllm.data.tokens import Columns, flaw, ids_of, rows_of
 from lllm.errors import UserError
-from lllm.results.files import explained
+from lllm.results.files import explained, file_digest
 
 __all__ = ["prepare", "shard_of"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -15,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lllm.errors import UserError
+from lllm.results.files import file_digest
 
-__all__ = ["Shard", "file_digest", "write_shard"]
+__all__ = ["Shard", "write_shard"]
 
 _COLUMN = "column."
 _ARRAYS = ("tokens", "offsets", "hashes", "sizes")
@@ -91,9 +91,3 @@ def write_shard(
     digests = {name: file_digest(scratch / f"{name}.npy") for name in arrays}
     (scratch / "digests.json").write_text(json.dumps(digests, indent=1))
     scratch.rename(path)
-
-
-def file_digest(path: Path) -> str:
-    """blake2b-128 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

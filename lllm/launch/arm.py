@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lllm.config import Resolved
-from lllm.identity import code_fingerprint, evaluator_fingerprint
+from lllm.identity import code_fingerprint, evaluator_fingerprint, platform
 from lllm.model import LatentModel
 from lllm.model.accounting import parameters, train_flops_per_token
 from lllm.model.contracts import ModelPart
@@ -50,7 +50,13 @@ class Arm:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Of arm, code, data, documents (what the data are made of, whatever the tokenizer) and evaluator."""
+        """Those of `terms`, and of platform."""
+        return {**self.terms, "platform": platform()}
+
+    @property
+    def terms(self) -> dict[str, str]:
+        """The fingerprints of arm, code, data, documents (what the data are made of, whatever the tokenizer) and
+        evaluator, without which two runs share no row of a table; that of platform takes longer to compute."""
         resolved = self.resolved
         return {
             "arm": self.identity,

@@ -12,7 +12,7 @@ from lllm.config.tree import merge
 from lllm.errors import BuildError, UserError
 from lllm.identity import arm as arm_of
 from lllm.launch.arm import Arm, arm_of_setup
-from lllm.launch.matching import counted, knob_of, timed, turned
+from lllm.launch.matching import at_default, counted, knob_of, timed, turned
 from lllm.launch.timing import Timings, Unmeasured, question
 from lllm.registry import Registry
 from lllm.train.setup import Setup
@@ -93,6 +93,8 @@ class Arms:
             setup = self._setup(resolved)
             if match is None or (variant == self.experiment.baseline and self._as_it_was(setup)):
                 return self._budgeted(arm_of_setup(variant, setup))
+            if setup.delta() == self._baseline().delta():  # it is the baseline, under a name of its own
+                return self._budgeted(arm_of_setup(variant, setup))
             knob = knob_of(match, resolved)
             if self._given(resolved, knob):
                 return self._budgeted(replace(arm_of_setup(variant, setup), note=f"not matched: {knob} was given"))
@@ -109,7 +111,7 @@ class Arms:
         """With its step count, where the budget says it, and its identity."""
         budget = arm.resolved.budget
         if budget.unit == "seconds":
-            return replace(arm, identity=arm_of(arm.resolved.delta(), {"seconds": float(budget.amount)}))
+            return replace(arm, identity=arm_of(arm.setup.delta(), {"seconds": float(budget.amount)}))
         amount = budget.amount
         if isinstance(amount, str):  # as many training FLOPs as that variant
             other = self._other(amount)
@@ -131,7 +133,7 @@ class Arms:
                 "expected at least that"
             )
         steps = round(left / per_step)
-        return replace(arm, steps=steps, identity=arm_of(arm.resolved.delta(), {"steps": steps}))
+        return replace(arm, steps=steps, identity=arm_of(arm.setup.delta(), {"steps": steps}))
 
     def _setup(self, resolved: Resolved) -> Setup:
         """Data of one tokenizer, corpus and padding are prepared once and shared by variants."""
@@ -153,7 +155,7 @@ class Arms:
             pairs = self._pairs if self._measure else None
             timing, note = timed(match, setup, self._baseline(), knob, kept, pairs)
         value = timing.value if timing else self._counted(match, setup, knob)
-        arm = arm_of_setup(variant, turned(setup, knob, value), f"{knob} = {value}")
+        arm = arm_of_setup(variant, at_default(setup, turned(setup, knob, value), knob), f"{knob} = {value}")
         return replace(arm, timing=timing, note=note)
 
     def _counted(self, match: Match, setup: Setup, knob: str) -> int:

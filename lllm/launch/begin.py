@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from lllm.identity import checkpoint_identity
 from lllm.launch.plan import Plan, Planned
 from lllm.launch.steps import measured
 from lllm.results.ownership import own
 from lllm.results.run import Run, create, retire
 from lllm.results.sources import keep_sources
+from lllm.train.checkpoint import is_strange
 
 __all__ = ["begin"]
 
@@ -48,10 +50,9 @@ def _found(run: Planned) -> dict[str, Any] | None:
 
 def _renewed(run: Planned, found: dict[str, Any]) -> bool:
     """Whether what was stale when the plan was made has been begun anew by another process."""
-    now = run.arm.fingerprints
-    return run.why.startswith("stale") and all(
-        found["fingerprints"].get(name) == now[name] for name in ("code", "data")
-    )
+    now, then = run.arm.fingerprints, found["fingerprints"]
+    same = all(then.get(name) == now[name] for name in ("code", "data", "platform"))
+    return run.why.startswith("stale") and same and not is_strange(run.path / "checkpoint", checkpoint_identity(found))
 
 
 def _continued(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

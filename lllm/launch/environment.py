@@ -13,21 +13,21 @@ __all__ = ["environment", "git_state"]
 
 @lru_cache(maxsize=1)
 def environment() -> dict[str, Any]:
-    """Versions and devices."""
+    """Versions, devices and numerics of this process; those of the one that trains take their place in run.json."""
     import numpy
     import torch
 
     from lllm import __version__
+    from lllm.train.world import numerics
 
     return {
         "lllm": __version__,
         "python": platform.python_version(),
-        "torch": torch.__version__,
         "numpy": numpy.__version__,
         "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu",
+        **numerics(),
     }
 
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
+from typing import Any
 
 from lllm.config import Match, Resolved
 from lllm.errors import UserError
 from lllm.launch.arm import Arm, arm_of_setup
 from lllm.launch.machine import machine
 from lllm.launch.timing import Timing, Timings, Unmeasured, question
-from lllm.model.accounting import parameters
+from lllm.model.accounting import parameters, train_flops_per_token
 from lllm.model.match import closest, solve
 from lllm.train.setup import Setup
 
-__all__ = ["Pairs", "counted", "knob_of", "timed", "turned"]
+__all__ = ["Pairs", "at_default", "counted", "knob_of", "timed", "turned"]
 
 Pair = tuple[float, float]  # seconds of a step of the variant, and of one of the baseline
 Pairs = Callable[[Arm, Arm], Generator[Pair, None, None]]
@@ -48,6 +49,22 @@ def knob_of(match: Match, resolved: Resolved) -> str:
 def turned(setup: Setup, knob: str, value: int) -> Setup:
     """The setup with its size knob at `value`."""
     return replace(setup, resolved=setup.resolved.with_value(knob, value))
+
+
+def at_default(setup: Setup, matched: Setup, knob: str) -> Setup:
+    """The setup without the value of its size knob, where that is what the part takes by itself: one model is one arm,
+    however its size is written. matched: the setup with it."""
+
+    def made(one: Setup) -> tuple[dict[str, Any], float]:
+        model = one.model(None, "meta")
+        shapes = {name: value.shape for name, value in model.state_dict().items()}
+        return shapes, train_flops_per_token(model, one.resolved.data.context)
+
+    with suppress(UserError):  # a knob that must have a value
+        usual = replace(setup, resolved=setup.resolved.with_value(knob, None))
+        if made(usual) == made(matched):
+            return usual
+    return matched
 
 
 def counted(match: Match, setup: Setup, baseline: Setup, knob: str) -> int:
@@ -247,4 +264,4 @@ def _flops_per_byte(setup: Setup) -> float:
 
 
 def _codes(arm: Arm, base: Arm) -> tuple[str, str]:
-    return arm.fingerprints["code"], base.fingerprints["code"]
+    return arm.terms["code"], base.terms["code"]

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from lllm.config import Experiment, Resolved
 from lllm.errors import UserError
-from lllm.identity import code_fingerprint
+from lllm.identity import checkpoint_identity, code_fingerprint
 from lllm.launch.arms import Arm, Arms
 from lllm.launch.environment import environment, git_state
 from lllm.launch.machine import machine_of_run
@@ -26,8 +26,8 @@ from lllm.results.rule import Design, Rule
 from lllm.results.run import check_writable, run_path
 from lllm.results.twins import twins
 from lllm.train import checkpoint
-from lllm.train.recheck import changes
-from lllm.train.world import refuse_device
+from lllm.train.recheck import changes, platform_changed
+from lllm.train.world import refuse_device, refuse_dtype
 
 __all__ = ["Plan", "Planned", "arguments", "expected", "make_plan", "rule_of"]
 
@@ -146,7 +146,7 @@ def expected(arms: Arms, variants: Sequence[str], seeds: Sequence[int]) -> list[
             baseline=arm.variant == experiment.baseline,
             rule=rule_of(experiment),
             seeds=tuple(seeds),
-            fingerprints={k: v for k, v in arm.fingerprints.items() if k != "arm"},
+            fingerprints={k: v for k, v in arm.terms.items() if k != "arm"},
             config=arm.resolved.semantic(),
             parts={name: _digest_of(part) for name, part in code_fingerprint(arm.used)[1].items()},
         )
@@ -190,6 +190,7 @@ def make_plan(
         raise UserError(f"{experiment.path}: stack: {told}; expected deltas that each change what is trained")
     for arm in decided:
         refuse_rule(arm, experiment.decide)
+    decided = _told_apart(decided)
     runs = []
     for seed in seeds:
         for arm in decided:
@@ -208,17 +209,32 @@ def _after(run: Planned, record: Record, force: bool, keep_stale: bool) -> Plann
     if record.state == "running":
         return replace(run, todo="running", why=record.reason or "another process trains it")
     changed = ", ".join(changes(record.info, run.arm.used, run.arm.setup.dataset.fingerprint))
+    place, other = run.path / "checkpoint", platform_changed(record.info)
+    if record.state not in ("finished", "failed", "empty"):  # there is, or may be, something to go on from
+        strange = not changed and checkpoint.is_strange(place, checkpoint_identity(record.info))
+        changed = changed or other or ("its checkpoint is of other code or data" if strange else "")
     if changed and not (keep_stale and record.state == "finished"):  # no run resumes across an edit
         return replace(run, todo="train anew", why=f"stale: {changed}")
     if force:
         return replace(run, todo="train anew", why="--force")
     if record.state == "finished":
-        return replace(run, todo="finished", why=f"kept although stale: {changed}" if changed else "")
+        return replace(run, todo="finished", why=f"kept although stale: {changed}" if changed else other)
     if record.state == "failed":
         return replace(run, todo="failed", why=f"{record.reason}; --force trains it anew")
     if record.state == "empty":
         return run
-    return replace(run, todo="continue", why=checkpoint.damage(run.path / "checkpoint"))
+    return replace(run, todo="continue", why=checkpoint.damage(place))
+
+
+def _told_apart(arms: Sequence[Arm]) -> list[Arm]:
+    """Arms with a note on each that is another one under a name of its own."""
+    first: dict[str, str] = {}
+    found = []
+    for arm in arms:
+        name = first.setdefault(arm.identity, arm.variant)
+        same = "" if name == arm.variant else f"{arm.variant} is the same model as {name}"
+        found.append(replace(arm, note="; ".join(filter(None, (arm.note, same)))))
+    return found
 
 
 def _noted(run: Planned) -> Planned:
@@ -230,6 +246,7 @@ def _refuse_here(resolved: Resolved) -> None:
     """Raises UserError for what can be told to fail on this machine."""
     execution, budget = resolved.run, resolved.budget
     refuse_device(execution.device, resolved.train.precision)
+    refuse_dtype()
     if budget.unit == "seconds" and execution.nproc * execution.nnodes > 1:
         raise UserError(
             f"budget.seconds = {budget.amount}: steps are measured in one process, and this run has "

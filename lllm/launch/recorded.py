@@ -41,7 +41,7 @@ def recorded_arms(
     budget: dict[str, int | float] = {"steps": steps}
     if resolved.budget.unit == "seconds":
         budget = {"seconds": float(resolved.budget.amount)}
-    arm = replace(arm, steps=steps, identity=arm_of(resolved.delta(), budget))
+    arm = replace(arm, steps=steps, identity=arm_of(arm.setup.delta(), budget))
     alone = Experiment(
         name=record.experiment,
         path=Path(origin),

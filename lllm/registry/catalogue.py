@@ -16,7 +16,8 @@ __all__ = ["Entry", "PartSpec", "Registry"]
 
 @dataclass(frozen=True)
 class Entry:
-    """One registered part. `digest` is that of its file's syntax tree: comments and docstrings do not count."""
+    """One registered part. `digest` is that of its file's syntax tree: comments and docstrings do not count; imports:
+    what its file executes beside itself (see `lllm.registry.source.executed`)."""
 
     kind: str
     name: str
@@ -26,6 +27,7 @@ class Entry:
     path: Path = Path()
     digest: str = ""
     source: str = "memory"
+    imports: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
 
     @property
     def summary(self) -> str:

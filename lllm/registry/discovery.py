@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib
 import importlib.util
 import sys
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -16,12 +14,12 @@ from types import ModuleType
 from lllm.errors import UserError
 from lllm.registry.catalogue import Entry, Registry
 from lllm.registry.part import Part, part_info
+from lllm.registry.source import Module, executed, file_source
 
-__all__ = ["ENTRY_POINT_GROUP", "load_folder", "load_registry", "shipped", "syntax_digest"]
+__all__ = ["ENTRY_POINT_GROUP", "load_folder", "load_registry", "shipped"]
 
 ENTRY_POINT_GROUP = "lllm.parts"
 _NAMESPACE = "lllm_parts"
-_PARSING = threading.Lock()  # CPython 3.11 counts the depth of all threads in one place (gh-106905)
 
 
 def shipped(folder: str) -> Path:
@@ -73,18 +71,6 @@ def load_folder(folder: Path, source: str) -> Registry:
     return registry
 
 
-def syntax_digest(source: str) -> str:
-    """Digest of the syntax tree without docstrings: an edited comment changes nothing, an edited statement does."""
-    with _PARSING:
-        tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        if ast.get_docstring(node, clean=False) is not None:
-            node.body = [*node.body[1:], ast.Pass()]
-    return hashlib.blake2b(ast.dump(tree).encode(), digest_size=16).hexdigest()
-
-
 def _files(folder: Path) -> Iterator[Path]:
     """Part files below `folder`: those whose names do not begin with an underscore or a dot."""
     if folder.is_dir():
@@ -94,14 +80,13 @@ def _files(folder: Path) -> Iterator[Path]:
 def _load(registry: Registry, path: Path, source: str) -> None:
     """Execute one file and collect its parts; a failure is recorded, so that one bad file does not hide the rest."""
     try:
-        text = path.read_text(encoding="utf-8")
-        digest = syntax_digest(text)
+        digest, imports = file_source(path)
         module = _execute(path, digest)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's file may raise anything at all, and end itself
         place = f"line {error.lineno}, " if isinstance(error, SyntaxError) else ""
         registry.failures[path] = f"{place}{type(error).__name__}: {error}"
         return
-    _collect(registry, module, path, digest, source)
+    _collect(registry, module, path, digest, source, executed(imports))
 
 
 def _execute(path: Path, digest: str) -> ModuleType:
@@ -124,21 +109,30 @@ def _execute(path: Path, digest: str) -> ModuleType:
     return module
 
 
-def _collect(registry: Registry, module: ModuleType, path: Path, digest: str, source: str) -> None:
+def _collect(
+    registry: Registry, module: ModuleType, path: Path, digest: str, source: str, imports: Mapping[str, Module]
+) -> bool:
+    """Whether there was a part in it."""
+    found = False
     for value in list(vars(module).values()):
         if isinstance(value, type) and issubclass(value, Part) and value.__module__ == module.__name__:
             info = part_info(value)
             if info is not None:
-                registry.add(Entry(info.kind, info.name, value, info.version, info.refs, path, digest, source))
+                found = True
+                registry.add(Entry(info.kind, info.name, value, info.version, info.refs, path, digest, source, imports))
+    return found
 
 
 def _load_entry_point(registry: Registry, name: str, module_name: str) -> None:
     """An entry point names a module; every part in it is taken. The path serves messages and staleness."""
+    place = Path(f"entry point {name} = {module_name}")
     try:
         module = importlib.import_module(module_name.split(":")[0])
         path = Path(str(module.__file__))
-        digest = syntax_digest(path.read_text(encoding="utf-8"))
+        digest, imports = file_source(path)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - see _load
-        registry.failures[Path(f"entry point {name} = {module_name}")] = f"{type(error).__name__}: {error}"
+        registry.failures[place] = f"{type(error).__name__}: {error}"
         return
-    _collect(registry, module, path, digest, f"package {module_name.split('.')[0]}")
+    below = executed([module.__name__, *imports], module.__package__ or "")
+    if not _collect(registry, module, path, digest, f"package {module_name.split('.')[0]}", below):
+        registry.failures[place] = f"registers no part; expected a class marked with @register in {path} itself"

@@ -33,7 +33,7 @@ def write_committed(root: Path, experiment: str, records: Iterable[Record]) -> P
     path = root / experiment / FILE
     known = {_key(record): record for record in read_committed(root, experiment)}
     ordered = sorted(records, key=lambda record: record.finished_at)
-    for record in ordered:  # what was trained anew comes last and stays
+    for record in ordered:
         if record.state == "finished" and not _same(known.get(_key(record)), record):
             known[_key(record)] = record
     carried = newest_arms(ordered)

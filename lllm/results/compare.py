@@ -16,7 +16,8 @@ from lllm.results.blocks import Blocks, blocks_of
 from lllm.results.changes import Label
 from lllm.results.committed import load_records, write_committed
 from lllm.results.effects import effects_of
-from lllm.results.grouping import Expected, differs, groups, is_current, stale, terms_of
+from lllm.results.evidence import sifted
+from lllm.results.grouping import PLATFORM, Expected, differs, groups, is_current, stale, terms_of
 from lllm.results.judging import judged
 from lllm.results.named import Named, facts, newest_arms
 from lllm.results.noise import Noises, read_noise
@@ -40,7 +41,9 @@ def tabulate(
     all_runs: bool = False,
     noise: Noises | None = None,
 ) -> Comparison:
-    """`compare` of records at hand: those of one experiment. noise: what is stored of its baseline's."""
+    """`compare` of records at hand: those of one experiment. A directory that was moved aside is in no row. noise: what
+    is stored of its baseline's."""
+    records = [record for record in records if not record.aside]
     by_arm: dict[tuple[str, str], list[Record]] = defaultdict(list)
     others: dict[tuple[str, str], list[Record]] = defaultdict(list)
     wanted = {(expected.variant, expected.arm) for expected in rows}
@@ -63,7 +66,7 @@ def tabulate(
         table += _other_rows(others, rows, current, rule)
     hidden = 0 if all_runs else sum(record.state == "finished" for group in others.values() for record in group)
     names = () if all_runs else tuple(sorted({r.label for group in others.values() for r in group if r.label}))
-    warnings = (*added(table, rows, records), *changed(table, records, rule))
+    warnings = (*added(table, rows, records), *changed(table, records, rule), *_platforms(table))
     comparison = Comparison(experiment, rule, tuple(table), hidden=hidden, names=names, warnings=warnings)
     return _judged(comparison, records, noise)
 
@@ -90,20 +93,18 @@ def publish(
     used = {name for row in comparison.rows for name in row.runs}
     carried = newest_arms(found)
     kept = [r for r in found if r.name in used or (r.label and carried[r.variant, r.label] == r.arm)]
-    kept = [record for record in kept if record.state == "finished"]
+    kept, _ = sifted(record for record in kept if not record.aside)
     if not kept:
         return None
     write_committed(root, experiment, kept)
     return write_markdown(root, comparison)
 
 
-def tabulate_named(experiment: str, runs: Named, all_runs: bool = False, noise: Noises | None = None) -> Comparison:
-    """The comparison of runs that have one name, whatever the file says now. all_runs: with those moved aside."""
-    records = [record for record in runs.records if all_runs or not record.aside]
-    made = tabulate(records, experiment, runs.rows, all_runs=True)
-    aside = {record.name for record in records if record.aside}
-    rows = tuple(_labelled(row, runs.labels[row.variant, row.arm], aside) for row in made.rows)
-    return _judged(replace(made, rows=rows, **facts(runs)), records, noise)
+def tabulate_named(experiment: str, runs: Named, noise: Noises | None = None) -> Comparison:
+    """The comparison of runs that have one name, whatever the file says now."""
+    made = tabulate(runs.records, experiment, runs.rows, all_runs=True)
+    rows = tuple(_labelled(row, runs.labels[row.variant, row.arm]) for row in made.rows)
+    return _judged(replace(made, rows=rows, **facts(runs)), runs.records, noise)
 
 
 def publish_named(root: Path, experiment: str, runs: Named) -> Path | None:
@@ -111,18 +112,29 @@ def publish_named(root: Path, experiment: str, runs: Named) -> Path | None:
     from lllm.results.table import write_markdown
 
     arms = {(row.variant, row.arm) for row in runs.rows}
-    kept = [r for r in runs.records if r.state == "finished" and not r.aside and (r.variant, r.arm) in arms]
+    kept, _ = sifted(r for r in runs.records if not r.aside and (r.variant, r.arm) in arms)
     if not kept:
         return None
     write_committed(root, experiment, kept)
     return write_markdown(root, tabulate_named(experiment, runs, noise=read_noise(root, experiment)))
 
 
-def _labelled(row: Row, label: Label, aside: AbstractSet[str]) -> Row:
-    """With what sets it apart under its name, and what is stale of it. aside: names of runs that were moved aside."""
-    old = row.note if row.stale else "set aside" if row.runs and set(row.runs) <= aside else ""
-    note = "; ".join(filter(None, (label.note, old)))
-    return replace(row, note=note, unlike=label.unlike, stale=bool(old))
+def _labelled(row: Row, label: Label) -> Row:
+    """With what sets it apart under its name, and what is stale of it."""
+    note = "; ".join(filter(None, (label.note, row.note if row.stale else "")))
+    return replace(row, note=note, unlike=label.unlike)
+
+
+def _platforms(table: Sequence[Row]) -> list[str]:
+    """That the rows were made by more than one state of lllm's own code, and which by which."""
+    made: dict[str, list[str]] = defaultdict(list)
+    for row in table:
+        if row.runs and not (row.stale or row.other):
+            made[row.fingerprints[PLATFORM]].append(row.variant)
+    if len(made) < 2:
+        return []
+    told = "; ".join(f"{platform[:8] or 'not recorded'}: {', '.join(names)}" for platform, names in made.items())
+    return [f"These rows were made by {len(made)} states of lllm's own code ({told})."]
 
 
 def _variant_rows(
@@ -130,11 +142,13 @@ def _variant_rows(
 ) -> tuple[list[Row], Record | None]:
     """The row of a variant, complete or not, then one per stale group; and a record that stands for the first. tried:
     seeds at which a sweep has trained it."""
-    finished = groups(record for record in records if record.state == "finished")
+    sound, refused = sifted(records)
+    finished = groups(sound)
     fresh = next((group for group in finished if is_current(group, expected)), [])
     first = fresh[0] if fresh else None
     done = {record.seed for record in fresh}
-    missing = _unfinished(records, [seed for seed in expected.seeds or asked if seed not in done])
+    missing = _unfinished(records, [seed for seed in expected.seeds or asked if seed not in done]) | refused
+    missing |= {r.seed: "other code of lllm's own" for r in sound if r.seed in missing and is_current([r], expected)}
     row = replace(
         _row(fresh, expected.variant, expected.arm, expected.rule),
         baseline=expected.baseline,
@@ -172,7 +186,7 @@ def _other_rows(
     made = []
     for (variant, arm), records in others.items():
         place, expected = defined.get(variant, (len(rows), None))
-        for group in groups(record for record in records if record.state == "finished"):
+        for group in groups(sifted(records)[0]):
             note = differs(group[0], expected, current.get(variant))
             made.append((place, variant, note, arm, _row(group, variant, arm, rule)))
     return [replace(row, note=note, other=True) for _, _, note, _, row in sorted(made, key=lambda item: item[:4])]

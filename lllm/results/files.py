@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import math
 import os
@@ -20,6 +21,7 @@ __all__ = [
     "Metrics",
     "dumps",
     "explained",
+    "file_digest",
     "parse_lines",
     "read_json",
     "read_metrics",
@@ -94,6 +96,12 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}); the file is damaged") from None
+
+
+def file_digest(path: Path) -> str:
+    """blake2b-128 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 class Metrics:

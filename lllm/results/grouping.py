@@ -1,4 +1,5 @@
-"""Which runs may share a row: those of one arm, code, data, evaluator, of the same targets and kind of likelihood."""
+"""Which runs may share a row: those of one arm, code, data, evaluator, platform, of the same targets and kind of
+likelihood."""
 
 from __future__ import annotations
 
@@ -11,9 +12,21 @@ from typing import Any
 from lllm.results.records import Record, differences
 from lllm.results.rule import BPB, Rule
 
-__all__ = ["FINGERPRINTS", "Expected", "assignments", "differs", "few", "groups", "is_current", "stale", "terms_of"]
+__all__ = [
+    "FINGERPRINTS",
+    "PLATFORM",
+    "Expected",
+    "assignments",
+    "differs",
+    "few",
+    "groups",
+    "is_current",
+    "stale",
+    "terms_of",
+]
 
 FINGERPRINTS = ("code", "data", "evaluator")
+PLATFORM = "platform"  # the fingerprint of lllm's own code: no row averages two, and none makes a run stale
 _SHOWN = 3  # differences that fit in a table's cell
 
 
@@ -38,18 +51,20 @@ class Expected:
 
 
 def groups(records: Iterable[Record]) -> list[list[Record]]:
-    """Records of one arm, split into those that may be averaged; the group with the newest result comes first."""
+    """Records of one arm, split into those that may be averaged; the largest group comes first, of two as large the one
+    with the newest result."""
     split: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in records:
         split[*terms_of(record).values(), str((record.result or {}).get("kind") or "")].append(record)
     newest = {key: max(r.finished_at for r in group) for key, group in split.items()}
-    return [_one_per_seed(split[key]) for key in sorted(split, key=lambda key: (-newest[key], -len(split[key]), key))]
+    order = sorted(split, key=lambda key: (-len(split[key]), -newest[key], key))
+    return [sorted(split[key], key=lambda record: record.seed) for key in order]
 
 
 def terms_of(record: Record) -> dict[str, str]:
-    """Its fingerprints: of code, data and evaluator; of the documents, whatever the tokenizer; of the targets, which
-    bytes of which documents were scored. '' where one is unknown."""
-    known = {name: record.fingerprint(name) for name in (*FINGERPRINTS, "documents")}
+    """Its fingerprints: of code, data, evaluator and platform; of the documents, whatever the tokenizer; of the
+    targets, which bytes of which documents were scored. '' where one is unknown."""
+    known = {name: record.fingerprint(name) for name in (*FINGERPRINTS, PLATFORM, "documents")}
     return known | {"targets": str((record.result or {}).get("targets") or "")}
 
 
@@ -67,6 +82,8 @@ def stale(record: Record, current: Record | None, expected: Expected) -> str:
     newer = expected.parts or (current.parts if current else {})
     parts = _changed_parts(record.parts, newer) if newer and "code" in changed else []
     what = [few(parts) if name == "code" and parts else name for name in changed]
+    if not what and current and current.fingerprint(PLATFORM) != record.fingerprint(PLATFORM):
+        return "of other code of lllm's own"
     return f"stale: {' and '.join(what)} changed" if what else "stale: other targets or another kind of likelihood"
 
 
@@ -80,6 +97,9 @@ def differs(record: Record, expected: Expected | None, current: Record | None) -
         what = f"another arm, {record.arm[:8]}" if expected else "not a variant now"
     else:
         found = assignments(differences(reference, record.config))
+        data = expected.fingerprints.get("data") if expected else None
+        if not found and data and data != record.fingerprint("data"):  # a text was edited where it lies
+            found = ["data"]
         what = "differs: " + few(found) if found else f"arm {record.arm[:8]}"
     return f"{record.label} ({what})" if record.label else what
 
@@ -93,12 +113,6 @@ def few(items: Sequence[str]) -> str:
     """As many of them as fit in a table's cell."""
     more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
     return ", ".join(items[:_SHOWN]) + more
-
-
-def _one_per_seed(group: Sequence[Record]) -> list[Record]:
-    """The newest run of each seed: one that was trained anew stands beside the directory that was kept."""
-    newest = {record.seed: record for record in sorted(group, key=lambda r: (r.finished_at, r.name))}
-    return [newest[seed] for seed in sorted(newest)]
 
 
 def _changed_parts(old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping[str, Any]]) -> list[str]:

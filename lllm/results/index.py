@@ -118,7 +118,6 @@ def _record(root: Path, place: str, entry: Entry, now: float) -> Record:
         result=result,
         reason=_reason(status, seed) if known or not signature[1] else "run.json is damaged",
         path=root / place,
-        finished_at=signature[3] / 1e9,
     )
 
 

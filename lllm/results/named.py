@@ -73,7 +73,6 @@ def named(
     code: Callable[[Record], Code] = lambda record: ("", {}),
 ) -> Named:
     """What the records called `label` make a table of. A variant's newest arm is its row; others keep a row of theirs.
-    Runs that were moved aside are among the records, and make no row.
 
     variants: those of the experiment, in its order; code: the code fingerprint that a record's parts have now, '' when
     unknown, and those parts.
@@ -81,8 +80,7 @@ def named(
     Raises:
         UserError: no run has that name.
     """
-    called = [record for record in records if record.label == label]
-    mine = [record for record in called if not record.aside]
+    mine = [record for record in records if record.label == label and not record.aside]
     if not mine:
         known = {record.label for record in records if record.label and not record.aside}
         raise UserError(f"--as {label}: no run has that name{nearest(label, known)}")
@@ -96,13 +94,13 @@ def named(
     order = [v for v in variants if v in found] + sorted(found.keys() - set(variants))
     asked = tuple(sorted(set().union(*seeds.values())))
     rows = tuple(_row(found[variant], variant == baseline, rule, asked, *code(found[variant])) for variant in order)
-    made = _made(called)
+    made = _made(mine)
     common = shared([made[key] for key in dict.fromkeys((r.variant, r.arm) for r in [*found.values(), *mine])])
     newest_made = {row.variant: made[row.variant, row.arm] for row in rows}
     reference = newest_made.get(baseline)
     labels = {key: _labelled(key, made[key], reference, newest_made, common) for key in made}
     command = _commands(found, order, variants, asked)
-    return Named(label, rows, tuple(called), common, labels, command)
+    return Named(label, rows, tuple(mine), common, labels, command)
 
 
 def _made(records: Sequence[Record]) -> dict[tuple[str, str], Made]:

@@ -24,8 +24,7 @@ INFO = ("name", "baseline", "arm", "seed", "config", "fingerprints", "parts", "s
 @dataclass(frozen=True)
 class Record:
     """One run. `info` has the keys of `INFO`, its config the semantic half only. `path` is None when the run is known
-    from runs.jsonl alone; `curves` and `blocks` (see `blocks_of`) are what its line has. `finished_at` is the time of
-    result.json, 0 when unknown."""
+    from runs.jsonl alone; `curves` and `blocks` (see `blocks_of`) are what its line has."""
 
     experiment: str
     variant: str
@@ -36,9 +35,14 @@ class Record:
     result: Mapping[str, Any] | None = None
     reason: str = ""
     path: Path | None = None
-    finished_at: float = 0.0
     curves: Mapping[str, Any] = field(default_factory=dict)
     blocks: Mapping[str, Any] | None = None
+
+    @property
+    def finished_at(self) -> float:
+        """As the run wrote it, in seconds since 1970; 0 when unknown. Files have other times once they are copied."""
+        found = (self.result or {}).get("finished_at")
+        return float(found) if isinstance(found, int | float) else 0.0
 
     @property
     def name(self) -> str:

@@ -55,7 +55,7 @@ def _kept(run: Path, digest: str) -> Path | None:
 
 def _at(part: Mapping[str, Any]) -> str | None:
     """What is in the part's file, when it has the part's digest."""
-    from lllm.registry.discovery import syntax_digest
+    from lllm.registry.source import syntax_digest
 
     path, digest = part.get("path"), part.get("digest")
     with suppress(OSError, SyntaxError, ValueError):  # not there, or no Python any more

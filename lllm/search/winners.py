@@ -180,7 +180,7 @@ def _trial(line: Mapping[str, Any]) -> dict[str, Any]:
 def terms_of(arm: Arm) -> dict[str, Any]:
     """On which terms trials of the arm are run, which `--tuned` compares with those of the runs that use what they
     found: budget, and fingerprints of data, evaluator and code."""
-    known = {name: value for name, value in arm.fingerprints.items() if name != "arm"}
+    known = {name: value for name, value in arm.terms.items() if name != "arm"}
     return {"budget": arm.resolved.budget.model_dump(exclude_none=True), **known}
 
 

@@ -22,11 +22,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lllm.data.shard import file_digest
 from lllm.errors import UserError
-from lllm.results.files import explained, write_json
+from lllm.results.files import explained, file_digest, write_json
 
-__all__ = ["damage", "discard", "load_newest", "load_resumable", "pack", "save", "unpack"]
+__all__ = ["damage", "discard", "is_strange", "load_newest", "load_resumable", "pack", "save", "unpack"]
 
 _TENSORS, _SKELETON, _FINAL = "tensors.safetensors", "skeleton.json", "final"
 _TENSOR, _FLOAT = "@tensor", "@float"  # keys of what JSON cannot hold; no other key begins with the mark
@@ -119,12 +118,18 @@ def load_resumable(
         _warn(_damage(folder, damaged, path))
         if body["identity"] != identity:
             raise UserError(
-                f"{path}: checkpoint of another run (identity {body['identity'][:8]}, expected {identity[:8]}); "
-                "move it away to train from the beginning"
+                f"{path}: checkpoint of another run, or of other code or data (identity {body['identity'][:8]}, "
+                f"expected {identity[:8]}); `lllm run` moves it aside and trains anew"
             )
         return int(body["step"]), unpack(body["state"], tensors)
     _warn(_damage(folder, damaged, None))
     return None
+
+
+def is_strange(folder: Path, identity: str) -> bool:
+    """Whether the newest whole checkpoint is one that `load_resumable` would refuse."""
+    whole = next((body for path in reversed(_steps(folder)) if (body := _skeleton(path)) is not None), None)
+    return whole is not None and whole["identity"] != identity
 
 
 def damage(folder: Path) -> str:

@@ -16,13 +16,14 @@ import torch
 
 from lllm.config import Resolved
 from lllm.errors import UserError
+from lllm.identity import checkpoint_identity
 from lllm.model import LatentModel
 from lllm.model.accounting import train_flops_per_token
 from lllm.model.generate import generate
 from lllm.registry import Registry
 from lllm.registry.build import place_of
 from lllm.results.documents import Documents, write_documents
-from lllm.results.files import Metrics, write_bytes, write_json
+from lllm.results.files import Metrics, file_digest, write_bytes, write_json
 from lllm.results.ownership import Owned, own
 from lllm.train.evaluate import Evaluation
 from lllm.train.mirror import mirrored
@@ -32,7 +33,7 @@ from lllm.train.recheck import refuse_changes, used_parts
 from lllm.train.setup import Setup
 from lllm.train.stages import Charged, run_stages
 from lllm.train.trainer import Failed, Interrupted, Settings, Trainer
-from lllm.train.world import World, refuse_device
+from lllm.train.world import World, numerics, refuse_device, refuse_dtype
 
 __all__ = ["train"]
 
@@ -108,7 +109,11 @@ def _train(
         torch.set_num_threads(execution.threads)
     setup = Setup.prepare(registry, resolved)
     model, batches = setup.model(seed, str(world.device)), setup.batches(seed)
+    refuse_dtype()
     refuse_changes(info, used_parts(model, resolved), setup.dataset.fingerprint)
+    if world.first:  # the plan knew the process that made it, and not this one
+        info = {**info, "environment": {**(info.get("environment") or {}), **numerics()}}
+        write_json(path / "run.json", info)
     root, data = Path(execution.results) / ".stages", setup.dataset.fingerprint
     charged = run_stages(model, batches, seed=seed, data=data, root=root, world=world, stop=stop)
     training = training_parts(setup, model, seed)
@@ -130,7 +135,7 @@ def _train(
             settings=_settings(setup, int(info["steps"]), seed),
             world=world,
             folder=path / "checkpoint",
-            identity=f"{info['arm']}-s{seed}",
+            identity=checkpoint_identity(info),
             metrics=metrics,
             corpus=resolved.build_data().part("corpus"),
             report=report,
@@ -202,6 +207,8 @@ def _write(
         "shared_timing": bool(info["config"]["execution"].get("shared_timing", False)),
         "steps": trainer.settings.steps,
         "untuned": True,
+        "finished_at": time.time(),
+        "digests": {name: file_digest(path / name) for name in ("documents.npz", "metrics.jsonl")},
     }
     write_json(path / "result.json", result)
 

@@ -8,11 +8,11 @@ from typing import Any
 from lllm.config import Resolved
 from lllm.config.sections import EXECUTION
 from lllm.errors import UserError
-from lllm.identity import code_fingerprint
+from lllm.identity import code_fingerprint, platform
 from lllm.model import LatentModel
 from lllm.registry import Entry
 
-__all__ = ["changes", "refuse_changes", "used_parts"]
+__all__ = ["changes", "platform_changed", "refuse_changes", "used_parts"]
 
 
 def used_parts(model: LatentModel, resolved: Resolved) -> tuple[Entry, ...]:
@@ -33,16 +33,22 @@ def changes(info: Mapping[str, Any], used: Sequence[Entry], data: str) -> list[s
     found = []
     if recorded.get("code") != code:
         names = [name for name, part in parts.items() if _source(parts_then.get(name)) != _source(part)]
-        found += [f"{parts[name]['path']} changed" for name in names]
+        found += [f"{parts[name]['path'] or name} changed" for name in names]
         found += [f"{name} is no longer used" for name in parts_then if name not in parts]
     if recorded.get("data") != data:
         found.append("the data changed")
-    return found
+    return list(dict.fromkeys(found))
+
+
+def platform_changed(info: Mapping[str, Any]) -> str:
+    """That a recorded run was begun with other code of lllm's own, with which its weights may not go on; '' if not."""
+    then = (info.get("fingerprints") or {}).get("platform")
+    return "" if then == platform() else "lllm's own code changed"
 
 
 def refuse_changes(info: Mapping[str, Any], used: Sequence[Entry], data: str) -> None:
     """Raises UserError when a file was edited between the plan, or the run's beginning, and now."""
-    found = changes(info, used, data)
+    found = list(filter(None, [*changes(info, used, data), platform_changed(info)]))
     if found:
         raise UserError(f"{', '.join(found)} since the plan was made; give the command again")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -28,12 +28,13 @@ _TOKENS = 1 << 20  # tokens of a shard looked at together
 
 @dataclass(frozen=True)
 class Setup:
-    """Data in place, and what can be built from it."""
+    """Data in place, and what can be built from it. text: the digest of a corpus that its config only locates."""
 
     registry: Registry
     resolved: Resolved
     tokenizer: Tokenizer
     dataset: Dataset
+    text: str = ""
 
     @staticmethod
     def prepare(
@@ -52,7 +53,8 @@ class Setup:
         source, _ = code_fingerprint(named.entry for spec in specs.values() for named in registry.named(spec))
         multiple = resolved.data.multiple
         dataset = prepare(corpus, tokenizer, nodes, multiple=multiple, source=source, progress=progress)
-        return Setup(registry, resolved, tokenizer, dataset).under(resolved)
+        text = corpus.digest() if corpus.located_by else ""
+        return Setup(registry, resolved, tokenizer, dataset, text).under(resolved)
 
     def under(self, resolved: Resolved) -> Setup:
         """The same data under other settings of what is made from them.
@@ -85,6 +87,16 @@ class Setup:
     def composition(self) -> Composition:
         """The model's parts and sizes."""
         return self.resolved.composition(self.tokenizer.vocab, self.tokenizer.illegal)
+
+    def delta(self) -> dict[str, Any]:
+        """What the identity is made from: the settings that differ from their default, with the corpus's digest in
+        place of where its text lies."""
+        delta, corpus = self.resolved.delta(), self.resolved.corpus
+        if self.text:
+            node = {"use": corpus.name, **delta.get("corpus", {}), "@text": self.text}
+            places: Sequence[str] = getattr(corpus.entry.cls, "located_by", ())
+            delta["corpus"] = {name: value for name, value in node.items() if name not in places}
+        return delta
 
     def model(self, seed: int | None = 0, device: str = "cpu") -> LatentModel:
         """The model; device "meta" allocates nothing. Raises UserError on parts that do not fit."""

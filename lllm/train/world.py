@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from lllm.errors import UserError
 
-__all__ = ["World", "device_of", "joined", "refuse_device"]
+__all__ = ["World", "device_of", "joined", "numerics", "refuse_device", "refuse_dtype"]
 
 _CPU = torch.device("cpu")
 
@@ -76,6 +77,29 @@ def refuse_device(device: str, precision: str) -> None:
     if precision == "bfloat16" and device_of(device).type != "cuda":
         raise UserError("train.precision = 'bfloat16': runs on CUDA only; expected 'float32' on this device")
     device_of(device)
+
+
+def refuse_dtype() -> None:
+    """Raises UserError where something, a part that was imported for example, has changed the default dtype."""
+    if torch.get_default_dtype() != torch.float32:
+        raise UserError(
+            f"the default dtype is {torch.get_default_dtype()}; expected torch.float32, in which parameters are, "
+            "whatever train.precision is: no part may call torch.set_default_dtype"
+        )
+
+
+def numerics() -> dict[str, Any]:
+    """How this process computes, beside the settings of a run: what may change the last bits of its numbers."""
+    return {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "interop_threads": torch.get_num_interop_threads(),
+        "default_dtype": str(torch.get_default_dtype()).removeprefix("torch."),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "matmul_precision": torch.get_float32_matmul_precision(),
+    }
 
 
 @contextmanager

@@ -21,10 +21,10 @@ _PIECE = 16 * 1024
 
 
 def _from_here(path: str) -> str:
-    """One spelling of a path, relative to the working directory where it lies below it: it enters the identity."""
+    """One spelling of a path, links resolved, relative to the working directory where it lies below it."""
     if path in frozen.NAMES:
         return path
-    absolute, here = os.path.abspath(path), os.getcwd()
+    absolute, here = os.path.realpath(path), os.path.realpath(os.getcwd())
     return os.path.relpath(absolute, here) if absolute.startswith(here + os.sep) else absolute
 
 
@@ -37,6 +37,8 @@ def _is_text(raw: bytes) -> bool:
 @register("corpus", "text")
 class TextCorpus(Corpus):
     """The first `split` of the text's bytes is training, the rest validation, as in nanoGPT's character data."""
+
+    located_by = ("path",)
 
     class Config(PartConfig):
         """path: a file, a folder (every file below it, by name), or a frozen text: tinyshakespeare, state_union.

@@ -30,7 +30,7 @@ def test_it_names_what_is_amiss(verb: Verb, tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "results").touch()
     monkeypatch.chdir(tmp_path)
     problems = "\n".join(json.loads(verb("doctor", "--json").out)["problems"])
-    assert "broken.py: cannot be imported: ModuleNotFoundError" in problems
+    assert "broken.py: gives no part: ModuleNotFoundError" in problems
     assert "bad.yaml" in problems
     assert "results: cannot be written" in problems
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from lllm.config import load_experiment, split_words
+from lllm.identity import checkpoint_identity
 from lllm.launch.arms import Arms
 from lllm.launch.execute import execute
 from lllm.launch.plan import Plan, Planned, make_plan
@@ -110,10 +111,11 @@ def outcome(path: Path) -> tuple[list[dict[str, Any]], dict[str, list[Any]], dic
     """Metrics without the clock, final weights, and what of the result does not depend on the clock."""
     run = Run(path)
     lines = [{k: v for k, v in line.items() if k not in WALL_FIELDS} for line in read_metrics(path / "metrics.jsonl")]
-    found = load_newest(path / "checkpoint", f"{run.arm}-s{run.seed}")
+    found = load_newest(path / "checkpoint", checkpoint_identity(run.info))
     assert found is not None
     weights = {name: np.asarray(tensor).tolist() for name, tensor in found[1]["model"].items()}
-    clock = ("seconds", "bytes_per_second", "generation_bytes_per_second", "shared_timing")
+    clock = ("seconds", "bytes_per_second", "generation_bytes_per_second", "shared_timing", "finished_at")
     result = {key: value for key, value in (run.result or {}).items() if key not in clock}
+    result.pop("digests", None)  # one is of metrics.jsonl, which has the clock in it
     samples = (path / "samples.jsonl").read_text()
     return lines, weights, {**result, "samples": samples}

@@ -227,12 +227,12 @@ def test_matching_depends_on_no_other_sibling(place: Place) -> None:
 # --- fingerprints ---------------------------------------------------------------------------------------------------
 
 
-def test_a_changed_data_file_changes_the_data_fingerprint_only(place: Place) -> None:
+def test_a_changed_text_changes_the_arm_and_the_data_fingerprint_only(place: Place) -> None:
     before = place.arms()[0].arm("base")
     place.corpus("\n\n".join(f"another text, number {i}" for i in range(200)))
     after = place.arms()[0].arm("base")
-    assert after.identity == before.identity
-    assert {k for k in before.fingerprints if before.fingerprints[k] != after.fingerprints[k]} == {"data"}
+    assert after.identity != before.identity
+    assert {k for k in before.fingerprints if before.fingerprints[k] != after.fingerprints[k]} == {"arm", "data"}
     assert {e.kind for e in before.used} >= {"mixer", "head", "tokenizer", "corpus", "objective", "optimizer"}
 
 

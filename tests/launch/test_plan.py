@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from lllm.launch.expected import expected_rows
 from lllm.registry.discovery import shipped
+from lllm.results.compare import compare
 from lllm.results.run import Run
 from tests.launch.helpers import TINY, Place, outcome, todo
 
@@ -83,10 +85,15 @@ def test_no_run_continues_across_an_edit(place: Place) -> None:
     assert todo(place.plan(keep_stale=False)) == {"base/s0": ("train anew", f"stale: {path} changed")}
 
 
-def test_a_changed_data_file_makes_runs_stale(place: Place) -> None:
+def test_a_changed_text_is_another_arm_and_says_so(place: Place) -> None:
     place.train(place.plan())
+    before = expected_rows("tiny")[0].arm
     place.corpus("\n\n".join(f"another text, number {i}" for i in range(200)))
-    assert todo(place.plan()) == {"base/s0": ("train anew", "stale: the data changed")}
+    assert todo(place.plan()) == {"base/s0": ("train", "")}
+    rows = expected_rows("tiny")
+    assert rows[0].arm != before
+    table = compare(place.path / "results", "tiny", rows, all_runs=True)
+    assert [(row.arm, row.note) for row in table.rows] == [(rows[0].arm, ""), (before, "differs: data")]
 
 
 @pytest.mark.parametrize("word", ["train.lr=1000000.0", "train.lr=1e30"])

@@ -11,7 +11,8 @@ import pytest
 
 from lllm.errors import UserError
 from lllm.registry import Part, PartConfig, Registry, discovery, load_registry, register
-from lllm.registry.discovery import load_folder, syntax_digest
+from lllm.registry.discovery import load_folder
+from lllm.registry.source import syntax_digest
 
 TOY = '''
 """A toy."""

@@ -49,7 +49,7 @@ def test_a_line_has_what_trains_it_again_and_nothing_of_the_machine(make_run: Ma
     content = json.loads(line)
     assert content["config"] == run.info["config"]["semantic"]
     assert content["fingerprints"] == {"arm": arm("flat"), **FINGERPRINTS}
-    assert content["result"] == result(2.5)
+    assert content["result"] == {**result(2.5), "finished_at": load_records(root)[0].finished_at}
     assert content["curves"]["loss"] == [[1, 3.0], [2, 1.5], [3, 1.0], [4, 0.75]]
     assert content["curves"]["bpb"] == [[4, 2.5]]
     assert content["parts"]["head/first"] == {"digest": "aa", "version": 1}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lllm.registry.discovery import syntax_digest
+from lllm.registry.source import syntax_digest
 from lllm.results.diff import Side, diff, diff_now
 from lllm.results.sources import keep_sources
 from tests.results.conftest import CONFIG, FINGERPRINTS, MakeRun

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lllm.errors import UserError
-from lllm.registry.discovery import syntax_digest
+from lllm.registry.source import syntax_digest
 from lllm.results import sources
 from lllm.results.sources import keep_sources, source_of
 from tests.results.conftest import MakeRun
