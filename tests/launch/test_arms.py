@@ -232,7 +232,7 @@ def test_a_changed_data_file_changes_the_data_fingerprint_only(place: Place) -> 
     place.corpus("\n\n".join(f"another text, number {i}" for i in range(200)))
     after = place.arms()[0].arm("base")
     assert after.identity == before.identity
-    assert {k for k in before.fingerprints if before.fingerprints[k] != after.fingerprints[k]} == {"data"}
+    assert {k for k in before.fingerprints if before.fingerprints[k] != after.fingerprints[k]} == {"data", "documents"}
     assert {e.kind for e in before.used} >= {"mixer", "head", "tokenizer", "corpus", "objective", "optimizer"}
 
 
