@@ -92,7 +92,7 @@ def find(name: str, label: str | None, all_runs: bool, results: Path, plugins: l
     """The table of an experiment, or of its runs that are called `label`; errors as in `named`."""
     if label is None:
         return _plain(name, all_runs, results, plugins)
-    return _named(name, label, all_runs, results, plugins)
+    return _named(name, label, results, plugins)
 
 
 def _show(comparison: Comparison, form: Format, wanted: Sequence[str] | None) -> None:
@@ -142,7 +142,7 @@ def _plain(name: str, all_runs: bool, results: Path, plugins: list[Path]) -> Fou
     return Found(shown, experiment, records, lambda: publish(results, experiment, rows, records, table))
 
 
-def _named(name: str, label: str, all_runs: bool, results: Path, plugins: list[Path]) -> Found:
+def _named(name: str, label: str, results: Path, plugins: list[Path]) -> Found:
     from lllm.cli.named import named_runs
     from lllm.config import load_experiment
     from lllm.registry import load_registry
@@ -154,5 +154,5 @@ def _named(name: str, label: str, all_runs: bool, results: Path, plugins: list[P
     experiment = load_experiment(name)
     records = load_records(results, experiment.name)
     runs = named_runs(experiment, check_name(label), load_registry(plugins), records)
-    shown = tabulate_named(experiment.name, runs, all_runs, read_noise(results, experiment.name))
+    shown = tabulate_named(experiment.name, runs, read_noise(results, experiment.name))
     return Found(shown, experiment.name, records, lambda: publish_named(results, experiment.name, runs))

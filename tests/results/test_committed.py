@@ -125,7 +125,7 @@ def test_git_sees_what_is_committed_and_nothing_else(tmp_path: Path) -> None:
     shutil.copy(Path(__file__).parents[2] / ".gitignore", tmp_path)
     kept = ["results/study/runs.jsonl", "results/study/table.md", "results/study/table.frozen.md"]
     ignored = ["results/.index.json", "results/.reproduced/study/runs.jsonl", "results/study/flat/ab/s0/run.json"]
-    ignored += ["results/study/.sources/ab.py"]
+    ignored += ["results/study/.sources/ab.py", "results/ledger.jsonl"]
     for name in [*kept, *ignored]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()

@@ -99,9 +99,9 @@ def tried(make_run: MakeRun, variant: str, *words: str, bpb: float = 2.5, **trai
     return make_run(variant, 0, bpb, name="foo", argv=argv, config=config, identity=identity)
 
 
-def foo(root: Path, all_runs: bool = False) -> Comparison:
+def foo(root: Path) -> Comparison:
     found = named(load_records(root, "study"), "foo", ["flat", "small"], "flat", BPB)
-    return tabulate_named("study", found, all_runs)
+    return tabulate_named("study", found)
 
 
 def test_the_header_says_what_all_rows_share_and_a_row_what_sets_it_apart(make_run: MakeRun, root: Path) -> None:
@@ -144,17 +144,14 @@ def test_a_file_edited_between_two_runs_sets_them_apart(make_run: MakeRun, root:
     )
 
 
-def test_a_run_moved_aside_is_a_row_only_when_all_are_asked_for(make_run: MakeRun, root: Path) -> None:
+def test_a_run_moved_aside_is_never_a_row(make_run: MakeRun, root: Path) -> None:
     tried(make_run, "flat")
     retire(tried(make_run, "small", "train.batch=4", batch=4).path, "stale", "head/first changed")
     tried(make_run, "small")
     table = foo(root)
     assert (table.settings, [r.note for r in table.rows]) == ((), ["", ""])
-    old = foo(root, all_runs=True).rows[2]
-    assert (old.note, old.delta, old.verdict.text) == ("differs: train.batch=4; set aside", None, "no verdict: stale")
     publish_named(root, "study", named(load_records(root, "study"), "foo", ["flat", "small"], "flat", BPB))
     assert len(read_committed(root, "study")) == 2
-    assert "set aside" not in (root / "study" / "table.foo.md").read_text()
 
 
 def test_a_name_that_only_runs_moved_aside_have_is_none(make_run: MakeRun, root: Path) -> None:
