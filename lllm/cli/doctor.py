@@ -112,6 +112,8 @@ def _problems(registry: Registry, results: Path) -> list[str]:
     """What a user should know before it costs time."""
     from lllm.config import list_experiments
     from lllm.data.dataset import data_root
+    from lllm.results.index import index
+    from lllm.results.ledger import FILE, damaged_lines
     from lllm.results.run import check_writable
 
     found = [f"{path}: gives no part: {why}" for path, why in registry.failures.items()]
@@ -124,4 +126,10 @@ def _problems(registry: Registry, results: Path) -> list[str]:
             check_writable(place)
         except UserError as error:
             found.append(str(error))
+    damaged = [record for record in index(results) if record.state == "damaged" and not record.aside]
+    found += [f"{run.path}: {run.reason}; expected it trained anew, by the same command" for run in damaged]
+    found += [
+        f"{results / FILE}, line {number}: damaged; only its directory tells of the run that it named"
+        for number in damaged_lines(results)
+    ]
     return found

@@ -29,15 +29,20 @@ def named_runs(experiment: Experiment, label: str, registry: Registry, records: 
 
 
 def named_to(plan: Plan, words: Sequence[str], records: Sequence[Record]) -> list[Record]:
-    """The records, those of the plan under its name: what was finished before had none, or another one."""
+    """The records, those of the plan's arms under its name: what was finished before had none, or another one.
+
+    A name is of whole arms, never of some seeds of one.
+    """
     from lllm.results.named import rename
     from lllm.results.records import MAYBE
 
     label = plan.label or ""
+    arms = {(run.arm.variant, run.arm.identity): run for run in plan.runs}
     asked = {(run.arm.variant, run.arm.identity, run.seed): run for run in plan.runs}
     found = []
     for record in records:
-        run = asked.get((record.variant, record.arm, record.seed))
+        run = asked.get((record.variant, record.arm, record.seed), arms.get((record.variant, record.arm)))
+        run = None if record.info.get("trial") else run
         extra = {**plan.extra, **run.extra} if run else {}
         known = record.label == label and all(record.info.get(key) == extra.get(key) for key in MAYBE if key in extra)
         if run and record.state == "finished" and not known and not _given_up(record, run):
@@ -54,7 +59,8 @@ def _given_up(record: Record, run: Planned) -> bool:
     """Whether it was moved aside, or is to be: what is stale keeps the name under which it was made."""
     now = run.arm.fingerprints
     changed = any(record.fingerprint(name) != now[name] for name in ("code", "data"))
-    return bool(record.aside) or (run.todo == "train anew" and changed)
+    kept = run.todo == "finished" and run.seed == record.seed
+    return bool(record.aside) or (changed and not kept)
 
 
 def _code_now(record: Record, registry: Registry) -> Code:

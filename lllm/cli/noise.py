@@ -87,7 +87,7 @@ def _stored(plan: Plan) -> Noise | None:
 def _measured(plan: Plan, arms: Arms, found: dict[str, Any]) -> tuple[Noise | None, bool]:
     """Train what is left and store what comes of it; None and False where a run is missing or failed."""
     from lllm.cli.plan import plan_facts, print_plan
-    from lllm.cli.run import set_aside, train
+    from lllm.cli.run import train
     from lllm.launch.execute import worker_command
     from lllm.launch.plan import rule_of
     from lllm.results.noise import measured, write_noise
@@ -98,7 +98,6 @@ def _measured(plan: Plan, arms: Arms, found: dict[str, Any]) -> tuple[Noise | No
     check_writable(plan.results)
     for pending in plan.pending[:1]:
         worker_command(pending)  # what cannot be started is refused before anything is written
-    set_aside(plan)
     sys.stdout.flush()  # whoever reads a pipe sees the plan before the training
     train(plan)
     values, unfinished = _values(plan, arms)

@@ -143,14 +143,13 @@ def _questions(names: set[str]) -> dict[str, Question]:
     """What those experiments ask whose files are here and sound."""
     from lllm.config import list_experiments, load_experiment
     from lllm.report.summary import Question
-    from lllm.results.rule import Rule
+    from lllm.results.rule import rule_of
 
     found = {}
     for listed in list_experiments():
         if listed.name in names and not listed.problem:
             one = load_experiment(listed.name)
-            rule = Rule(**one.decide.model_dump())
-            found[listed.name] = Question(one.hypothesis, tuple(one.variants), one.baseline, rule)
+            found[listed.name] = Question(one.hypothesis, tuple(one.variants), one.baseline, rule_of(one))
     return found
 
 

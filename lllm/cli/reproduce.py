@@ -79,7 +79,8 @@ def _recorded(what: str) -> tuple[Record, str]:
     path = Path(file if colon else what)
     if not path.is_file() or path.name != _FILE:
         raise UserError(f"reproduce: '{path}': no such file; expected results/EXPERIMENT/{_FILE}, then perhaps :RUN")
-    records = read_committed(path.resolve().parent.parent, path.resolve().parent.name)
+    every = read_committed(path.resolve().parent.parent, path.resolve().parent.name)
+    records = [record for record in every if record.state == "finished"]
     found = [record for record in records if name in (record.name, record.label)]
     found = found or [record for record in records if name in record.name]
     if not found:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from lllm.launch.arms import Arms
     from lllm.launch.plan import Plan
 
-__all__ = ["add_options", "run", "set_aside", "train"]
+__all__ = ["add_options", "run", "train"]
 
 
 def run(
@@ -109,7 +108,6 @@ def run(
         check_writable(plan.results)
         for pending in plan.pending[:1]:
             worker_command(pending)  # what cannot be started is refused before anything is written
-        set_aside(plan)
         sys.stdout.flush()  # whoever reads a pipe sees the plan before the training
         if until is None:
             fine = train(plan)
@@ -159,22 +157,6 @@ def train(plan: Plan) -> bool:
         again = shlex.join(["lllm", *arguments()])
         print(f"stopped; everything is saved. To continue: {again}", file=sys.stderr)
         raise
-
-
-def set_aside(plan: Plan) -> None:
-    """Make room where a run.json is damaged: nothing is destroyed, and the run is trained anew."""
-    from lllm.results.ownership import Owned, own
-    from lllm.results.run import retire_damaged
-
-    for run in plan.pending:
-        if not (run.path / "run.json").is_file():
-            continue
-        with suppress(Owned):  # whoever trains it has its own run.json
-            with own(run.path):
-                pass
-            moved = retire_damaged(run.path)
-            if moved:
-                print(f"{run.path}: its run.json is damaged; it is now {moved.name}, and trained anew", file=sys.stderr)
 
 
 def _seeds(text: str | None, experiment: Experiment) -> list[int]:

@@ -29,8 +29,8 @@ def list_runs(as_json: bool = False, root: Path = Path("results")) -> None:
     rows = []
     for record in records:
         bpb = (record.result or {}).get("bpb")
-        state = record.state if record.path else f"{record.state}, committed"
-        reason = record.reason if record.state in ("failed", "pruned") or record.aside or not record.readable else ""
+        state = record.state if record.path or record.state == "deleted" else f"{record.state}, committed"
+        reason = record.reason if record.state in ("failed", "diverged", "pruned", "damaged") or record.aside else ""
         rows.append([record.name, state, "" if bpb is None else f"{bpb:.4f}", record.label, reason])
     if len(rows) > _LONG:
         print(aligned(headers, rows, right=(2,)))

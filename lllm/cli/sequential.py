@@ -80,7 +80,8 @@ def _refuse_looked_at(plan: Plan, records: Sequence[Record], most: int) -> None:
     rule_of_run: dict[str, dict[int, int]] = {}
     for record in records:
         arm = arms.get((record.variant, record.arm))
-        if arm is None or record.state != "finished" or record.aside or record.info.get("trial"):
+        judged = record.state in ("finished", "deleted") and not record.aside  # what was deleted has been looked at
+        if arm is None or not judged or record.info.get("trial"):
             continue
         if all(record.fingerprint(name) == arm.fingerprints[name] for name in ("code", "data", "evaluator")):
             looks = record.info.get("looks") or {}

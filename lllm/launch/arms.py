@@ -114,7 +114,7 @@ class Arms:
             return replace(arm, identity=arm_of(arm.setup.delta(), {"seconds": float(budget.amount)}))
         amount = budget.amount
         if isinstance(amount, str):  # as many training FLOPs as that variant
-            other = self._other(amount)
+            other = self.other(amount)
             if other.steps is None:
                 raise UserError(
                     f"budget.flops = '{amount}': its own budget is in seconds; expected a variant that counts"
@@ -186,8 +186,8 @@ class Arms:
         mine, its = (arm_of_setup("", one) for one in (setup, self._baseline()))
         return (mine.parameters, mine.flops_per_step) == (its.parameters, its.flops_per_step)
 
-    def _other(self, variant: str) -> Arm:
-        """The arm of a variant that another one refers to, under those overrides that fit it."""
+    def other(self, variant: str) -> Arm:
+        """The arm of a variant that another one refers to, under those overrides that fit it; errors as in `arm`."""
         if variant not in self._made and variant not in self._others:
             self._others[variant] = self._decide(variant, self._fitted(variant))
         return self._made.get(variant) or self._others[variant]

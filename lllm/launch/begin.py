@@ -8,7 +8,7 @@ from lllm.identity import checkpoint_identity
 from lllm.launch.plan import Plan, Planned
 from lllm.launch.steps import measured
 from lllm.results.ownership import own
-from lllm.results.run import Run, create, retire
+from lllm.results.run import Run, create, retire, retire_damaged
 from lllm.results.sources import keep_sources
 from lllm.train.checkpoint import is_strange
 
@@ -17,7 +17,7 @@ __all__ = ["begin"]
 
 def begin(plan: Plan, run: Planned, **execution: Any) -> dict[str, Any] | None:
     """The run's run.json, written; None when it is finished already, for another process may have taken it since the
-    plan was made. What is stale or forced is moved away first. execution: as in `Plan.info`.
+    plan was made. What is stale, forced or damaged is moved away first. execution: as in `Plan.info`.
 
     Raises:
         Owned: another process trains it.
@@ -40,12 +40,14 @@ def begin(plan: Plan, run: Planned, **execution: Any) -> dict[str, Any] | None:
 
 
 def _found(run: Planned) -> dict[str, Any] | None:
-    """The run.json that is there, when nobody is at work on it."""
+    """The run.json that is there, when nobody is at work on it; what cannot be read makes room."""
     if not run.path.exists():
         return None
     with own(run.path):
-        there = Run(run.path)
-        return there.info if (run.path / "run.json").is_file() and there.arm == run.arm.identity else None
+        pass
+    retire_damaged(run.path)
+    there = Run(run.path)
+    return there.info if (run.path / "run.json").is_file() and there.arm == run.arm.identity else None
 
 
 def _renewed(run: Planned, found: dict[str, Any]) -> bool:

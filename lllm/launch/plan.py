@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from lllm.results.committed import load_records
 from lllm.results.files import explained
 from lllm.results.grouping import Expected
 from lllm.results.records import Record
-from lllm.results.rule import Design, Rule
+from lllm.results.rule import rule_of
 from lllm.results.run import check_writable, run_path
 from lllm.results.twins import twins
 from lllm.train import checkpoint
@@ -65,7 +66,7 @@ class Planned:
 @dataclass(frozen=True)
 class Plan:
     """Runs in the order in which they will be trained. label: what --as calls them; extra: what run.json records of all
-    of them."""
+    of them; arms: by which they were decided."""
 
     experiment: Experiment
     runs: tuple[Planned, ...]
@@ -73,15 +74,24 @@ class Plan:
     plugins: tuple[str, ...] = ()
     label: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    arms: Arms | None = None
 
     @property
     def pending(self) -> list[Planned]:
         """Those that will be trained."""
         return [run for run in self.runs if run.pending]
 
+    @property
+    def against(self) -> str:
+        """The arm of the baseline under the same overrides, '' where that cannot be told."""
+        if self.arms is not None and self.experiment.baseline in self.experiment.variants:
+            with suppress(UserError):
+                return self.arms.other(self.experiment.baseline).identity
+        return ""
+
     def info(self, run: Planned, steps: int, **execution: Any) -> dict[str, Any]:
         """run.json of one of the runs. execution: what this machine adds to the settings that only say how."""
-        arm, resolved = run.arm, run.arm.resolved
+        arm, resolved, rule = run.arm, run.arm.resolved, rule_of(self.experiment)
         _, parts = code_fingerprint(arm.used)
         return {
             "experiment": self.experiment.name,
@@ -98,7 +108,7 @@ class Plan:
             "parts": parts,
             "steps": steps,
             "budget": resolved.budget.model_dump(exclude_none=True),
-            "rule": rule_of(self.experiment).written(),
+            "rule": rule.written(),
             "sizes": {
                 "parameters": arm.parameters,
                 "train_flops_per_byte": arm.flops_per_step / arm.bytes_per_step,
@@ -112,6 +122,8 @@ class Plan:
             "argv": arguments(),
             "machine": machine_of_run(resolved),
             "planned": sorted({planned.seed for planned in self.runs}),
+            "family": list(rule.family),
+            "against": self.against,
             **self.extra,
             **run.extra,
         }
@@ -125,13 +137,6 @@ def arguments() -> list[str]:
         _PASSWORD.sub(r"\1***", word) if before == _STORAGE or word.startswith(f"{_STORAGE}=") else word
         for before, word in pairs
     ]
-
-
-def rule_of(experiment: Experiment) -> Rule:
-    """Its decision rule and design, as the tables know them."""
-    design = experiment.design
-    told = Design(design.kind, design.factors, design.of) if design else None
-    return Rule(**experiment.decide.model_dump(), design=told, comparisons=len(experiment.variants) - 1)
 
 
 def expected(arms: Arms, variants: Sequence[str], seeds: Sequence[int]) -> list[Expected]:
@@ -177,8 +182,8 @@ def make_plan(
         check_writable(results)
     known: dict[tuple[str, str, int], Record] = {}
     for record in load_records(results, experiment.name):
-        if record.path is None or record.path.name == f"s{record.seed}":  # not one that was retired
-            known[record.variant, record.arm, record.seed] = record
+        if not record.aside and record.state != "deleted":
+            known[record.variant, record.arm[:8], record.seed] = record
     begun = {variant for variant, _, _ in known}
     for variant, resolved in zip(variants, settings, strict=True):
         if variant not in begun:  # certainly to be trained: refused before its data are prepared
@@ -196,18 +201,24 @@ def make_plan(
         for arm in decided:
             path = run_path(results, experiment.name, arm.variant, arm.identity, seed)
             run = Planned(arm, seed, path, "train")
-            found = known.get((arm.variant, arm.identity, seed))
-            runs.append(_noted(run if found is None else _after(run, found, force, keep_stale)))
+            found = known.get((arm.variant, arm.identity[:8], seed))
+            if found is not None and arm.identity.startswith(found.arm):
+                run = _after(run, found, force, keep_stale)
+            runs.append(_noted(run))
             if runs[-1].pending:
                 _refuse_here(arm.resolved)
-    return Plan(experiment, tuple(runs), results, tuple(plugins), label)
+    return Plan(experiment, tuple(runs), results, tuple(plugins), label, arms=arms)
 
 
 def _after(run: Planned, record: Record, force: bool, keep_stale: bool) -> Planned:
     """What is to be done about a run of which something is there already."""
+    if record.path is None and record.state not in ("finished", "diverged"):  # a line that says no more than that
+        return run
     run = replace(run, elsewhere=record.path is None)
     if record.state == "running":
         return replace(run, todo="running", why=record.reason or "another process trains it")
+    if record.state == "damaged":
+        return replace(run, todo="train anew", why=record.reason)
     changed = ", ".join(changes(record.info, run.arm.used, run.arm.setup.dataset.fingerprint))
     place, other = run.path / "checkpoint", platform_changed(record.info)
     if record.state not in ("finished", "failed", "empty"):  # there is, or may be, something to go on from
@@ -219,7 +230,7 @@ def _after(run: Planned, record: Record, force: bool, keep_stale: bool) -> Plann
         return replace(run, todo="train anew", why="--force")
     if record.state == "finished":
         return replace(run, todo="finished", why=f"kept although stale: {changed}" if changed else other)
-    if record.state == "failed":
+    if record.state in ("failed", "diverged"):
         return replace(run, todo="failed", why=f"{record.reason}; --force trains it anew")
     if record.state == "empty":
         return run

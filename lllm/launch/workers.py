@@ -91,7 +91,7 @@ class Worker:
             return "finished", ""
         if state == "running":
             return "running", self._last_error()
-        if self._asked and state != "failed":
+        if self._asked and state not in ("failed", "diverged"):
             return "interrupted", ""
         reason = str((run.status or {}).get("reason", "")) or self._last_error()
         return "failed", f"{reason} ({self.log})"

@@ -14,6 +14,7 @@ _WORDS = {  # of verdicts, in the order in which they are counted -> as they are
     "better": "better",
     "worse": "worse",
     "inconclusive": "inconclusive",
+    "unstable": "unstable",
     "not comparable": "not comparable",
     "none": "without a verdict",
 }

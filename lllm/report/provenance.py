@@ -47,7 +47,7 @@ def _runs(records: Sequence[Record], metric: str) -> Table:
                 "-" if value is None else f"{value:.4f}",
                 str((record.result or {}).get("steps") or "-"),
                 duration(value_of(record, "seconds")),
-                record.reason or ("" if record.path else "known from runs.jsonl alone"),
+                record.reason or ("" if record.path or record.state == "deleted" else "known from runs.jsonl alone"),
             ]
         )
         marks.append("aside" if record.aside else "")

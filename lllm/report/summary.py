@@ -87,9 +87,8 @@ def _summary(comparison: Comparison) -> Summary:
     for row in rows:
         by_word.setdefault(row.verdict.word, []).append(row)
     base = next((row.variant for row in comparison.rows if row.baseline), "the baseline")
-    told = [
-        _told(word, by_word, base, comparison.rule) for word in ("better", "worse", "inconclusive", "not comparable")
-    ]
+    words = ("better", "worse", "inconclusive", "unstable", "not comparable")
+    told = [_told(word, by_word, base, comparison.rule) for word in words]
     without = len(by_word.get("none", ()))
     told.append(f"{without} without a verdict" if without else "")
     said = "; ".join(filter(None, told)) or "no verdict yet"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from lllm.errors import UserError
 from lllm.results.blocks import blocks_of, packed
 from lllm.results.files import dumps, parse_lines, read_metrics, write_bytes
 from lllm.results.index import index
+from lllm.results.ledger import Place, place_of, read_ledger, reconciled, struck
 from lllm.results.named import WORDS, newest_arms, words_of
 from lllm.results.records import INFO, MAYBE, Record
 
@@ -24,17 +25,18 @@ _DIGITS = 6  # significant digits of a curve's values; the numbers themselves ar
 
 
 def write_committed(root: Path, experiment: str, records: Iterable[Record]) -> Path:
-    """Write the finished ones of `records` to runs.jsonl, beside lines of runs that are not among them.
+    """Write `records` to runs.jsonl, beside lines of runs that are not among them. Those that did not finish have lines
+    that say so: a clone's table lacks as many seeds as this one.
 
-    A line is replaced by a run of the same variant, arm and seed and never dropped, so that a clone without run
-    directories loses nothing; a name that another arm carries now is taken off it. The same content gives the same
-    bytes; a file that has them already is left alone.
+    A line is replaced by a run of the same variant, arm and seed and dropped only when that was deleted, so that a
+    clone without run directories loses nothing; a name that another arm carries now is taken off it. The same content
+    gives the same bytes; a file that has them already is left alone.
     """
     path = root / experiment / FILE
-    known = {_key(record): record for record in read_committed(root, experiment)}
-    ordered = sorted(records, key=lambda record: record.finished_at)
-    for record in ordered:
-        if record.state == "finished" and not _same(known.get(_key(record)), record):
+    known = {_key(record): record for record in _standing(root, experiment, struck(read_ledger(root)))}
+    ordered = sorted(records, key=lambda record: (record.state == "finished", record.finished_at))
+    for record in ordered:  # what was trained anew comes last and stays
+        if not _same(known.get(_key(record)), record):
             known[_key(record)] = record
     carried = newest_arms(ordered)
     lines = [_line(_unnamed(known[key], carried)) for key in sorted(known)]
@@ -45,7 +47,7 @@ def write_committed(root: Path, experiment: str, records: Iterable[Record]) -> P
 
 
 def read_committed(root: Path, experiment: str) -> list[Record]:
-    """The runs of runs.jsonl, all finished; none when there is no such file.
+    """The runs of runs.jsonl: finished ones, and how those of their arms stand that are not; none without the file.
 
     Raises:
         UserError: a line is damaged.
@@ -62,9 +64,10 @@ def read_committed(root: Path, experiment: str) -> list[Record]:
                     variant=str(line["variant"]),
                     arm=str(line["arm"]),
                     seed=int(line["seed"]),
-                    state="finished",
+                    state=line.get("state", "finished"),
                     info={key: line.get(key) for key in INFO} | ({WORDS: line[WORDS]} if WORDS in line else {}),
-                    result=dict(line["result"]),
+                    result=None if "state" in line else dict(line["result"]),
+                    reason=str(line.get("reason") or ""),
                     curves=dict(line.get("curves") or {}),
                     blocks=line.get("blocks"),
                 )
@@ -75,21 +78,23 @@ def read_committed(root: Path, experiment: str) -> list[Record]:
 
 
 def load_records(root: Path, experiment: str | None = None) -> list[Record]:
-    """Every run below `root`: its directory where there is one, its committed line where there is none."""
-    found = index(root, experiment)
-    here = {(r.experiment, *_place(r)) for r in found if r.readable or r.path is None or r.path.name == f"s{r.seed}"}
+    """Every run below `root`: its directory where there is one, its committed line where there is none, what the ledger
+    says where there is neither."""
+    found, ledger = index(root, experiment), read_ledger(root)
+    here = {place_of(record) for record in found if not record.aside}
     names = [experiment] if experiment else sorted(path.parent.name for path in root.glob(f"*/{FILE}"))
-    committed = [record for name in names for record in read_committed(root, name)]
-    return found + [record for record in committed if (record.experiment, *_place(record)) not in here]
+    gone = struck(ledger)
+    committed = [record for name in names for record in _standing(root, name, gone) if place_of(record) not in here]
+    return reconciled([*found, *committed], ledger, experiment)
+
+
+def _standing(root: Path, experiment: str, gone: Collection[Place]) -> list[Record]:
+    """Its committed lines but for those of runs that were deleted here."""
+    return [record for record in read_committed(root, experiment) if place_of(record) not in gone]
 
 
 def _key(record: Record) -> tuple[str, str, int]:
     return record.variant, record.arm, record.seed
-
-
-def _place(record: Record) -> tuple[str, str, int]:
-    """Its directory: of a run whose run.json is damaged, no more of the arm is known than the directory's name."""
-    return record.variant, record.arm[:8], record.seed
 
 
 def _unnamed(record: Record, carried: Mapping[tuple[str, str], str]) -> Record:
@@ -102,28 +107,29 @@ def _unnamed(record: Record, carried: Mapping[tuple[str, str], str]) -> Record:
 def _same(old: Record | None, new: Record) -> bool:
     """Whether a line is there already: its curves need not be read again."""
     facts = ("fingerprints", "name", "baseline", *MAYBE)
-    return old is not None and old.result == new.result and all(old.info.get(f) == new.info.get(f) for f in facts)
+    if old is None or (old.state, old.reason, old.result) != (new.state, new.reason, new.result):
+        return False
+    return all(old.info.get(f) == new.info.get(f) for f in facts)
 
 
 def _line(record: Record) -> str:
     info = {key: record.info.get(key) for key in INFO if key not in MAYBE or record.info.get(key) is not None}
+    who = {"experiment": record.experiment, "variant": record.variant, **info, "arm": record.arm, "seed": record.seed}
+    if record.state != "finished":
+        known = {**who, "state": record.state, "reason": record.reason}
+        return _dumped({key: value for key, value in known.items() if value not in (None, "")})
     parts = {name: {key: part.get(key) for key in _PART} for name, part in record.parts.items()}
     curves = _curves(read_metrics(record.path / "metrics.jsonl")) if record.path else record.curves
     blocks = blocks_of(record)
-    line = {
-        "experiment": record.experiment,
-        "variant": record.variant,
-        **info,
-        "arm": record.arm,
-        "seed": record.seed,
-        "parts": parts,
-        "result": record.result,
-        "curves": curves,
-    }
+    line = {**who, "parts": parts, "result": record.result, "curves": curves}
     if blocks is not None:
         line["blocks"] = packed(blocks)
     if record.label:
         line[WORDS] = words_of(record)
+    return _dumped(line)
+
+
+def _dumped(line: Mapping[str, Any]) -> str:
     return json.dumps(json.loads(dumps(line)), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 

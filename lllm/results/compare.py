@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +17,11 @@ from lllm.results.changes import Label
 from lllm.results.committed import load_records, write_committed
 from lllm.results.effects import effects_of
 from lllm.results.evidence import sifted
-from lllm.results.grouping import PLATFORM, Expected, differs, groups, is_current, stale, terms_of
+from lllm.results.grouping import FINGERPRINTS, PLATFORM, Expected, differs, groups, is_current, stale, terms_of
 from lllm.results.judging import judged
 from lllm.results.named import Named, facts, newest_arms
 from lllm.results.noise import Noises, read_noise
-from lllm.results.planned import added, changed
+from lllm.results.plans import added, changed, enlarged, planned, steady, without
 from lllm.results.records import Record
 from lllm.results.rows import NUMBERS, Comparison, Row
 from lllm.results.rule import BPB, OF_LIKELIHOOD, Rule
@@ -43,22 +43,27 @@ def tabulate(
 ) -> Comparison:
     """`compare` of records at hand: those of one experiment. A directory that was moved aside is in no row. noise: what
     is stored of its baseline's."""
-    records = [record for record in records if not record.aside]
     by_arm: dict[tuple[str, str], list[Record]] = defaultdict(list)
     others: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    begun: dict[str, list[Record]] = defaultdict(list)
     wanted = {(expected.variant, expected.arm) for expected in rows}
     for record in records:
+        if not record.info.get("trial"):
+            begun[record.arm].append(record)
+        if record.aside:  # what made room for another run is no evidence
+            continue
         # a trial chose the settings by its seed: it is no evidence for them, even where it is the variant as it stands
         own = (record.variant, record.arm) in wanted and not record.info.get("trial")
         (by_arm if own else others)[record.variant, record.arm].append(record)
-    rule = next((e.rule for e in rows if e.baseline), BPB)
+    base = next((expected for expected in rows if expected.baseline), None)
+    rule = enlarged(base.rule, base, records) if base else BPB
     asked = tuple(sorted({record.seed for key in wanted for record in by_arm.get(key, [])}))
     table: list[Row] = []
     current: dict[str, Record] = {}
     for expected in rows:
         place = expected.variant, expected.arm
         tried = {record.seed for record in others.get(place, []) if record.state == "finished"}
-        made, stands_for_it = _variant_rows(by_arm.get(place, []), expected, asked, tried)
+        made, stands_for_it = _variant_rows(by_arm.get(place, []), expected, asked, tried, begun[expected.arm])
         table += made
         if stands_for_it:
             current[expected.variant] = stands_for_it
@@ -66,8 +71,12 @@ def tabulate(
         table += _other_rows(others, rows, current, rule)
     hidden = 0 if all_runs else sum(record.state == "finished" for group in others.values() for record in group)
     names = () if all_runs else tuple(sorted({r.label for group in others.values() for r in group if r.label}))
-    warnings = (*added(table, rows, records), *changed(table, records, rule), *_platforms(table))
-    comparison = Comparison(experiment, rule, tuple(table), hidden=hidden, names=names, warnings=warnings)
+    warnings = [*added(table, records), *changed(table, records, rule), *_platforms(table)]
+    if lost := {seed for row in table if row.baseline and not row.stale for seed in row.diverged}:
+        table = without(table, lost)
+        which = f"Seed{'s' if len(lost) > 1 else ''} {', '.join(map(str, sorted(lost)))}"
+        warnings.append(f"{which} of the baseline diverged: left out of every comparison.")
+    comparison = Comparison(experiment, rule, tuple(table), hidden=hidden, names=names, warnings=tuple(warnings))
     return _judged(comparison, records, noise)
 
 
@@ -90,14 +99,21 @@ def publish(
 
     found = load_records(root, experiment) if records is None else records
     comparison = shown or tabulate(found, experiment, rows, noise=read_noise(root, experiment))
-    used = {name for row in comparison.rows for name in row.runs}
     carried = newest_arms(found)
-    kept = [r for r in found if r.name in used or (r.label and carried[r.variant, r.label] == r.arm)]
-    kept, _ = sifted(record for record in kept if not record.aside)
-    if not kept:
-        return None
-    write_committed(root, experiment, kept)
-    return write_markdown(root, comparison)
+    arms = {(row.variant, row.arm) for row in comparison.rows}
+    arms |= {(r.variant, r.arm) for r in found if r.label and carried[r.variant, r.label] == r.arm}
+    return write_markdown(root, comparison) if _kept(root, experiment, found, arms) else None
+
+
+def _kept(root: Path, experiment: str, found: Sequence[Record], arms: Collection[tuple[str, str]]) -> bool:
+    """Commit the runs of these arms, and how those stand that did not finish, but for those that are not believed;
+    False where none has finished."""
+    mine = [r for r in found if (r.variant, r.arm) in arms and not r.aside and not r.info.get("trial")]
+    sound, _ = sifted(mine)
+    if not sound:
+        return False
+    write_committed(root, experiment, [*sound, *(r for r in mine if r.state not in ("finished", "empty"))])
+    return True
 
 
 def tabulate_named(experiment: str, runs: Named, noise: Noises | None = None) -> Comparison:
@@ -112,10 +128,8 @@ def publish_named(root: Path, experiment: str, runs: Named) -> Path | None:
     from lllm.results.table import write_markdown
 
     arms = {(row.variant, row.arm) for row in runs.rows}
-    kept, _ = sifted(r for r in runs.records if not r.aside and (r.variant, r.arm) in arms)
-    if not kept:
+    if not _kept(root, experiment, runs.records, arms):
         return None
-    write_committed(root, experiment, kept)
     return write_markdown(root, tabulate_named(experiment, runs, noise=read_noise(root, experiment)))
 
 
@@ -138,21 +152,32 @@ def _platforms(table: Sequence[Row]) -> list[str]:
 
 
 def _variant_rows(
-    records: Sequence[Record], expected: Expected, asked: tuple[int, ...], tried: AbstractSet[int]
+    records: Sequence[Record],
+    expected: Expected,
+    asked: tuple[int, ...],
+    tried: AbstractSet[int],
+    begun: Sequence[Record],
 ) -> tuple[list[Row], Record | None]:
     """The row of a variant, complete or not, then one per stale group; and a record that stands for the first. tried:
-    seeds at which a sweep has trained it."""
+    seeds at which a sweep has trained it; begun: every run of its arm, under any name."""
     sound, refused = sifted(records)
     finished = groups(sound)
     fresh = next((group for group in finished if is_current(group, expected)), [])
     first = fresh[0] if fresh else None
     done = {record.seed for record in fresh}
-    missing = _unfinished(records, [seed for seed in expected.seeds or asked if seed not in done]) | refused
+    mine = [record for record in begun if is_current([record], expected)]
+    if first is not None:
+        mine = [r for r in mine if all(r.fingerprint(name) == first.fingerprint(name) for name in FINGERPRINTS)]
+    seeds = planned(mine)
+    wanted = sorted({*(expected.seeds or asked), *seeds})
+    missing = _unfinished(records, [seed for seed in wanted if seed not in done]) | refused
     missing |= {r.seed: "other code of lllm's own" for r in sound if r.seed in missing and is_current([r], expected)}
     row = replace(
         _row(fresh, expected.variant, expected.arm, expected.rule),
         baseline=expected.baseline,
         unfinished={seed: "a sweep's trial" if seed in tried else state for seed, state in missing.items()},
+        planned=seeds,
+        diverged=tuple(sorted({r.seed for r in mine if _ended_badly(r, expected)} - done)),
     )
     made = [row]
     for group in finished:
@@ -165,11 +190,15 @@ def _variant_rows(
     return made, first
 
 
+def _ended_badly(record: Record, expected: Expected) -> bool:
+    return record.state == "diverged" and record.variant == expected.variant and not record.aside
+
+
 def _unfinished(records: Sequence[Record], missing: Sequence[int]) -> dict[int, str]:
-    """seed -> in which state it is and why. A directory moved aside is named after the one in use, and gives way."""
+    """seed -> in which state it is and why."""
     state = {
         record.seed: f"{record.state}: {record.reason}" if record.reason else str(record.state)
-        for record in sorted(records, key=lambda record: record.name, reverse=True)
+        for record in records
         if record.state not in ("finished", "empty")
     }
     return {seed: state.get(seed, "not run") for seed in missing}
@@ -242,9 +271,20 @@ def _judged(comparison: Comparison, records: Sequence[Record], noise: Noises | N
     baseline = next((row for row in comparison.rows if row.baseline and not row.stale), None)
     known = noise.fitting(baseline.arm, baseline.fingerprints, comparison.decide) if noise and baseline else None
     made = judged(comparison.rows, comparison.rule, known, blocks)
+    rows = tuple(steady(row, baseline) for row in made.rows)
+    used = {name for row in rows for name in row.runs}
+    begun = max((int(r.info.get("comparisons") or 0) for r in records if r.name in used), default=0)
+    surviving = {row.variant for row in rows if row.verdict.decided and not (row.stale or row.other)}
+    if made.family and begun > made.family.comparisons and surviving:  # this table's share of the error
+        share = made.family.comparisons / begun
+        strict = replace(comparison.rule, level=1 - (1 - comparison.rule.level) * share)
+        again = judged(comparison.rows, strict, known, blocks).rows
+        surviving &= {row.variant for row in again if row.verdict.decided}
     return replace(
         comparison,
-        rows=made.rows,
+        rows=rows,
+        begun=begun,
+        surviving=tuple(row.variant for row in rows if row.variant in surviving),
         family=made.family,
         floor=made.floor,
         effects=effects_of(made, comparison.rule),

@@ -12,12 +12,23 @@ from lllm.results.named import semantic_words, words_of
 from lllm.results.records import Record
 from lllm.results.run import Run
 
-__all__ = ["find_run"]
+__all__ = ["find_record", "find_run"]
 
 _LISTED = 12
 
 
 def find_run(root: Path, text: str, others: Iterable[str] = ()) -> Run:
+    """The run that `text` means, as `find_record` finds it; errors as there, and where its directory is not here."""
+    if os.path.isfile(os.path.join(text, "run.json")):
+        return Run(text)
+    found = find_record(root, text, others)
+    if found.path is None:
+        why = "deleted" if found.state == "deleted" else "known from runs.jsonl alone"
+        raise UserError(f"run '{text}': {found.name} is {why}; expected a run whose directory is here: train it first")
+    return Run(found.path)
+
+
+def find_record(root: Path, text: str, others: Iterable[str] = ()) -> Record:
     """The run that `text` means: a directory; what `--as` called it; or part of EXPERIMENT/VARIANT/ARM8/sSEED.
 
     Whole components win over parts of them, and need not be neighbours: 'small/s1' is seed 1 of small, not of
@@ -29,8 +40,6 @@ def find_run(root: Path, text: str, others: Iterable[str] = ()) -> Run:
     Raises:
         UserError: no run, or several, are meant.
     """
-    if os.path.isfile(os.path.join(text, "run.json")):
-        return Run(text)
     wanted = text.strip("/").removeprefix(f"{root}/")
     last = wanted.rpartition("/")[2]
     records = [record for record in load_records(root) if not record.aside or record.name.endswith(f"/{last}")]
@@ -46,12 +55,7 @@ def find_run(root: Path, text: str, others: Iterable[str] = ()) -> Run:
     if len(found) > 1:
         names = ", ".join(record.name for record in found[:_LISTED]) + (", ..." if len(found) > _LISTED else "")
         raise UserError(f"run '{text}': {len(found)} runs are meant; expected more of the name of one of {names}")
-    if found[0].path is None:
-        raise UserError(
-            f"run '{text}': {found[0].name} is known from runs.jsonl alone; "
-            "expected a run whose directory is here: train it first"
-        )
-    return Run(found[0].path)
+    return found[0]
 
 
 def _here(record: Record) -> bool:

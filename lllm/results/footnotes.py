@@ -22,6 +22,7 @@ def footnotes(comparison: Comparison) -> list[str]:
     if any(row.shared_timing for row in rows):
         notes.append("*: timed while other runs shared the machine.")
     notes += [_missing(row) for row in rows if row.unfinished]
+    notes += _of_comparisons(comparison)
     notes += comparison.warnings
     if comparison.hidden:
         tables = f", --as {' or '.join(comparison.names)} the table of a name" if comparison.names else ""
@@ -29,6 +30,18 @@ def footnotes(comparison: Comparison) -> list[str]:
         what = f"{comparison.hidden} finished runs of other arms ({which})"
         notes.append(f"{what}: --all shows them{tables}.")
     return list(dict.fromkeys(notes))
+
+
+def _of_comparisons(comparison: Comparison) -> list[str]:
+    """How often it was tried, in this table and in others."""
+    if not comparison.begun or not any(row.verdict.decided for row in comparison.rows):
+        return []
+    begun = f"{comparison.begun} comparisons were" if comparison.begun > 1 else "1 comparison was"
+    held = ", ".join(comparison.surviving) or "none"
+    return [
+        f"{begun} begun against this baseline on these data before this table's last run; verdicts that survive "
+        f"Bonferroni over them: {held}."
+    ]
 
 
 def _of_intervals(comparison: Comparison) -> list[str]:

@@ -22,7 +22,7 @@ CACHE = ".index.json"
 _VERSION = f"1 {' '.join(INFO)}"  # of its form, and what it keeps of a run.json
 _FILES = ("run.json", "result.json", "status.json")
 _WORTH_WRITING = 16  # directories read anew beyond which the cache is written: reading a few costs less than that
-_SHARED = {"config", "fingerprints", "parts", "sizes", "budget", "rule", "planned", "machine"}
+_SHARED = {"config", "fingerprints", "parts", "sizes", "budget", "rule", "planned", "family", "machine"}
 _SEED = re.compile(r"s(\d+)")
 
 Signature = list[int]  # modification time (ns), size and inode of each of _FILES, zeros when absent
@@ -81,12 +81,12 @@ def _signature(path: str) -> Signature:
 
 
 def _read_entry(path: Path, signature: Signature) -> Entry:
-    sizes = dict(zip(_FILES, signature[1::3], strict=True))
-    info, result, status = (_read_object(path / name) if size else None for name, size in sizes.items())
+    inodes = dict(zip(_FILES, signature[2::3], strict=True))
+    info, result, status = (_read_object(path / name) if inode else None for name, inode in inodes.items())
     kept = {key: (info or {}).get(key) for key in INFO}
     if isinstance(kept["config"], dict):
         kept["config"] = kept["config"].get("semantic")
-    return [signature, kept if _sound(kept) else {}, result, status]
+    return [signature, kept if _sound(kept) else {}, result or None, status]
 
 
 def _sound(info: Mapping[str, Any]) -> bool:
@@ -107,16 +107,20 @@ def _record(root: Path, place: str, entry: Entry, now: float) -> Record:
     signature, info, result, status = entry
     experiment, variant, arm8, seed = place.split("/")
     number = _SEED.match(seed)
-    known = str(info.get("arm") or "").startswith(arm8)
+    known = bool(info.get("arm")) and str(info["arm"]).startswith(arm8)
+    state = state_of(result is not None, status, now - signature[6] / 1e9)
+    bad = [name for name, there, sound in (("run", 2, known), ("result", 5, result)) if signature[there] and not sound]
+    if bad and state != "running":
+        state = "damaged"
     return Record(
         experiment=experiment,
         variant=variant,
         arm=str(info["arm"]) if known else arm8,
         seed=info["seed"] if isinstance(info.get("seed"), int) else int(number[1] if number else 0),
-        state=state_of(result is not None, status, now - signature[6] / 1e9),
+        state=state,
         info=info,
         result=result,
-        reason=_reason(status, seed) if known or not signature[1] else "run.json is damaged",
+        reason=f"{bad[0]}.json is damaged" if bad else _reason(status, seed),
         path=root / place,
     )
 

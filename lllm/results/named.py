@@ -72,7 +72,8 @@ def named(
     rule: Rule,
     code: Callable[[Record], Code] = lambda record: ("", {}),
 ) -> Named:
-    """What the records called `label` make a table of. A variant's newest arm is its row; others keep a row of theirs.
+    """What the arms called `label` make a table of: all their runs, whichever of them got the name. A variant's newest
+    arm is its row; others keep a row of theirs. Runs that were moved aside are among the records, and make no row.
 
     variants: those of the experiment, in its order; code: the code fingerprint that a record's parts have now, '' when
     unknown, and those parts.
@@ -80,7 +81,9 @@ def named(
     Raises:
         UserError: no run has that name.
     """
-    mine = [record for record in records if record.label == label and not record.aside]
+    mine = [record for record in records if record.label == label and record.config and not record.aside]
+    arms = {(record.variant, record.arm) for record in mine}
+    called = [r for r in records if (r.variant, r.arm) in arms and not r.info.get("trial")]
     if not mine:
         known = {record.label for record in records if record.label and not record.aside}
         raise UserError(f"--as {label}: no run has that name{nearest(label, known)}")
@@ -90,6 +93,8 @@ def named(
     for record in mine:
         if newest[record.variant, label] == record.arm:
             found.setdefault(record.variant, record)
+    for record in called:
+        if newest[record.variant, label] == record.arm and not record.aside:
             seeds[record.variant].add(record.seed)
     order = [v for v in variants if v in found] + sorted(found.keys() - set(variants))
     asked = tuple(sorted(set().union(*seeds.values())))
@@ -108,8 +113,9 @@ def _made(records: Sequence[Record]) -> dict[tuple[str, str], Made]:
     words: dict[tuple[str, str], list[str]] = defaultdict(list)
     configs = {}
     for record in records:
-        words[record.variant, record.arm] += semantic_words(words_of(record))
-        configs[record.variant, record.arm] = record.config
+        if record.config:  # which one that was deleted no longer has
+            words[record.variant, record.arm] += semantic_words(words_of(record))
+            configs[record.variant, record.arm] = record.config
     return {key: Made(configs[key], without_repeats(typed)) for key, typed in words.items()}
 
 

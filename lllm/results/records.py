@@ -13,9 +13,11 @@ __all__ = ["INFO", "MAYBE", "Record", "differences", "flatten"]
 
 # What a run may have beside what defines it. tuned: {"trials", "trained", "terms", "fields", "sensitivity", "tried"} of
 # a run at tuned settings; trial: {"study", "number", "fields"} of one that a sweep asked for; looks: {"most"} of one
-# whose seeds were added until the verdict was in; rule: by which it was to be decided when it was begun, and planned:
-# with which seeds; machine: what its times depend on.
-MAYBE = ("tuned", "trial", "looks", "rule", "planned", "machine")
+# whose seeds were added until the verdict was in; rule: by which it was to be decided when it was begun; planned: with
+# which seeds; family: the variants that were to be set against the baseline, and against: the baseline's arm;
+# comparisons: how many had been begun against it by then; begun: seeds of all lists with which the arm ever was begun;
+# machine: what its times depend on.
+MAYBE = ("tuned", "trial", "looks", "rule", "planned", "family", "against", "comparisons", "begun", "machine")
 
 # what is kept of run.json: no paths of a machine, nothing that only one machine knows
 INFO = ("name", "baseline", "arm", "seed", "config", "fingerprints", "parts", "steps", "budget", "sizes", *MAYBE)
@@ -59,11 +61,6 @@ class Record:
     def label(self) -> str:
         """What `--as` called it, or ''."""
         return str(self.info.get("name") or "")
-
-    @property
-    def readable(self) -> bool:
-        """Whether its run.json says which arm it is; otherwise `arm` is as much of it as the directory's name has."""
-        return self.info.get("arm") == self.arm
 
     @property
     def config(self) -> Mapping[str, Any]:

@@ -37,7 +37,7 @@ NUMBERS = (
 )
 
 
-Word = Literal["", "baseline", "better", "worse", "inconclusive", "not comparable", "none"]
+Word = Literal["", "baseline", "better", "worse", "inconclusive", "unstable", "not comparable", "none"]
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,8 @@ class Row:
 
     note: what sets the row apart from its variant as defined now, '' for that variant itself;
     unlike: which settings that its variant does not define forbid a comparison with the baseline;
-    unfinished: seed -> state ('not run', 'running', 'failed: loss is NaN') of those without a finished run;
+    unfinished: seed -> state ('not run', 'running', 'deleted') of those without a finished run;
+    planned: seeds of all lists with which the arm was begun; diverged: those of them that ended so;
     sd: standard deviation of bpb over seeds (n - 1 in the denominator); values: seed -> what the experiment decides by;
     metrics: those of the corpus and the head by name;
     interval: the difference of `values` from the baseline's, and how sure it is;
@@ -159,6 +160,8 @@ class Row:
     unlike: str = ""
     seeds: tuple[int, ...] = ()
     unfinished: Mapping[int, str] = field(default_factory=dict)
+    planned: tuple[int, ...] = ()
+    diverged: tuple[int, ...] = ()
     kind: str = ""
     bpb: float | None = None
     sd: float | None = None
@@ -194,6 +197,8 @@ class Comparison:
     None where no interval can be computed.
     effects: of the design's deltas, None where the variants are listed;
     warnings: sentences that must be said: what could not be read, a rule that was changed, seeds that were added;
+    begun: arms that were begun to be set against this baseline on these data, in any experiment, by the time of the
+    table's last run (0: not known); surviving: rows whose verdict holds for as many comparisons;
     hidden: finished runs of other arms that are not shown; names: under which some of them have a table of their own;
     label: what --as called the rows; settings: what they change of the file, as typed on the command line; command:
     what makes them again.
@@ -206,6 +211,8 @@ class Comparison:
     floor: Floor | None = None
     effects: Effects | None = None
     warnings: tuple[str, ...] = ()
+    begun: int = 0
+    surviving: tuple[str, ...] = ()
     hidden: int = 0
     names: tuple[str, ...] = ()
     label: str = ""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-__all__ = ["BPB", "OF_LIKELIHOOD", "Design", "Rule"]
+if TYPE_CHECKING:
+    from lllm.config import Experiment
+
+__all__ = ["BPB", "OF_LIKELIHOOD", "Design", "Rule", "rule_of"]
 
 OF_LIKELIHOOD = ("bpb", "bpb_text", "nats_per_byte")  # what a likelihood of kind none does not have
 
@@ -26,8 +29,8 @@ class Rule:
     """metric: what is compared, a field of result.json or a metric of the corpus or head; level: of the simultaneous
     intervals; power: with which a number of seeds is said to find a difference; floor: the smallest difference that
     counts, in units of the metric (None: the noise floor, twice the baseline's standard deviation over seeds); design:
-    whose effects are told beside the rows (None: the variants are listed); comparisons: variants that the file sets
-    against its baseline, whichever of them have been run: the family."""
+    whose effects are told beside the rows (None: the variants are listed); family: the variants that the file sets
+    against its baseline, whichever of them have been run; comparisons: how many, with those that it once had."""
 
     metric: str = "bpb"
     level: float = 0.95
@@ -36,6 +39,7 @@ class Rule:
     better: Literal["lower", "higher"] = "lower"
     design: Design | None = None
     comparisons: int = 0
+    family: tuple[str, ...] = ()
 
     def written(self) -> dict[str, Any]:
         """What a run records of it: what decides."""
@@ -44,3 +48,11 @@ class Rule:
 
 
 BPB = Rule()  # of an experiment that says no more than `decide: bpb`, or nothing
+
+
+def rule_of(experiment: Experiment) -> Rule:
+    """Its decision rule, design and family, for every table and page alike."""
+    design = experiment.design
+    told = Design(design.kind, design.factors, design.of) if design else None
+    family = tuple(variant for variant in experiment.variants if variant != experiment.baseline)
+    return Rule(**experiment.decide.model_dump(), design=told, comparisons=len(family), family=family)

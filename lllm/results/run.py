@@ -13,6 +13,7 @@ from typing import Any
 from lllm.errors import UserError
 from lllm.results.documents import Documents, read_documents
 from lllm.results.files import explained, read_json, read_metrics, write_json
+from lllm.results.ledger import enter
 from lllm.results.state import ASIDE, State, state_of
 
 __all__ = ["Run", "check_writable", "create", "retire", "retire_damaged", "run_path", "state"]
@@ -128,7 +129,8 @@ def state(run: Run) -> State:
 
 
 def create(path: Path, info: Mapping[str, Any]) -> Run:
-    """Make the directory of a run and write its run.json; a run of the same arm and seed that is there is taken over.
+    """Make the directory of a run and write its run.json, after its line in the ledger; a run of the same arm and seed
+    that is there is taken over.
 
     Raises:
         UserError: another arm with the same first 8 digits lives there, or the directory cannot be written.
@@ -136,6 +138,8 @@ def create(path: Path, info: Mapping[str, Any]) -> Run:
     run = Run(path)
     if (path / "run.json").is_file() and (run.arm, run.seed) != (info["arm"], info["seed"]):
         raise UserError(f"{path}: holds arm {run.arm}, not {info['arm']}; expected another results directory")
+    if not info.get("trial") and not (path / "run.json").is_file():
+        info = {**info, "comparisons": enter(path.parents[3], info)}
     with explained(path):
         path.mkdir(parents=True, exist_ok=True)
     write_json(path / "run.json", info)
@@ -160,15 +164,17 @@ def retire(path: Path, why: str, reason: str = "") -> Path:
 
 
 def retire_damaged(path: Path) -> Path | None:
-    """Move a run aside whose run.json cannot be read, and return where it is now; None when it can, or is absent."""
-    if not (path / "run.json").is_file():
-        return None
+    """Move a run aside whose run.json or result.json is there and cannot be read, and return where it is now."""
+    run = Run(path)
     try:
-        for field in ("arm", "seed", "config", "fingerprints"):
-            Run(path)._known(field)
+        if (path / "run.json").is_file():
+            for field in ("arm", "seed", "config", "fingerprints"):
+                run._known(field)
+        if run.result != {}:
+            return None
     except UserError:
-        return retire(path, "damaged")
-    return None
+        pass
+    return retire(path, "damaged")
 
 
 def check_writable(root: Path) -> None:

@@ -8,11 +8,13 @@ import uuid
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 __all__ = ["ASIDE", "BEAT", "STALE_AFTER", "State", "identity", "is_alive", "same_machine", "same_process", "state_of"]
 
-State = Literal["finished", "running", "interrupted", "failed", "pruned", "empty"]
+# diverged is an outcome, failed is not: an error of the user, a part or the machine; damaged: run.json or result.json
+# cannot be read; deleted: begun, and gone
+State = Literal["finished", "running", "interrupted", "failed", "diverged", "pruned", "empty", "damaged", "deleted"]
 
 ASIDE = "set_aside"  # in status.json of a run that was moved aside: why
 BEAT = 5.0  # seconds between two heartbeats
@@ -69,9 +71,7 @@ def state_of(finished: bool, status: Mapping[str, Any] | None, age: float) -> St
     match status.get("state"):
         case "running":
             return "running" if is_alive(status, age) else "interrupted"
-        case "failed":
-            return "failed"
-        case "pruned":
-            return "pruned"
+        case "failed" | "diverged" | "pruned" as ended:
+            return cast(State, ended)
         case _:
             return "interrupted"

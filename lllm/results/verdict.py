@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lllm.results.plans import incomplete
 from lllm.results.rows import FamilyFacts, Floor, Interval, Row, Verdict, Word
 from lllm.results.rule import OF_LIKELIHOOD, Rule
 from lllm.results.tuning import tuning
@@ -38,6 +39,8 @@ def refused(row: Row, baseline: Row | None, metric: str) -> Verdict | None:
         whose = "" if not row.values else " of the baseline"
         return Verdict(f"no verdict: the results{whose} have no such metric", "none")
     paired = row.values.keys() & baseline.values.keys()
+    if paired and (missing := incomplete(row, baseline)):
+        return Verdict(f"no verdict: {missing}", "none")
     if len(paired) < 2:
         return Verdict("no verdict: one seed" if paired else "no verdict: no seed in common", "none")
     return None

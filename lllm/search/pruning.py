@@ -11,16 +11,9 @@ from optuna.pruners import MedianPruner
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-__all__ = ["Curve", "below_median", "diverged"]
+__all__ = ["Curve", "below_median"]
 
 REPORTS = 20  # of a run's values, at most, go to the study: each is a transaction, and a curve needs no more
-# how the reasons of a run begin that failed because its numbers ran away (lllm/train/trainer.py)
-_DIVERGED = ("the loss is ", "the gradient's norm is ", "diverged: ", "the evaluation gives ")
-
-
-def diverged(reason: str) -> bool:
-    """Whether a run failed because its numbers ran away, as settings make it, and not because something broke."""
-    return reason.startswith(_DIVERGED)
 
 
 class Curve:

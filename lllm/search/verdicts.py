@@ -14,7 +14,6 @@ from optuna.trial import TrialState
 from lllm.errors import UserError
 from lllm.results.ownership import Owned, own
 from lllm.results.run import Run
-from lllm.search.pruning import diverged
 
 __all__ = ["Verdict", "mark_pruned", "verdict_of"]
 
@@ -46,9 +45,9 @@ def verdict_of(path: Path, study: str, values: Callable[[Mapping[str, Any]], Seq
         return _complete(result, values)
     status = run.status or {}
     match run.state:
-        case "failed":
-            reason = str(status.get("reason", ""))
-            return Verdict(TrialState.PRUNED if diverged(reason) else TrialState.FAIL, reason=reason)
+        case "failed" | "diverged" as ended:
+            state = TrialState.PRUNED if ended == "diverged" else TrialState.FAIL
+            return Verdict(state, reason=str(status.get("reason", "")))
         case "pruned" if status.get("study") == study:
             return Verdict(TrialState.PRUNED, reason=str(status.get("rule", "")))
     return None

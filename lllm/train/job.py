@@ -32,7 +32,7 @@ from lllm.train.probing import Probing
 from lllm.train.recheck import refuse_changes, used_parts
 from lllm.train.setup import Setup
 from lllm.train.stages import Charged, run_stages
-from lllm.train.trainer import Failed, Interrupted, Settings, Trainer
+from lllm.train.trainer import Diverged, Failed, Interrupted, Settings, Trainer
 from lllm.train.world import World, numerics, refuse_device, refuse_dtype
 
 __all__ = ["train"]
@@ -71,7 +71,7 @@ def train(
             with _explained(path / "error.log", registry):
                 _train(path, info, resolved, registry, world, report, stopping)
         except Failed as failure:
-            ownership.end("failed", reason=str(failure))
+            ownership.end("diverged" if isinstance(failure, Diverged) else "failed", reason=str(failure))
             raise
         except torch.OutOfMemoryError:
             rows = max(1, resolved.train.batch // (2 * world.size))

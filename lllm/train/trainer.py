@@ -33,11 +33,15 @@ from lllm.train.log import Window
 from lllm.train.measures import refuse_unmeasurable
 from lllm.train.world import World
 
-__all__ = ["Failed", "Interrupted", "Settings", "Trainer"]
+__all__ = ["Diverged", "Failed", "Interrupted", "Settings", "Trainer"]
 
 
 class Failed(Exception):
-    """The run cannot go on: the loss is not a number, or it diverged. The message is the reason."""
+    """The run cannot go on. The message is the reason."""
+
+
+class Diverged(Failed):
+    """Its numbers ran away, as its settings and its seed make them: an outcome of the run, not an accident."""
 
 
 class Interrupted(Exception):
@@ -172,7 +176,7 @@ class Trainer:
                 last=self.last,
             )
             if nonsense := evaluation.nonsense():
-                raise Failed(f"the evaluation gives {nonsense}; try a lower train.lr")
+                raise Diverged(f"the evaluation gives {nonsense}; try a lower train.lr")
             if final and self.world.first:
                 state = {
                     "model": weights(self.model),
@@ -331,10 +335,10 @@ class Trainer:
             self.first_loss = loss
         for what, value in (("loss", loss), ("gradient's norm", norm)):
             if not math.isfinite(value):
-                raise Failed(f"the {what} is {value} at step {step + 1}; try a lower train.lr")
+                raise Diverged(f"the {what} is {value} at step {step + 1}; try a lower train.lr")
         uniform = math.log(self.model.vocab) * (self.model.head.ratio if totals.per_chunk else 1)
         if progress_at(step, self.settings.steps) > 0.1 and loss > 2 * max(uniform, self.first_loss):
-            raise Failed(f"diverged: the loss is {loss:.2f} at step {step + 1}, a uniform guess has {uniform:.2f} nats")
+            raise Diverged(f"the loss is {loss:.2f} at step {step + 1}, a uniform guess has {uniform:.2f} nats")
 
     def _log(self, step: int) -> None:
         memory = torch.cuda.max_memory_allocated() if self.world.device.type == "cuda" else _resident()

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from lllm.cli.report import _questions
+from lllm.config import load_experiment
+from lllm.results.rule import rule_of
 from tests.cli.conftest import Verb, project, trained_in
 
 COMMITTED = Path(__file__).parents[2] / "results" / "quickstart" / "runs.jsonl"
@@ -152,3 +155,9 @@ def test_a_committed_search_has_a_page_without_any_run(
     done = verb("report", "tiny", "--json")
     assert done.code == 0, done.err
     assert "search-0" in json.loads(done.out)["figures"]
+
+
+def test_the_index_is_decided_by_the_rule_of_the_table(inside: Path) -> None:
+    rule = _questions({"tiny"})["tiny"].rule
+    assert rule == rule_of(load_experiment("tiny"))
+    assert (rule.comparisons, rule.family) == (1, ("four",))

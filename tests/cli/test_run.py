@@ -93,15 +93,20 @@ def test_some_variants_keep_all_rows_of_the_page(verb: Verb, copy: Path) -> None
     assert rows(copy / "table.md") == ["flat", "four"]
 
 
-def test_a_damaged_run_is_trained_anew(verb: Verb, copy: Path) -> None:
-    (file,) = (copy / "four").glob("*/s0/run.json")
-    file.write_text("{nonsense")
-    assert verb("list", "runs").out.count("run.json is damaged") == 1
+@pytest.mark.parametrize(("name", "content"), [("run", "{nonsense"), ("result", "{nonsense"), ("result", "")])
+def test_a_damaged_run_is_trained_anew(verb: Verb, copy: Path, name: str, content: str) -> None:
+    (file,) = (copy / "four").glob(f"*/s0/{name}.json")
+    before = json.loads(file.read_text())
+    file.write_text(content)
+    assert verb("list", "runs").out.count(f"{name}.json is damaged") == 1
+    assert f"{file.parent.relative_to(copy.parents[1])}: {name}.json is damaged" in verb("doctor").out
     done = verb("run", "tiny", "four")
     assert done.code == 0, done.err
-    assert "its run.json is damaged; it is now s0.damaged, and trained anew" in done.err
-    assert json.loads(file.read_text())["variant"] == "four"
-    assert (file.parent.with_name("s0.damaged") / "result.json").is_file()
+    assert f"{name}.json is damaged" in done.out
+    told = "variant" if name == "run" else "bpb"
+    assert json.loads(file.read_text())[told] == before[told]
+    assert (file.parent.with_name("s0.damaged") / f"{name}.json").read_text() == content
+    assert "is damaged" not in verb("doctor").out
 
 
 @pytest.mark.parametrize("seeds", ["-1", "0,0", str(2**63), "x"])
@@ -164,7 +169,7 @@ def test_json_of_runs_that_are_stale_named_or_failed(verb: Verb, copy: Path) -> 
     done = verb("run", "tiny", "flat", *wild, "--json")
     failed = json.loads(done.out)
     assert done.code == 1
-    assert [run["state"] for run in failed["runs"]] == ["failed"]
+    assert [run["state"] for run in failed["runs"]] == ["diverged"]
     assert failed["runs"][0]["reason"]
     assert failed["runs"][0]["result"] is None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -336,7 +337,13 @@ def test_the_page_holds_the_library_once(root: Path) -> None:
 
 def test_the_index_names_the_best(root: Path, tmp_path: Path) -> None:
     question = Question("Is it?", FULL, "flat", Rule())
-    (entry,) = entries(root, load_records(root), {"study": question})
+    (begun,) = entries(root, load_records(root), {"study": question})
+    assert "2 without a verdict" in begun.summaries[0].said  # a fourth seed was begun of each, as the table says
+    whole = tmp_path / "whole"
+    shutil.copytree(root, whole)
+    for path in [*whole.glob("study/*/*/s3"), whole / ".index.json", whole / "ledger.jsonl"]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    (entry,) = entries(whole, load_records(whole), {"study": question})
     (summary,) = entry.summaries
     assert summary.rows == 4
     assert re.match(r"Better than flat: local \(-0\.0\d+ ± 0\.00\d+\); worse than flat: parallel_head", summary.said)

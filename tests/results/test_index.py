@@ -140,7 +140,7 @@ def test_damaged_runs_hide_no_others(make_run: MakeRun, root: Path) -> None:
     odd = make_run("small", 2, bpb=None)
     write_json(odd.path / "run.json", {**info("small", arm("small"), 2), "parts": [], "fingerprints": 5})
     records = index(root)
-    assert [(record.seed, record.state) for record in records] == [(0, "finished"), (1, "empty"), (2, "empty")]
+    assert [(record.seed, record.state) for record in records] == [(0, "finished"), (1, "damaged"), (2, "damaged")]
     assert records[1].arm == arm("small")[:8]
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import math
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -25,9 +23,7 @@ from lllm.results.files import read_metrics
 from lllm.results.run import Run
 from lllm.search import serving
 from lllm.search.driver import Job, drive
-from lllm.search.pruning import diverged
 from lllm.search.urls import StorageError
-from lllm.train import trainer
 from tests.launch.helpers import TINY, Place, Watch
 from tests.search.helpers import LR, Sweep, facts, fixed, served, slow, stand_in
 from tests.search.standin import RECORDS, final
@@ -159,15 +155,6 @@ def test_failing_runs_say_why(place: Place) -> None:
     assert sorted(end[1] for end in watch.ends) == ["failed", "pruned"]
     run = Run(Path("results") / breaks.trials[0].user_attrs["run"])
     assert run.status == {"state": "failed", "reason": reason}
-
-
-def test_every_way_to_diverge_is_known() -> None:
-    """The trainer's reasons are text: one that is worded anew would count as a failure."""
-    said = re.findall(r'raise Failed\(f"([^"]+)"', inspect.getsource(trainer))
-    assert len(said) == 3
-    shown = [text.replace("{what}", what) for text in said for what in ("loss", "gradient's norm")]
-    assert all(map(diverged, shown))
-    assert not diverged("ZeroDivisionError: as a part may")
 
 
 def test_the_training_process_knows_nothing_of_it() -> None:

@@ -187,7 +187,7 @@ def test_a_gradient_that_is_no_number_does_too(registry: Registry, tmp_path: Pat
 
 
 def test_divergence_ends_the_run(registry: Registry, tmp_path: Path) -> None:
-    with pytest.raises(Failed, match=r"diverged: the loss is .* a uniform guess has 5.56 nats"):
+    with pytest.raises(Failed, match=r"the loss is .* a uniform guess has 5.56 nats"):
         Rig(registry, tmp_path, steps=40, optimizer="toy_averaged", lr=300.0, clip=None).trainer.run()
 
 

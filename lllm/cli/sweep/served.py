@@ -227,13 +227,12 @@ def _shown(run: Planned) -> Any:
 def confirm(plan: Plan, found: dict[str, Any]) -> bool:
     """Print the plan of a confirmation and train it; False when something has failed. Raises as `execute` does."""
     from lllm.cli.plan import plan_facts, print_plan
-    from lllm.cli.run import set_aside, train
+    from lllm.cli.run import train
 
     facts = plan_facts(plan)
     found["confirmation"] = facts["plan"]
     print()
     print_plan(plan, facts["plan"])
-    set_aside(plan)
     sys.stdout.flush()
     return train(plan)
 
