@@ -130,7 +130,8 @@ def rule_of(experiment: Experiment) -> Rule:
     """Its decision rule and design, as the tables know them."""
     design = experiment.design
     told = Design(design.kind, design.factors, design.of) if design else None
-    return Rule(**experiment.decide.model_dump(), design=told, comparisons=len(experiment.variants) - 1)
+    decide, comparisons = experiment.decide.model_dump(), len(experiment.variants) - 1
+    return Rule(**decide, unpaired=experiment.unpaired, design=told, comparisons=comparisons)
 
 
 def expected(arms: Arms, variants: Sequence[str], seeds: Sequence[int]) -> list[Expected]:

@@ -19,7 +19,6 @@ from lllm.results.effects import effects_of
 from lllm.results.grouping import FINGERPRINTS, Expected, differs, groups, is_current, stale
 from lllm.results.judging import judged
 from lllm.results.named import Named, facts, newest_arms
-from lllm.results.noise import Noises, read_noise
 from lllm.results.planned import added, changed
 from lllm.results.records import Record
 from lllm.results.rows import NUMBERS, Comparison, Row
@@ -30,7 +29,7 @@ __all__ = ["Comparison", "Expected", "Row", "compare", "publish", "publish_named
 
 def compare(root: Path, experiment: str, rows: Sequence[Expected], all_runs: bool = False) -> Comparison:
     """The comparison of the runs below `root` with what the experiment file expects now."""
-    return tabulate(load_records(root, experiment), experiment, rows, all_runs, read_noise(root, experiment))
+    return tabulate(load_records(root, experiment), experiment, rows, all_runs)
 
 
 def tabulate(
@@ -38,9 +37,8 @@ def tabulate(
     experiment: str,
     rows: Sequence[Expected],
     all_runs: bool = False,
-    noise: Noises | None = None,
 ) -> Comparison:
-    """`compare` of records at hand: those of one experiment. noise: what is stored of its baseline's."""
+    """`compare` of records at hand: those of one experiment."""
     by_arm: dict[tuple[str, str], list[Record]] = defaultdict(list)
     others: dict[tuple[str, str], list[Record]] = defaultdict(list)
     wanted = {(expected.variant, expected.arm) for expected in rows}
@@ -65,7 +63,7 @@ def tabulate(
     names = () if all_runs else tuple(sorted({r.label for group in others.values() for r in group if r.label}))
     warnings = (*added(table, rows, records), *changed(table, records, rule))
     comparison = Comparison(experiment, rule, tuple(table), hidden=hidden, names=names, warnings=warnings)
-    return _judged(comparison, records, noise)
+    return _judged(comparison, records)
 
 
 def publish(
@@ -86,7 +84,7 @@ def publish(
     from lllm.results.table import write_markdown
 
     found = load_records(root, experiment) if records is None else records
-    comparison = shown or tabulate(found, experiment, rows, noise=read_noise(root, experiment))
+    comparison = shown or tabulate(found, experiment, rows)
     used = {name for row in comparison.rows for name in row.runs}
     carried = newest_arms(found)
     kept = [r for r in found if r.name in used or (r.label and carried[r.variant, r.label] == r.arm)]
@@ -97,13 +95,13 @@ def publish(
     return write_markdown(root, comparison)
 
 
-def tabulate_named(experiment: str, runs: Named, all_runs: bool = False, noise: Noises | None = None) -> Comparison:
+def tabulate_named(experiment: str, runs: Named, all_runs: bool = False) -> Comparison:
     """The comparison of runs that have one name, whatever the file says now. all_runs: with those moved aside."""
     records = [record for record in runs.records if all_runs or not record.aside]
     made = tabulate(records, experiment, runs.rows, all_runs=True)
     aside = {record.name for record in records if record.aside}
     rows = tuple(_labelled(row, runs.labels[row.variant, row.arm], aside) for row in made.rows)
-    return _judged(replace(made, rows=rows, **facts(runs)), records, noise)
+    return _judged(replace(made, rows=rows, **facts(runs)), records)
 
 
 def publish_named(root: Path, experiment: str, runs: Named) -> Path | None:
@@ -115,7 +113,7 @@ def publish_named(root: Path, experiment: str, runs: Named) -> Path | None:
     if not kept:
         return None
     write_committed(root, experiment, kept)
-    return write_markdown(root, tabulate_named(experiment, runs, noise=read_noise(root, experiment)))
+    return write_markdown(root, tabulate_named(experiment, runs))
 
 
 def _labelled(row: Row, label: Label, aside: AbstractSet[str]) -> Row:
@@ -193,7 +191,6 @@ def _row(group: Sequence[Record], variant: str, arm: str, rule: Rule) -> Row:
         seeds=tuple(record.seed for record in group),
         kind=str(results[0].get("kind") or ""),
         bpb=_mean(bpb),
-        sd=statistics.stdev(bpb) if len(bpb) > 1 else None,
         values=values,
         numbers={name: _mean(_numbers(results, name)) for name in NUMBERS},
         metrics=_metrics([record.metrics for record in group]),
@@ -211,7 +208,7 @@ def _row(group: Sequence[Record], variant: str, arm: str, rule: Rule) -> Row:
     )
 
 
-def _judged(comparison: Comparison, records: Sequence[Record], noise: Noises | None) -> Comparison:
+def _judged(comparison: Comparison, records: Sequence[Record]) -> Comparison:
     """With intervals and verdicts."""
     by_name = {record.name: record for record in records}
     damaged: dict[str, str] = {}
@@ -225,14 +222,11 @@ def _judged(comparison: Comparison, records: Sequence[Record], noise: Noises | N
                 damaged[name] = str(error)
         return {seed: pieces for seed, pieces in found.items() if pieces is not None}
 
-    baseline = next((row for row in comparison.rows if row.baseline and not row.stale), None)
-    known = noise.fitting(baseline.arm, baseline.fingerprints, comparison.decide) if noise and baseline else None
-    made = judged(comparison.rows, comparison.rule, known, blocks)
+    made = judged(comparison.rows, comparison.rule, blocks)
     return replace(
         comparison,
         rows=made.rows,
         family=made.family,
-        floor=made.floor,
         effects=effects_of(made, comparison.rule),
         warnings=(*comparison.warnings, *(f"Not read: {problem}." for problem in damaged.values())),
     )

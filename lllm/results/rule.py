@@ -25,22 +25,25 @@ class Design:
 class Rule:
     """metric: what is compared, a field of result.json or a metric of the corpus or head; level: of the simultaneous
     intervals; power: with which a number of seeds is said to find a difference; floor: the smallest difference that
-    counts, in units of the metric (None: the noise floor, twice the baseline's standard deviation over seeds); design:
-    whose effects are told beside the rows (None: the variants are listed); comparisons: variants that the file sets
-    against its baseline, whichever of them have been run: the family."""
+    counts, in units of the metric (None: any that is beyond its interval); better: which of two numbers is;
+    unpaired: a seed does nothing in common to all rows, so that runs are compared without regard to it;
+    design: whose effects are told beside the rows (None: the variants are listed);
+    comparisons: variants that the file sets against its baseline, whichever of them have been run: the family."""
 
     metric: str = "bpb"
     level: float = 0.95
     power: float = 0.8
     floor: float | None = None
     better: Literal["lower", "higher"] = "lower"
+    unpaired: bool = False
     design: Design | None = None
     comparisons: int = 0
 
     def written(self) -> dict[str, Any]:
         """What a run records of it: what decides."""
         own = ("metric", "level", "power", "floor", "better")
-        return {name: getattr(self, name) for name in own if getattr(self, name) is not None}
+        said = {name: getattr(self, name) for name in own if getattr(self, name) is not None}
+        return said | ({"unpaired": True} if self.unpaired else {})
 
 
 BPB = Rule()  # of an experiment that says no more than `decide: bpb`, or nothing

@@ -83,14 +83,17 @@ def critical(level: float, k: int, df: float, rho: float = 0.5) -> float:
 
 def criticals(level: float, k: int, df: NDArray[np.float64], rho: float = 0.5) -> NDArray[np.float64]:
     """`critical` of many degrees of freedom, of any shape, as Satterthwaite's formula gives them."""
+    found: NDArray[np.float64]
     if k == 1:
-        found: NDArray[np.float64] = stdtrit(df, (1 + level) / 2)
+        found = stdtrit(df, (1 + level) / 2)
         return found
+    df = np.clip(df, 1, _MOST_DF)
     distinct, place = np.unique(df, return_inverse=True)
     if len(distinct) <= _NODES:
         exact = np.array([critical(level, k, float(one), rho) for one in distinct])
         return exact[place].reshape(df.shape)
-    return np.exp(_log_critical(level, k, rho)(1 / np.clip(df, 1, _MOST_DF)))
+    found = np.exp(_log_critical(level, k, rho)(1 / df))
+    return found
 
 
 @lru_cache(maxsize=64)

@@ -24,7 +24,17 @@ from numpy.typing import NDArray
 
 from lllm.results.statistics.dunnett import criticals, p_value
 
-__all__ = ["ROUNDING", "Comparison", "Design", "Family", "StandardError", "compare_all", "design", "half_widths"]
+__all__ = [
+    "ROUNDING",
+    "Comparison",
+    "Design",
+    "Family",
+    "StandardError",
+    "compare_all",
+    "design",
+    "half_widths",
+    "satterthwaite",
+]
 
 ROUNDING = 1e-13  # of float64, relative to the values
 _NOTHING = 1e-9
@@ -87,26 +97,29 @@ class Design:
 
     def _pool(self, y: Reals, rounding: Reals) -> StandardError:
         sd = _rounded(_deviation(y, self.residual, self.df), rounding)
-        df = np.broadcast_to(np.array(float(self.df)), sd.shape)
-        return StandardError(sd * np.sqrt((self.weights**2).sum(1)), df, self.rho)
+        error = sd * np.sqrt((self.weights**2).sum(1))
+        return StandardError(error, np.full_like(error, self.df), self.rho)
 
     def _two(self, y: Reals, rounding: Reals) -> StandardError:
-        """Satterthwaite 1946, Biometrics Bulletin 2, 110."""
         baseline, rows = (
             _rounded(_deviation(y, of, df), rounding) ** 2
             for of, df in ((self.baseline, self.baseline_df), (self.rows, self.rows_df))
         )
         # The baseline's residual has `borrowed` times the rows' variance, which is not the baseline's own.
-        first = self.of_baseline * baseline
-        second = np.maximum(self.of_rows - self.of_baseline * self.borrowed, 0) * rows
-        total, least = first + second, np.finfo(float).tiny
-        spread = first**2 / self.baseline_df + second**2 / self.rows_df
-        df = np.where(spread > least, total**2 / np.maximum(spread, least), self.baseline_df)
-        return StandardError(np.sqrt(total), df, self.rho)
+        of_rows = np.maximum(self.of_rows - self.of_baseline * self.borrowed, 0)
+        return satterthwaite(self.of_baseline * baseline, self.baseline_df, of_rows * rows, self.rows_df, self.rho)
 
     def _own(self, y: Reals, rounding: Reals) -> StandardError:
         """Of a design of two rows: their runs differ in the seed or not at all."""
         return self._two(y, rounding) if self.rows_df else self._pool(y, rounding)
+
+
+def satterthwaite(first: Reals, first_df: int, second: Reals, second_df: int, rho: float | None) -> StandardError:
+    """Of a difference whose variance is the sum of two that are estimated apart (Satterthwaite 1946, Biometrics
+    Bulletin 2, 110)."""
+    total, spread = first + second, first**2 / first_df + second**2 / second_df
+    df = np.divide(total**2, spread, out=np.full_like(total, first_df), where=spread > 0)
+    return StandardError(np.sqrt(total), df, rho)
 
 
 @lru_cache(maxsize=256)
@@ -161,18 +174,18 @@ def design(cells: Cells) -> Design:
 
 
 def half_widths(errors: list[StandardError], level: float, size: int) -> Reals:
-    """Half widths [..., k] of the intervals at `level` of `size` comparisons: the widest of all."""
-    widest = [e.error * criticals(level, 1 if e.rho is None else size, e.df, e.rho or 0.0) for e in errors]
-    return np.maximum.reduce(widest)
+    """Half widths [ways, ..., k] of the intervals at `level` of `size` comparisons; the widest of all ways decides."""
+    return np.stack([e.error * criticals(level, 1 if e.rho is None else size, e.df, e.rho or 0.0) for e in errors])
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A row's difference from the baseline, over n runs of its own that count. half: of its interval; p: the least
-    1 - level at which that excludes 0."""
+    """A row's difference from the baseline, over n runs of its own that count. half: half width of its interval, and
+    error the standard error that this one takes; p: the least 1 - level at which it excludes 0."""
 
     difference: float
     half: float
+    error: float
     p: float
     n: int
 
@@ -213,9 +226,16 @@ def compare_all(
     y = np.array([values[row][seed] for _, row, seed in runs])
     difference, errors = made.estimate(y)
     size = max(len(others), comparisons or 0)
-    half = half_widths(errors, level, size)
+    widths = half_widths(errors, level, size)
+    way = widths.argmax(0)
     found = {
-        row: Comparison(float(difference[i]), float(half[i]), _p(float(difference[i]), errors, i, size), counts[row])
+        row: Comparison(
+            float(difference[i]),
+            float(widths[way[i], i]),
+            float(errors[way[i]].error[i]),
+            _p(float(difference[i]), errors, i, size),
+            counts[row],
+        )
         for i, row in enumerate(others)
     }
     sd = float(errors[0].error[0] / math.sqrt(float((made.weights[0] ** 2).sum())))
@@ -248,7 +268,8 @@ def _inverse(matrix: Reals) -> Reals:
     """The pseudoinverse of a matrix whose entries count runs: what is far below one is rounding."""
     u, values, v = np.linalg.svd(matrix, full_matrices=False)
     kept = values > _NOTHING
-    return v[kept].T @ (u[:, kept] / values[kept]).T
+    inverse: Reals = v[kept].T @ (u[:, kept] / values[kept]).T
+    return inverse
 
 
 def _rank(projector: Reals) -> int:
