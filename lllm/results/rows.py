@@ -77,10 +77,12 @@ class Interval:
 
 @dataclass(frozen=True)
 class FamilyFacts:
-    """What the intervals of a table rest on. sd: standard deviation of a run around its row and seed under one variance,
-    with df degrees of freedom; level: of the intervals, which hold for so many comparisons at once; most: seeds at
-    which the last look is taken, where seeds were added one by one until the verdict was in (None: one look, at seeds
-    fixed beforehand); rows: with runs (None: all of them)."""
+    """What the intervals of a table rest on.
+
+    sd: standard deviation of a run around its row and seed under one variance, with df degrees of freedom;
+    level: of the intervals, which hold for so many comparisons at once; rows: with runs (None: all of them);
+    most: seeds at which the last look is taken, where seeds were added one by one until the verdict was in (None: one
+    look, at seeds fixed beforehand)."""
 
     sd: float
     df: int

@@ -156,7 +156,7 @@ def design(cells: Cells) -> Design:
         for i in range(1, k + 1):
             runs = np.flatnonzero(base | (row == i))
             pairs.append((runs, design(tuple((int(row[j] == i), int(seed[j])) for j in runs))))
-    made = Design(
+    return Design(
         weights=weights,
         residual=residual,
         df=df,
@@ -170,7 +170,6 @@ def design(cells: Cells) -> Design:
         rho=_smallest_correlation(weights @ weights.T),
         pairs=tuple(pairs),
     )
-    return made
 
 
 def half_widths(errors: list[StandardError], level: float, size: int) -> Reals:
