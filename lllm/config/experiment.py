@@ -39,9 +39,12 @@ def _unpaired(seeds: Any) -> bool:
 
 
 def _seeds(value: Any) -> Any:
-    if not _unpaired(value):
-        return value
-    return value[_UNPAIRED] if isinstance(value, dict) else [0]
+    """The list itself, with which runs are unpaired or not."""
+    if _unpaired(value):
+        return value[_UNPAIRED] if isinstance(value, dict) else [0]
+    if isinstance(value, dict | str):
+        raise ValueError(f"expected a list, or {{{_UNPAIRED}: [0, 1, 2]}}")
+    return value
 
 
 class Plan(Section):

@@ -113,10 +113,11 @@ def _more(interval: Interval, family: FamilyFacts, rule: Rule) -> str:
     from lllm.results.statistics.power import seeds_needed
 
     size, error = abs(interval.difference), interval.error or 0.0
-    if interval.documents_half is not None and (size <= interval.documents_half or size > (interval.seeds_half or 0.0)):
-        return "other documents may say otherwise"
+    seeds, documents = interval.seeds_half or 0.0, interval.documents_half or 0.0
     if size == 0:
         return "no difference"
+    if size > seeds or documents > max(size, seeds):
+        return "other documents may say otherwise"
     needed = seeds_needed(
         size,
         error * math.sqrt(interval.n / 2),  # a run's spread, by the standard error that this row's interval takes
