@@ -63,7 +63,9 @@ def test_planted_differences_and_planted_unfairness(table: dict[str, Any]) -> No
         "no_likelihood": "not comparable",
     }
     assert table["twice"]["verdict"]["text"].startswith("not comparable: other budget, 2.00x the bytes")
-    assert table["as_many_flops"]["verdict"]["text"] == "better (at equal FLOPs) (1.34x the parameters) (untuned)"
+    said = table["as_many_flops"]["verdict"]["text"]
+    assert said.startswith("better")
+    assert said.endswith(" (at equal FLOPs) (1.34x the parameters) (untuned)")
     assert table["other_text"]["verdict"]["text"] == "not comparable: other data"
     assert table["other_evaluator"]["verdict"]["text"] == "not comparable: other evaluator"
     assert table["no_likelihood"]["verdict"]["text"] == "not comparable: no likelihood"
