@@ -73,7 +73,6 @@ def _named(plan: Plan, arms: Arms, words: Sequence[str]) -> _Concluded:
     from lllm.cli.named import named_runs, named_to
     from lllm.results.committed import load_records
     from lllm.results.compare import publish_named, tabulate_named
-    from lllm.results.noise import read_noise
     from lllm.results.table import show
 
     name = plan.experiment.name
@@ -81,7 +80,7 @@ def _named(plan: Plan, arms: Arms, words: Sequence[str]) -> _Concluded:
     if not any(record.label == plan.label for record in records):  # nothing was even begun
         return None, None
     runs = named_runs(plan.experiment, plan.label or "", arms.registry, records)
-    shown = tabulate_named(name, runs, noise=read_noise(plan.results, name))
+    shown = tabulate_named(name, runs)
     show(shown)
     return shown, publish_named(plan.results, name, runs)
 

@@ -1,4 +1,4 @@
-"""The noise of the baseline: its values over seeds, and the band within which a difference is nothing."""
+"""The noise of the baseline: its values over seeds."""
 
 from __future__ import annotations
 
