@@ -128,12 +128,11 @@ def _plain(name: str, all_runs: bool, results: Path, plugins: list[Path]) -> Fou
     from lllm.launch.expected import expected_rows
     from lllm.results.committed import load_records
     from lllm.results.compare import publish, tabulate
-    from lllm.results.noise import read_noise
 
     rows = expected_rows(name, plugins, results)
     experiment = Path(name).stem if name.endswith((".yaml", ".yml")) else name
     records = load_records(results, experiment)
-    shown = tabulate(records, experiment, rows, all_runs, read_noise(results, experiment))
+    shown = tabulate(records, experiment, rows, all_runs)
     table = None if all_runs else shown
     return Found(shown, experiment, records, lambda: publish(results, experiment, rows, records, table))
 
@@ -145,10 +144,9 @@ def _named(name: str, label: str, results: Path, plugins: list[Path]) -> Found:
     from lllm.results.committed import load_records
     from lllm.results.compare import publish_named, tabulate_named
     from lllm.results.named import check_name
-    from lllm.results.noise import read_noise
 
     experiment = load_experiment(name)
     records = load_records(results, experiment.name)
     runs = named_runs(experiment, check_name(label), load_registry(plugins), records)
-    shown = tabulate_named(experiment.name, runs, read_noise(results, experiment.name))
+    shown = tabulate_named(experiment.name, runs)
     return Found(shown, experiment.name, records, lambda: publish_named(results, experiment.name, runs))

@@ -61,7 +61,6 @@ def _named(plan: Plan, arms: Arms, words: Sequence[str]) -> Comparison | None:
     from lllm.cli.named import named_runs, named_to
     from lllm.results.committed import load_records
     from lllm.results.compare import tabulate_named
-    from lllm.results.noise import read_noise
     from lllm.results.table import show
 
     name = plan.experiment.name
@@ -69,7 +68,7 @@ def _named(plan: Plan, arms: Arms, words: Sequence[str]) -> Comparison | None:
     if not any(record.label == plan.label for record in records):  # nothing was even begun
         return None
     runs = named_runs(plan.experiment, plan.label or "", arms.registry, records)
-    shown = tabulate_named(name, runs, noise=read_noise(plan.results, name))
+    shown = tabulate_named(name, runs)
     show(shown)
     return shown
 

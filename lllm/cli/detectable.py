@@ -28,7 +28,6 @@ def detectable_facts(plan: Plan, arms: Arms, words: Sequence[str] = ()) -> dict[
     data and evaluator, nor from finished runs of these arms.
     """
     from lllm.launch.plan import rule_of
-    from lllm.results.noise import SPREAD
     from lllm.results.statistics.power import detectable
     from lllm.results.statistics.sequential import look_level
 
@@ -52,14 +51,14 @@ def detectable_facts(plan: Plan, arms: Arms, words: Sequence[str] = ()) -> dict[
         plugins = [word for path in plan.plugins for word in ("--plugin", path)]
         command = shlex.join(["lllm", "noise", experiment.name, *settings, *plugins])
         return facts | {"text": f"{many}: what they can show is not known{unused}; `{command}` measures the noise"}
-    floor = SPREAD * sd if rule.floor is None else rule.floor
     level = look_level(rule.level, seeds, seeds) if "looks" in plan.extra else rule.level
-    least = detectable(sd, seeds, comparisons, rule.power, level, floor, rows)
+    least = detectable(sd, seeds, comparisons, rule.power, level, rule.floor or 0.0, rows, not rule.unpaired)
+    floor = "" if rule.floor is None else f"; below {rule.floor:.2g} none counts"
     text = (
         f"{many}: a difference of {least:.2g} {rule.metric} would be found with probability {rule.power:.0%} "
-        f"(sd {sd:.2g} {source}; below {floor:.2g} nothing is called a difference){unused}"
+        f"(sd {sd:.2g} {source}{floor}){unused}"
     )
-    return facts | {"sd": sd, "sd_from": source, "floor": floor, "difference": least, "text": text}
+    return facts | {"sd": sd, "sd_from": source, "difference": least, "text": text}
 
 
 def _rows(plan: Plan) -> int:

@@ -31,7 +31,7 @@ def show_experiment(experiment: Experiment, as_json: bool) -> None:
         "base": experiment.base,
         "baseline": experiment.baseline,
         "budget": experiment.composition.get("budget"),
-        "seeds": list(experiment.seeds),
+        "seeds": {"unpaired": list(experiment.seeds)} if experiment.unpaired else list(experiment.seeds),
         "match": experiment.match.model_dump(exclude_none=True) if experiment.match else None,
         "design": {design.kind: ", ".join(design.factors)} if design else None,
         "decide": experiment.decide.model_dump(exclude_defaults=True) or experiment.decide.metric,

@@ -35,8 +35,8 @@ def noise(
     """Measure the noise of an experiment: its baseline, trained with so many seeds.
 
     They are ordinary runs: finished ones are reused, interrupted ones continue. What comes of them is stored in
-    noise.json, and used by every table and plan as long as code, data and evaluator stay the same. Twice the standard
-    deviation is the noise floor, below which no table calls anything a difference.
+    noise.json, and tells every plan what difference its seeds would find, as long as code, data and evaluator stay the
+    same. Tables do not use it: their intervals rest on their own runs.
     """
     from lllm.cli.output import json_alone, lasting_stdout
     from lllm.cli.progress import measuring, preparing
@@ -136,18 +136,18 @@ def _facts(known: Noise, plan: Plan) -> dict[str, Any]:
 
     experiment, rule = plan.experiment, rule_of(plan.experiment)
     comparisons = max(1, len(experiment.variants) - 1)
-    floor = known.floor if rule.floor is None else rule.floor
 
     def least(seeds: int) -> float | None:
-        return detectable(known.sd, seeds, comparisons, rule.power, rule.level, floor)
+        return detectable(
+            known.sd, seeds, comparisons, rule.power, rule.level, rule.floor or 0.0, paired=not rule.unpaired
+        )
 
     return {
         "experiment": experiment.name,
         "variant": plan.runs[0].arm.variant,
         "noise": asdict(known),
         "file": str(plan.results / experiment.name / FILE),
-        "floor": floor,
-        "floor_given": rule.floor is not None,
+        "floor": rule.floor,
         "comparisons": comparisons,
         "level": rule.level,
         "power": rule.power,
@@ -160,15 +160,15 @@ def _show(facts: dict[str, Any]) -> None:
     from lllm.results.noise import LEVEL
 
     noise, metric = facts["noise"], facts["noise"]["metric"]
-    source = "as the file says" if facts["floor_given"] else "twice that"
     arm, seeds = f"{facts['variant']} ({noise['arm'][:8]})", len(noise["seeds"])
     print(f"\n{arm}: {metric} over {seeds} seeds, mean {noise['mean']:.4f}")
     print(
         f"standard deviation {noise['sd']:.2g}, between {noise['low']:.2g} and {noise['high']:.2g} at {LEVEL:.0%} "
         "if runs are normally distributed"
     )
-    print(f"noise floor {facts['floor']:.2g}, {source}: no smaller difference from the baseline is called one\n")
+    if facts["floor"] is not None:
+        print(f"floor {facts['floor']:.2g}, as the file says: no smaller difference from the baseline counts")
     said = f"{facts['comparisons']} comparison{'s' if facts['comparisons'] > 1 else ''}"
-    print(f"what is found with probability {facts['power']:.0%} ({said}, intervals at {facts['level']:.0%}):")
+    print(f"\nwhat is found with probability {facts['power']:.0%} ({said}, intervals at {facts['level']:.0%}):")
     rows = [[str(line["seeds"]), f"{line['difference']:.2g}"] for line in facts["detectable"]]
     print_table(["seeds of each variant", f"smallest difference, {metric}"], rows, right=(0, 1))

@@ -24,7 +24,7 @@ _MOST = 1000
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen with n seeds: rows that are decided, whose interval lies within the noise floor, that no seed can
+    """What was seen with n seeds: rows that are decided, whose interval lies within the rule's floor, that no seed can
     decide, and that are open; variant -> what is said of it. level: of the simultaneous intervals of this look."""
 
     n: int
@@ -142,13 +142,12 @@ def judging(plan: Plan, arms: Arms, variants: Sequence[str]) -> Judge:
     from lllm.launch.plan import expected
     from lllm.results.committed import load_records
     from lllm.results.compare import tabulate
-    from lllm.results.noise import read_noise
 
     name = plan.experiment.name
 
     def judge(seeds: Sequence[int]) -> Comparison:
         records = [record for record in load_records(plan.results, name) if record.seed in seeds]
-        return tabulate(records, name, expected(arms, variants, seeds), noise=read_noise(plan.results, name))
+        return tabulate(records, name, expected(arms, variants, seeds))
 
     return judge
 
@@ -171,9 +170,9 @@ def _where(row: Row, comparison: Comparison) -> str:
         return "open"
     if row.verdict.word != "inconclusive":
         return "refused"
-    floor, interval = comparison.floor, row.interval
-    if floor is not None and interval is not None and interval.half is not None:
-        return "within" if abs(interval.difference) + interval.half <= floor.value else "open"
+    floor, interval = comparison.rule.floor or 0.0, row.interval
+    if interval is not None and interval.half is not None and abs(interval.difference) + interval.half <= floor:
+        return "within"
     return "open"
 
 
@@ -194,7 +193,7 @@ def _say(look: Look, most: int) -> None:
 
 
 def _reason(look: Look) -> str:
-    told = [("decided", look.decided), ("within the noise floor", look.within), ("never to be decided", look.refused)]
+    told = [("decided", look.decided), ("within the floor", look.within), ("never to be decided", look.refused)]
     return "; ".join(f"{what}: {', '.join(rows)}" for what, rows in told if rows)
 
 

@@ -24,11 +24,27 @@ __all__ = ["Experiment", "Listed", "defaults", "list_experiments", "load_experim
 
 _FOLDER = "experiments"
 _DEFAULTS = "defaults"
+_UNPAIRED = "unpaired"
 
 
 def _by_metric(value: Any) -> Any:
     """`decide: bpb` is short for `decide: {metric: bpb}`."""
     return {"metric": value} if isinstance(value, str) else value
+
+
+def _unpaired(seeds: Any) -> bool:
+    """Whether `seeds: {unpaired: [0, 1, 2]}` says that a seed does nothing in common to all variants; `seeds: unpaired`
+    says so where the command line names them."""
+    return seeds == _UNPAIRED or (isinstance(seeds, dict) and list(seeds) == [_UNPAIRED])
+
+
+def _seeds(value: Any) -> Any:
+    """The list itself, with which runs are unpaired or not."""
+    if _unpaired(value):
+        return value[_UNPAIRED] if isinstance(value, dict) else [0]
+    if isinstance(value, dict | str):
+        raise ValueError(f"expected a list, or {{{_UNPAIRED}: [0, 1, 2]}}")
+    return value
 
 
 class Plan(Section):
@@ -37,7 +53,9 @@ class Plan(Section):
     hypothesis: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
     base: str | None = None
     baseline: str | None = None
-    seeds: list[Annotated[int, Field(ge=0, lt=1 << 63)]] = Field(default_factory=lambda: [0], min_length=1)
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=1 << 63)]], BeforeValidator(_seeds)] = Field(
+        default_factory=lambda: [0], min_length=1
+    )
     decide: Annotated[Decide, BeforeValidator(_by_metric)] = Decide()
 
     @field_validator("seeds")
@@ -55,7 +73,8 @@ PLAN = (*Plan.model_fields, "match", "variants", "design", "stack", BLOCK)  # wh
 class Experiment:
     """A question. composition: defaults, base and the file's own sections, in that order. variants: name -> deltas.
     baseline: the variant that others are compared with and matched to. match: None where nothing is matched. search:
-    what a sweep may turn. design: how the variants were made of a stack of deltas (None: they are listed)."""
+    what a sweep may turn. design: how the variants were made of a stack of deltas (None: they are listed). unpaired:
+    runs of one seed are compared as if they had none in common."""
 
     name: str
     path: Path
@@ -69,6 +88,7 @@ class Experiment:
     decide: Decide
     search: Searched = field(default_factory=Searched)
     design: Design | None = None
+    unpaired: bool = False
 
     def layer(self, variant: str, overrides: Tree | None = None) -> Tree:
         """All settings of a variant, not yet validated.
@@ -133,6 +153,7 @@ def load_experiment(name: str, cwd: Path | None = None) -> Experiment:
         decide=plan.decide,
         design=design,
         search=searched(tree),
+        unpaired=_unpaired(tree.get("seeds")),
     )
 
 

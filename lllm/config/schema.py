@@ -151,8 +151,8 @@ class Run(Section):
 class Decide(Section):
     """By which rule rows are called better or worse, written before the runs. metric: a number of the results, of the
     corpus or of the head; level: of the simultaneous intervals; power: with which a number of seeds is said to suffice;
-    floor: the smallest difference that counts, in the metric's units (None: twice the baseline's standard deviation
-    over seeds); better: which of two numbers is (of speeds the higher, else the lower, where nothing is said)."""
+    floor: the smallest difference that counts, in the metric's units (None: any beyond its interval); better: which of
+    two numbers is (of speeds the higher, else the lower, where nothing is said)."""
 
     metric: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "bpb"
     level: Annotated[float, Field(ge=0.5, lt=1)] = 0.95

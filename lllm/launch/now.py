@@ -15,7 +15,6 @@ from lllm.registry.build import blaming
 from lllm.results.committed import load_records
 from lllm.results.compare import tabulate
 from lllm.results.diff import Defined, Side
-from lllm.results.noise import read_noise
 
 __all__ = ["experiment_now", "variant_now"]
 
@@ -43,7 +42,7 @@ def experiment_now(name: str, root: Path, plugins: Sequence[Path | str] = ()) ->
     experiment = load_experiment(name)
     rows = expected_rows(name, plugins, root)
     records = load_records(root, experiment.name)
-    table = tabulate(records, experiment.name, rows, noise=read_noise(root, experiment.name))
+    table = tabulate(records, experiment.name, rows)
     return Defined(str(experiment.path), _question(experiment), rows, table.rows)
 
 
@@ -54,7 +53,7 @@ def _question(experiment: Experiment) -> Mapping[str, Any]:
         "hypothesis": experiment.hypothesis,
         "base": experiment.base,
         "baseline": experiment.baseline,
-        "seeds": list(experiment.seeds),
+        "seeds": {"unpaired": list(experiment.seeds)} if experiment.unpaired else list(experiment.seeds),
         "budget": experiment.composition.get("budget"),
         "match": experiment.match.model_dump(exclude_none=True) if experiment.match else None,
         "decide": experiment.decide.model_dump(exclude_none=True),

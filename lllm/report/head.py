@@ -48,18 +48,14 @@ def _tally(comparison: Comparison) -> str:
 
 def _rule(comparison: Comparison) -> str:
     """The decision rule in a sentence or two."""
-    rule, floor = comparison.rule, comparison.floor
+    rule = comparison.rule
     base = next((row.variant for row in comparison.rows if row.baseline), None)
     against = f" against {base}" if base else ""
-    least = "the noise floor" if rule.floor is None else f"{rule.floor:g}"
-    said = (
+    least = "" if rule.floor is None else f" and it is larger than {rule.floor:g}"
+    return (
         f"Decided by {rule.metric}, {rule.better} is better{against}: a difference counts when its simultaneous "
-        f"interval at level {rule.level:g} excludes zero and it is larger than {least}; seeds are counted for power "
-        f"{rule.power:g}."
+        f"interval at level {rule.level:g} excludes zero{least}; seeds are counted for power {rule.power:g}."
     )
-    if rule.floor is None and floor is not None:
-        said += f" The noise floor here is {floor.value:.4g} ({floor.source})."
-    return said
 
 
 def warnings(report: Report) -> list[str]:

@@ -13,7 +13,6 @@ from lllm.errors import UserError
 from lllm.results.compare import tabulate, tabulate_named
 from lllm.results.grouping import Expected
 from lllm.results.named import named, semantic_words, words_of
-from lllm.results.noise import Noises, read_noise
 from lllm.results.records import Record
 from lllm.results.rows import Comparison, Row
 from lllm.results.rule import Rule
@@ -44,16 +43,15 @@ class Summary:
 
 def summaries(root: Path, name: str, records: Sequence[Record], question: Question) -> Iterator[Summary]:
     """Of the experiment's own table, and of every name that its runs have."""
-    noises = read_noise(root, name)
-    plain = _plain(name, [record for record in records if not record.label], question, noises)
+    plain = _plain(name, [record for record in records if not record.label], question)
     if plain is not None:
         yield _summary(plain)
     for label in sorted({record.label for record in records if record.label and not record.aside}):
         runs = named(records, label, question.variants, question.baseline, question.rule)
-        yield _summary(tabulate_named(name, runs, noise=noises))
+        yield _summary(tabulate_named(name, runs))
 
 
-def _plain(name: str, records: Sequence[Record], question: Question, noises: Noises) -> Comparison | None:
+def _plain(name: str, records: Sequence[Record], question: Question) -> Comparison | None:
     """The comparison of the newest arms that no command line changed; where a variant has none, of its newest."""
     usual = [record for record in records if record.info.get("trial") is None and not record.aside]
     newest: dict[str, Record] = {}
@@ -70,7 +68,7 @@ def _plain(name: str, records: Sequence[Record], question: Question, noises: Noi
         for variant in question.variants
         if variant in newest
     ]
-    return tabulate(usual, name, rows, noise=noises) if rows else None
+    return tabulate(usual, name, rows) if rows else None
 
 
 def _changed(record: Record) -> bool:

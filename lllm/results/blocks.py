@@ -1,14 +1,12 @@
-"""What an evaluation found piece by piece: the units that are drawn when its noise is estimated.
-
-Whole documents where there are enough of them, in contiguous groups; blocks of the evaluated text where there are few.
-"""
+"""What an evaluation found document by document, as small as a committed line wants it: neighbouring documents
+together where there are many."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from lllm.errors import UserError
 
@@ -19,22 +17,19 @@ if TYPE_CHECKING:
     from lllm.results.documents import Documents
     from lllm.results.records import Record
 
-__all__ = ["MOST", "Blocks", "blocks_of", "contiguous", "packed", "summed"]
+__all__ = ["MOST", "Blocks", "blocks_of", "contiguous", "packed"]
 
-MOST = 64  # units of a run, and the fewest documents that are drawn themselves
+MOST = 64  # blocks of a run
 _DIGITS = 7  # significant digits of nats, wherever they are read from: a table is the same from a committed line
-_UNITS = ("document", "block")
-
-Unit = Literal["document", "block"]
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """key: equal where two runs scored the same units; unit: groups of whole documents, or blocks of text; bytes [B]
-    int64, nats [B] float64 of the primary likelihood, B <= 64."""
+    """key: equal where two runs scored the same documents; documents: how many; bytes [B] int64, nats [B] float64 of
+    the primary likelihood, B <= 64: of each document, or of groups of whole neighbouring documents."""
 
     key: str
-    unit: Unit
+    documents: int
     bytes: NDArray[np.int64]
     nats: NDArray[np.float64]
 
@@ -52,14 +47,6 @@ def contiguous(size: NDArray[np.int64], most: int = MOST) -> NDArray[np.int64]:
     place = np.where(size > 0, begins * most // max(int(size.sum()), 1), 0)
     _, group = np.unique(np.maximum.accumulate(place), return_inverse=True)
     return np.asarray(group, np.int64)
-
-
-def summed(values: NDArray[Any], group: NDArray[np.int64]) -> NDArray[Any]:
-    """Sums of values [n] by group."""
-    import numpy as np
-
-    starts = np.flatnonzero(np.diff(group, prepend=-1))
-    return np.asarray(np.add.reduceat(values, starts) if len(values) else values)
 
 
 def blocks_of(record: Record) -> Blocks | None:
@@ -81,50 +68,39 @@ def blocks_of(record: Record) -> Blocks | None:
 
 def packed(blocks: Blocks) -> dict[str, Any]:
     """As a committed line has them."""
-    return {"key": blocks.key, "unit": blocks.unit, "bytes": blocks.bytes.tolist(), "nats": blocks.nats.tolist()}
+    sums = {"bytes": blocks.bytes.tolist(), "nats": blocks.nats.tolist()}
+    return {"key": blocks.key, "documents": blocks.documents, **sums}
 
 
 def _of(documents: Documents, name: str) -> Blocks | None:
-    many = len(documents.bytes) >= MOST
-    size, nats = (documents.bytes, documents.nats) if many else (documents.block_bytes, documents.block_nats)
-    if size is None or name not in nats:
+    import numpy as np
+
+    if name not in documents.nats or not len(documents.bytes):
         return None
-    value = nats[name]
-    if many:
-        group = contiguous(size)
-        size, value = summed(size, group), summed(value, group)
-    unit: Unit = "document" if many else "block"
-    return Blocks(_key(documents, unit, size), unit, size, _rounded(value))
-
-
-def _key(documents: Documents, unit: Unit, size: NDArray[np.int64]) -> str:
-    """Of which documents, how much of each, and where they are cut: in bytes, for a text of the same documents."""
-    import numpy as np
-
-    digest = hashlib.blake2b(unit.encode(), digest_size=16)
-    for array in (documents.hash, documents.bytes, size):
+    size, nats = documents.bytes, documents.nats[name]
+    if len(size) > MOST:
+        starts = np.flatnonzero(np.diff(contiguous(size), prepend=-1))
+        size, nats = np.add.reduceat(size, starts), np.add.reduceat(nats, starts)
+    digest = hashlib.blake2b(digest_size=16)
+    for array in (documents.hash, documents.bytes):
         digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+    rounded = np.array([float(f"{value:.{_DIGITS}g}") for value in nats], np.float64)
+    return Blocks(digest.hexdigest(), len(documents.bytes), size, rounded)
 
 
-def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _unpacked(line: Mapping[str, Any], where: str) -> Blocks | None:
     import numpy as np
 
-    return np.array([float(f"{value:.{_DIGITS}g}") for value in values], np.float64)
-
-
-def _unpacked(line: Mapping[str, Any], where: str) -> Blocks:
-    import numpy as np
-
+    if "documents" not in line:  # written when blocks were pieces of text where documents were few
+        return None
     try:
-        key, unit = str(line["key"]), line["unit"]
+        key, documents = str(line["key"]), int(line["documents"])
         size, nats = np.array(line["bytes"], np.int64), np.array(line["nats"], np.float64)
+        fine = size.ndim == 1 and size.shape == nats.shape
     except (KeyError, TypeError, ValueError, OverflowError):
-        raise _damaged(where) from None
-    if unit not in _UNITS or size.ndim != 1 or size.shape != nats.shape:
-        raise _damaged(where)
-    return Blocks(key, unit, size, nats)
-
-
-def _damaged(where: str) -> UserError:
-    return UserError(f"{where}: its blocks are damaged; expected key, unit, and as many bytes as nats")
+        fine = False
+    if not fine:
+        raise UserError(
+            f"{where}: its blocks are damaged; expected key, documents, and as many bytes as nats"
+        ) from None
+    return Blocks(key, documents, size, nats)

@@ -20,7 +20,6 @@ from lllm.results.evidence import sifted
 from lllm.results.grouping import FINGERPRINTS, PLATFORM, Expected, differs, groups, is_current, stale, terms_of
 from lllm.results.judging import judged
 from lllm.results.named import Named, facts, newest_arms
-from lllm.results.noise import Noises, read_noise
 from lllm.results.plans import added, changed, enlarged, planned, steady, without
 from lllm.results.records import Record
 from lllm.results.rows import NUMBERS, Comparison, Row
@@ -31,7 +30,7 @@ __all__ = ["Comparison", "Expected", "Row", "compare", "publish", "publish_named
 
 def compare(root: Path, experiment: str, rows: Sequence[Expected], all_runs: bool = False) -> Comparison:
     """The comparison of the runs below `root` with what the experiment file expects now."""
-    return tabulate(load_records(root, experiment), experiment, rows, all_runs, read_noise(root, experiment))
+    return tabulate(load_records(root, experiment), experiment, rows, all_runs)
 
 
 def tabulate(
@@ -39,10 +38,8 @@ def tabulate(
     experiment: str,
     rows: Sequence[Expected],
     all_runs: bool = False,
-    noise: Noises | None = None,
 ) -> Comparison:
-    """`compare` of records at hand: those of one experiment. A directory that was moved aside is in no row. noise: what
-    is stored of its baseline's."""
+    """`compare` of records at hand: those of one experiment. A directory that was moved aside is in no row."""
     by_arm: dict[tuple[str, str], list[Record]] = defaultdict(list)
     others: dict[tuple[str, str], list[Record]] = defaultdict(list)
     begun: dict[str, list[Record]] = defaultdict(list)
@@ -77,7 +74,7 @@ def tabulate(
         which = f"Seed{'s' if len(lost) > 1 else ''} {', '.join(map(str, sorted(lost)))}"
         warnings.append(f"{which} of the baseline diverged: left out of every comparison.")
     comparison = Comparison(experiment, rule, tuple(table), hidden=hidden, names=names, warnings=tuple(warnings))
-    return _judged(comparison, records, noise)
+    return _judged(comparison, records)
 
 
 def publish(
@@ -98,7 +95,7 @@ def publish(
     from lllm.results.table import write_markdown
 
     found = load_records(root, experiment) if records is None else records
-    comparison = shown or tabulate(found, experiment, rows, noise=read_noise(root, experiment))
+    comparison = shown or tabulate(found, experiment, rows)
     carried = newest_arms(found)
     arms = {(row.variant, row.arm) for row in comparison.rows}
     arms |= {(r.variant, r.arm) for r in found if r.label and carried[r.variant, r.label] == r.arm}
@@ -116,11 +113,11 @@ def _kept(root: Path, experiment: str, found: Sequence[Record], arms: Collection
     return True
 
 
-def tabulate_named(experiment: str, runs: Named, noise: Noises | None = None) -> Comparison:
+def tabulate_named(experiment: str, runs: Named) -> Comparison:
     """The comparison of runs that have one name, whatever the file says now."""
     made = tabulate(runs.records, experiment, runs.rows, all_runs=True)
     rows = tuple(_labelled(row, runs.labels[row.variant, row.arm]) for row in made.rows)
-    return _judged(replace(made, rows=rows, **facts(runs)), runs.records, noise)
+    return _judged(replace(made, rows=rows, **facts(runs)), runs.records)
 
 
 def publish_named(root: Path, experiment: str, runs: Named) -> Path | None:
@@ -130,7 +127,7 @@ def publish_named(root: Path, experiment: str, runs: Named) -> Path | None:
     arms = {(row.variant, row.arm) for row in runs.rows}
     if not _kept(root, experiment, runs.records, arms):
         return None
-    return write_markdown(root, tabulate_named(experiment, runs, noise=read_noise(root, experiment)))
+    return write_markdown(root, tabulate_named(experiment, runs))
 
 
 def _labelled(row: Row, label: Label) -> Row:
@@ -236,7 +233,6 @@ def _row(group: Sequence[Record], variant: str, arm: str, rule: Rule) -> Row:
         seeds=tuple(record.seed for record in group),
         kind=str(results[0].get("kind") or ""),
         bpb=_mean(bpb),
-        sd=statistics.stdev(bpb) if len(bpb) > 1 else None,
         values=values,
         numbers={name: _mean(_numbers(results, name)) for name in NUMBERS},
         metrics=_metrics([record.metrics for record in group]),
@@ -254,7 +250,7 @@ def _row(group: Sequence[Record], variant: str, arm: str, rule: Rule) -> Row:
     )
 
 
-def _judged(comparison: Comparison, records: Sequence[Record], noise: Noises | None) -> Comparison:
+def _judged(comparison: Comparison, records: Sequence[Record]) -> Comparison:
     """With intervals and verdicts."""
     by_name = {record.name: record for record in records}
     damaged: dict[str, str] = {}
@@ -268,17 +264,16 @@ def _judged(comparison: Comparison, records: Sequence[Record], noise: Noises | N
                 damaged[name] = str(error)
         return {seed: pieces for seed, pieces in found.items() if pieces is not None}
 
+    made = judged(comparison.rows, comparison.rule, blocks)
     baseline = next((row for row in comparison.rows if row.baseline and not row.stale), None)
-    known = noise.fitting(baseline.arm, baseline.fingerprints, comparison.decide) if noise and baseline else None
-    made = judged(comparison.rows, comparison.rule, known, blocks)
-    rows = tuple(steady(row, baseline) for row in made.rows)
+    rows = tuple(steady(row, baseline, comparison.rule) for row in made.rows)
     used = {name for row in rows for name in row.runs}
     begun = max((int(r.info.get("comparisons") or 0) for r in records if r.name in used), default=0)
     surviving = {row.variant for row in rows if row.verdict.decided and not (row.stale or row.other)}
     if made.family and begun > made.family.comparisons and surviving:  # this table's share of the error
         share = made.family.comparisons / begun
         strict = replace(comparison.rule, level=1 - (1 - comparison.rule.level) * share)
-        again = judged(comparison.rows, strict, known, blocks).rows
+        again = judged(comparison.rows, strict, blocks).rows
         surviving &= {row.variant for row in again if row.verdict.decided}
     return replace(
         comparison,
@@ -286,7 +281,6 @@ def _judged(comparison: Comparison, records: Sequence[Record], noise: Noises | N
         begun=begun,
         surviving=tuple(row.variant for row in rows if row.variant in surviving),
         family=made.family,
-        floor=made.floor,
         effects=effects_of(made, comparison.rule),
         warnings=(*comparison.warnings, *(f"Not read: {problem}." for problem in damaged.values())),
     )

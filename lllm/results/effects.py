@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from lllm.results.judging import Judged, looked
-from lllm.results.rows import Effect, Effects, Floor, Row
+from lllm.results.rows import Effect, Effects, Row
 from lllm.results.rule import Design, Rule
 from lllm.results.twins import twins
 from lllm.results.verdict import apart
@@ -31,7 +31,7 @@ def effects_of(made: Judged, rule: Rule) -> Effects | None:
         return replace(none, reason=told)
     baseline = next((variant for variant, row in rows.items() if row.baseline), next(iter(design.of)))
     of_kind = _factorial if design.kind == "full_factorial" else _one_by_one
-    return of_kind(none, design, rows, baseline, made)
+    return of_kind(none, design, rows, baseline, made, rule)
 
 
 def effects_text(effects: Effects) -> list[str]:
@@ -56,7 +56,7 @@ def effects_markdown(effects: Effects) -> list[str]:
     return lines
 
 
-def _factorial(none: Effects, design: Design, rows: Rows, baseline: str, made: Judged) -> Effects:
+def _factorial(none: Effects, design: Design, rows: Rows, baseline: str, made: Judged, rule: Rule) -> Effects:
     """Contrasts of all rows, over the seeds that the table judges by."""
     from lllm.results.statistics.factorial import factorial  # scipy is imported where something is computed
 
@@ -68,19 +68,19 @@ def _factorial(none: Effects, design: Design, rows: Rows, baseline: str, made: J
     if made.family is not None and made.family.most is not None:
         values, _ = looked(values, baseline, made.family.most)
     try:
-        found = factorial(values, design.of, design.factors, none.level)
+        found = factorial(values, design.of, design.factors, none.level, not rule.unpaired)
     except ValueError as error:
         return replace(none, reason=str(error))
     base = values[baseline].keys()
     few = next((v for v in design.of if v != baseline and len(values[v].keys() & base) < 2), None)
-    if few is not None:
+    if few is not None and not rule.unpaired:
         note = f"no interval: {few} and {baseline} share fewer than two seeds"
         effects = [Effect(_contrast(one.factors), one.factors, one.difference, note=note) for one in found.effects]
         return replace(none, effects=tuple(effects))
     effects = []
     for one in found.effects:
         effect = Effect(_contrast(one.factors), one.factors, one.difference, one.half, one.p)
-        effects.append(replace(effect, note=_doubt(effect, made.floor)))
+        effects.append(replace(effect, note=_doubt(effect, rule.floor)))
     return replace(none, effects=tuple(effects), sd=found.sd, df=found.df, comparisons=len(effects))
 
 
@@ -88,7 +88,7 @@ def _contrast(factors: Sequence[str]) -> str:
     return f"main effect of {factors[0]}" if len(factors) == 1 else f"interaction {' x '.join(factors)}"
 
 
-def _one_by_one(none: Effects, design: Design, rows: Rows, baseline: str, made: Judged) -> Effects:
+def _one_by_one(none: Effects, design: Design, rows: Rows, baseline: str, made: Judged, rule: Rule) -> Effects:
     """Each row minus the reference, as the table has it: what is missed without a delta, or what it brings alone."""
     reference, *others = design.of
     if reference != baseline:
@@ -105,20 +105,20 @@ def _one_by_one(none: Effects, design: Design, rows: Rows, baseline: str, made: 
         if row.interval is not None:
             found = row.interval
             effect = replace(effect, difference=found.difference, half=found.half, p=found.p)
-        doubt = "" if row.verdict.decided else _doubt(effect, made.floor) or row.verdict.text
+        doubt = "" if row.verdict.decided else _doubt(effect, rule.floor) or row.verdict.text
         effects.append(replace(effect, note=doubt))
     none = replace(none, effects=tuple(effects))
     family = made.family
     return replace(none, sd=family.sd, df=family.df, comparisons=family.comparisons) if family else none
 
 
-def _doubt(effect: Effect, floor: Floor | None) -> str:
+def _doubt(effect: Effect, floor: float | None) -> str:
     """Why the numbers of an effect are none, '' where they are not known, or are one."""
     if effect.difference is None or effect.half is None:
         return ""
-    if floor is not None and abs(effect.difference) <= floor.value:
-        return "within the noise floor"
-    if floor is not None and floor.value == effect.half == 0:
+    if floor is not None and abs(effect.difference) <= floor:
+        return "within the floor"
+    if not floor and effect.half == 0 != effect.difference:
         return "all seeds agree exactly, so that their spread is not known"
     return "" if abs(effect.difference) > effect.half else "not told from none"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lllm.results.rows import Comparison, FamilyFacts, Row
-from lllm.results.verdict import UNEQUAL
+from lllm.results.rule import Rule
 
 __all__ = ["footnotes"]
 
@@ -45,33 +45,33 @@ def _of_comparisons(comparison: Comparison) -> list[str]:
 
 
 def _of_intervals(comparison: Comparison) -> list[str]:
-    family, floor, rule = comparison.family, comparison.floor, comparison.rule
+    family, rule = comparison.family, comparison.rule
+    differing = [row.interval for row in comparison.rows if row.interval is not None]
     notes = []
-    if any(row.delta is not None for row in comparison.rows):
+    if differing:
         uneven = len({tuple(row.values) for row in comparison.rows if row.delta is not None or row.baseline}) > 1
-        over = (
-            "by least squares, as not all rows have the same seeds"
-            if uneven and family
-            else "over the seeds that both have"
-        )
+        over = "over the seeds that both have"
+        if rule.unpaired:
+            over = "over all seeds of each: they are unpaired"
+        elif uneven and family:
+            over = "by least squares, as not all rows have the same seeds"
         notes.append(f"Δ: difference from the baseline's {rule.metric} {over}; {rule.better} is better.")
     if family is not None:
-        notes.append(_interval(family))
-        notes.append("± paired: Student's t over a row's own seeds, uncorrected.")
-        if family.homogeneity is not None and family.homogeneity < UNEQUAL:
-            notes.append(
-                f"The rows' variances differ (p = {family.homogeneity:.3f}): one variance for all is doubtful, so "
-                "that a verdict takes ± paired as well, corrected by Holm."
-            )
+        notes.append(_interval(family, rule))
         if family.most is not None:
             notes.append(
                 f"Seeds were added until the verdict was in, at most {family.most}: each look spends its share of the "
                 f"error (alpha spending, O'Brien-Fleming type), the last one at level {family.level:.2%}."
             )
-    if any(row.interval and row.interval.evaluation is not None for row in comparison.rows):
-        notes.append("± documents: bootstrap over the evaluated documents and the seeds, for this row alone.")
-    if floor is not None:
-        notes.append(f"Noise floor {floor.value:.4g} ({floor.source}): no smaller difference is called one.")
+    if any(interval.documents_half is not None for interval in differing):
+        notes.append("± is over other documents, too: the root of the sum of both squares.")
+    if few := sorted({interval.documents for interval in differing if interval.documents is not None}):
+        many = " or ".join(map(str, few))
+        notes.append(
+            f"± is over other seeds alone: {many} documents are too few, or one is too large, to speak of others."
+        )
+    if rule.floor is not None:
+        notes.append(f"Floor {rule.floor:.4g}, as the file says: no smaller difference counts.")
     return notes
 
 
@@ -92,11 +92,14 @@ def _of_text(rows: Sequence[Row]) -> list[str]:
     return (notes if overlap else []) + ([f"A row of the evaluation holds {size} bytes on average."] if size else [])
 
 
-def _interval(family: FamilyFacts) -> str:
+def _interval(family: FamilyFacts, rule: Rule) -> str:
     rows = "one comparison" if family.comparisons == 1 else f"{family.comparisons} comparisons at once"
+    if family.comparisons == 1 and not rule.unpaired:
+        return f"±: {family.level:.4g} confidence (Student's paired t; sd {family.sd:.4g}, {family.df} df)."
+    alone = "Welch's" if rule.unpaired else "Student's paired"
     return (
-        f"±: {family.level:.4g} confidence of {rows} (Dunnett; sd {family.sd:.4g} pooled over rows, {family.df} "
-        "degrees of freedom)."
+        f"±: {family.level:.4g} confidence of {rows}, the widest of three: one variance for all (Dunnett; sd "
+        f"{family.sd:.4g}, {family.df} df), one of the baseline and one of the rows, {alone} t of the row alone."
     )
 
 

@@ -1,28 +1,24 @@
-"""The rows of a table against its baseline, all at once: intervals, the noise floor, verdicts."""
+"""The rows of a table against its baseline, all at once: intervals and verdicts."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lllm.results.noise import SPREAD
-from lllm.results.rows import FamilyFacts, Floor, Interval, Row, Verdict
+from lllm.results.rows import FamilyFacts, Interval, Row, Verdict
 from lllm.results.rule import Rule
 from lllm.results.verdict import apart, judge, refused
 
 if TYPE_CHECKING:
     from lllm.results.blocks import Blocks
-    from lllm.results.noise import Noise
     from lllm.results.statistics.family import Family
 
 __all__ = ["Judged", "judged", "looked"]
 
-_RESAMPLES = 2000
 _OF_NATS = ("bpb", "nats_per_byte")  # metrics that are sums over documents
-_MANY = 5  # seeds of a stored noise that stands alone
 
 Values = Mapping[str, Mapping[int, float]]
 
@@ -33,16 +29,12 @@ class Judged:
 
     rows: tuple[Row, ...]
     family: FamilyFacts | None = None
-    floor: Floor | None = None
 
 
-def judged(
-    table: Sequence[Row], rule: Rule, noise: Noise | None, blocks: Callable[[Row], Mapping[int, Blocks]]
-) -> Judged:
-    """Judge every row. noise: the stored noise of the baseline, if any; blocks(row): seed -> what its evaluation found
-    piece by piece."""
+def judged(table: Sequence[Row], rule: Rule, blocks: Callable[[Row], Mapping[int, Blocks]]) -> Judged:
+    """Judge every row. blocks(row): seed -> what its evaluation found, document by document."""
     baseline = next((row for row in table if row.baseline and not row.stale), None)
-    refusals = [refused(row, baseline, rule.metric) for row in table]
+    refusals = [refused(row, baseline, rule) for row in table]
     rows = [_unjudged(row, baseline, rule, refusal) for row, refusal in zip(table, refusals, strict=True)]
     if baseline is None:
         return Judged(tuple(rows))
@@ -52,7 +44,6 @@ def judged(
     if not looks:
         return Judged(tuple(rows))
     last = looks[-1]
-    floor = _floor(rule, noise, arms.values())
     intervals = _intervals(arms, last, rule, blocks)
     for i, name in zip(fit, names, strict=True):
         if name not in intervals:
@@ -60,11 +51,11 @@ def judged(
             rows[i] = replace(rows[i], verdict=beyond)
             continue
         interval = intervals[name]
-        deciding = [look for look in looks if look.decides(name, interval.difference, floor.value)]
+        deciding = [look for look in looks if look.decides(name, interval, rule.floor or 0.0)]
         early = deciding[0].seeds if deciding and deciding[-1] is not last else None
-        verdict = judge(table[i], baseline, interval, last.facts, floor, rule, bool(deciding), early)
+        verdict = judge(table[i], baseline, interval, last.facts, rule, bool(deciding), early)
         rows[i] = replace(table[i], interval=interval, verdict=verdict)
-    return Judged(tuple(rows), last.facts, floor)
+    return Judged(tuple(rows), last.facts)
 
 
 def _arms(baseline: Row, rows: Sequence[Row]) -> tuple[list[str], dict[str, Row]]:
@@ -89,13 +80,13 @@ class _Look:
     facts: FamilyFacts
     seeds: int | None = None
 
-    def decides(self, row: str, difference: float, floor: float) -> bool:
-        """Whether the row's interval excludes 0, and its difference is beyond the floor, on the side on which
-        `difference` is that all seeds give."""
+    def decides(self, row: str, last: Interval, floor: float) -> bool:
+        """Whether the row's difference is beyond its interval and the floor, on the side on which all seeds have it.
+        last: with all seeds, whose documents are those of every look."""
         found = self.family.comparisons.get(row)
-        if found is None or found.difference * difference <= 0:
+        if found is None or found.difference * last.difference <= 0:
             return False
-        return found.p <= 1 - self.family.level and abs(found.difference) > floor
+        return abs(found.difference) > max(math.hypot(found.half, last.documents_half or 0.0), floor)
 
 
 def _looks(arms: Mapping[str, Row], rule: Rule) -> list[_Look]:
@@ -116,10 +107,10 @@ def _looks(arms: Mapping[str, Row], rule: Rule) -> list[_Look]:
         levels = [look_level(rule.level, n, most) for n in range(2, looked_at + 1)]
     found = []
     for count, level in zip(counts, levels, strict=True):
-        family = compare_all(_first(values, count, baseline), baseline, level, rule.comparisons)
+        family = compare_all(_first(values, count, baseline), baseline, level, rule.comparisons, not rule.unpaired)
         if family is not None:
             rows = 1 + len(family.comparisons)
-            facts = FamilyFacts(family.sd, family.df, level, family.size, family.homogeneity, most, rows)
+            facts = FamilyFacts(family.sd, family.df, level, family.size, most, rows)
             found.append(_Look(family, facts, count))
     return found
 
@@ -139,26 +130,16 @@ def _first(values: Values, count: int | None, baseline: str) -> dict[str, dict[i
     return {row: runs for row, runs in kept.items() if runs or row == baseline}
 
 
-def _floor(rule: Rule, noise: Noise | None, rows: Iterable[Row]) -> Floor:
-    """Given, or twice the spread of a run over seeds: of the baseline's stored noise, and where there is none or little
-    of it, of the rows themselves."""
-    if rule.floor is not None:
-        return Floor(rule.floor, "given")
-    squares = [(len(v) - 1, statistics.variance(v)) for row in rows if len(v := list(row.values.values())) > 1]
-    own = math.sqrt(sum(df * variance for df, variance in squares) / sum(df for df, _ in squares))
-    if noise is not None and (noise.n >= _MANY or noise.sd >= own):
-        return Floor(noise.floor, f"2 sd of {noise.n} seeds of the baseline")
-    return Floor(SPREAD * own, "2 sd of the rows' own seeds")
-
-
 def _unjudged(row: Row, baseline: Row | None, rule: Rule, refusal: Verdict | None) -> Row:
     """With the mean difference over the seeds that both have, where that may be formed, and why there is no more."""
     verdict = refusal or Verdict("no verdict: too few runs to estimate their spread", "none")
     interval = None
     if baseline is not None and row is not baseline and not row.stale and not apart(row, baseline, rule.metric):
-        seeds = sorted(row.values.keys() & baseline.values.keys())
-        if seeds:
-            difference = statistics.fmean(row.values[seed] - baseline.values[seed] for seed in seeds)
+        if rule.unpaired and row.values and baseline.values:
+            difference = statistics.fmean(row.values.values()) - statistics.fmean(baseline.values.values())
+            interval = Interval(difference, len(row.values))
+        elif seeds := row.values.keys() & baseline.values.keys():
+            difference = statistics.fmean(row.values[seed] - baseline.values[seed] for seed in sorted(seeds))
             interval = Interval(difference, len(seeds))
     return replace(row, interval=interval, verdict=verdict)
 
@@ -167,42 +148,45 @@ def _intervals(
     arms: Mapping[str, Row], look: _Look, rule: Rule, blocks: Callable[[Row], Mapping[int, Blocks]]
 ) -> dict[str, Interval]:
     """By the names of `_arms`, at the last look. Of the baseline's own, what another name of it has."""
-    from lllm.results.statistics.paired import holm, paired
-
     (name, baseline), *others = arms.items()
-    pairs = [paired(row.values, baseline.values, rule.level) for _, row in others]
-    corrected = holm([1.0 if pair.p is None else pair.p for pair in pairs])
-    found = {name: Interval(0.0, len(baseline.values), half=0.0, p=1.0, paired_half=0.0, holm_p=1.0)}
-    for (name, row), pair, holm_p in zip(others, pairs, corrected, strict=True):
-        family = look.family.comparisons.get(name)
-        if family is None:  # seeds that nobody was to look at
+    found = {name: Interval(0.0, len(baseline.values), half=0.0, seeds_half=0.0, error=0.0, p=1.0)}
+    for name, row in others:
+        one = look.family.comparisons.get(name)
+        if one is None:  # seeds that nobody was to look at
             continue
+        half, few = _over_documents(row, baseline, rule, look.family.size, blocks)
         found[name] = Interval(
-            difference=family.difference,
-            n=family.n,
-            half=family.half,
-            p=family.p,
-            paired_half=pair.half,
-            holm_p=holm_p,
-            evaluation=_evaluation(row, baseline, rule, blocks) if rule.metric in _OF_NATS else None,
+            difference=one.difference,
+            n=one.n,
+            half=math.hypot(one.half, half or 0.0),
+            seeds_half=one.half,
+            error=one.error,
+            p=one.p,
+            documents_half=half,
+            documents=few,
         )
     return found
 
 
-def _evaluation(row: Row, baseline: Row, rule: Rule, blocks: Callable[[Row], Mapping[int, Blocks]]) -> float | None:
-    """Half width of the bootstrap interval of the difference over what was evaluated, in the metric's units."""
-    from lllm.results.statistics.bootstrap import documents_and_seeds
+def _over_documents(
+    row: Row, baseline: Row, rule: Rule, comparisons: int, blocks: Callable[[Row], Mapping[int, Blocks]]
+) -> tuple[float | None, int | None]:
+    """Half width of the interval over other documents, in the metric's units; or how many documents there are, where
+    they are too few for one; neither where it is not known what each of them cost."""
+    import numpy as np
 
-    mine, theirs = blocks(row), blocks(baseline)
-    shared = [seed for seed in mine if seed in theirs and mine[seed].key == theirs[seed].key]
-    if not shared or len({mine[seed].key for seed in shared}) > 1:
-        return None
-    found = documents_and_seeds(
-        {seed: mine[seed].nats for seed in shared},
-        {seed: theirs[seed].nats for seed in shared},
-        mine[shared[0]].bytes,
-        resamples=_RESAMPLES,
-        level=rule.level,
-    )
-    unit = 1.0 if rule.metric == "bpb" else math.log(2)
-    return unit * (found.high - found.low) / 2
+    from lllm.results.statistics.ratio import few, half_width
+
+    mine, theirs = (blocks(row), blocks(baseline)) if rule.metric in _OF_NATS else ({}, {})
+    if not rule.unpaired:
+        shared = mine.keys() & theirs.keys()
+        mine, theirs = ({seed: of[seed] for seed in sorted(shared)} for of in (mine, theirs))
+    both = [*mine.values(), *theirs.values()]
+    if not mine or not theirs or len({found.key for found in both}) > 1:
+        return None, None
+    size = both[0].bytes
+    if few(size):
+        return None, both[0].documents
+    gap = np.mean([of.nats for of in mine.values()], 0) - np.mean([of.nats for of in theirs.values()], 0)
+    unit = math.log(2) if rule.metric == "bpb" else 1.0
+    return float(half_width(gap, size, rule.level, comparisons)) / unit, None

@@ -1,4 +1,4 @@
-"""The noise of an arm over seeds: measured once, stored beside its runs, reused by fingerprint."""
+"""The noise of an arm over seeds: measured once, stored beside its runs, for plans to say what their seeds can find."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from typing import Any
 from lllm.errors import UserError
 from lllm.results.files import explained, read_json, write_json
 
-__all__ = ["LEVEL", "SPREAD", "Noise", "Noises", "measured", "read_noise", "write_noise"]
+__all__ = ["LEVEL", "Noise", "Noises", "measured", "read_noise", "write_noise"]
 
 FILE = "noise.json"
 LEVEL = 0.95  # of the interval of the standard deviation
-SPREAD = 2.0  # standard deviations of a run: the noise floor, below which a difference is called none
 _FINGERPRINTS = ("code", "data", "evaluator")
 
 
@@ -41,11 +40,6 @@ class Noise:
     def n(self) -> int:
         """How many seeds."""
         return len(self.seeds)
-
-    @property
-    def floor(self) -> float:
-        """The noise floor."""
-        return SPREAD * self.sd
 
     def fits(self, arm: str, fingerprints: Mapping[str, str]) -> bool:
         """Whether it was measured of just that."""

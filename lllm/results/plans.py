@@ -27,12 +27,18 @@ def planned(begun: Sequence[Record]) -> tuple[int, ...]:
     return tuple(sorted({seed for seeds in lists for seed in seeds}))
 
 
-def incomplete(row: Row, baseline: Row) -> str:
+def incomplete(row: Row, baseline: Row, rule: Rule) -> str:
     """'3 of 8 planned' where seeds of the row, or the baseline at one of them, have no outcome; '' where all have one.
 
     Seeds that only the baseline has are needed up to the row's last: what `lllm noise` adds is beyond it, and a row at
-    some of the baseline's seeds may have been begun where the baseline is weak.
+    some of the baseline's seeds may have been begun where the baseline is weak. Unpaired, both need all of theirs.
     """
+    if rule.unpaired:
+        for one, whose in ((row, ""), (baseline, " of the baseline")):
+            here = {*one.values, *one.diverged} & {*one.planned}
+            if len(here) < len(one.planned):
+                return f"{len(here)} of {len(one.planned)} planned{whose}"
+        return ""
     needed = set(row.planned)
     if needed and not (row.looks or baseline.looks):
         needed |= {seed for seed in baseline.planned if seed < max(needed)}
@@ -43,12 +49,12 @@ def incomplete(row: Row, baseline: Row) -> str:
     return f"{len(paired)} of {len(needed)} planned{' of the baseline' if here == needed else ''}"
 
 
-def steady(row: Row, baseline: Row | None) -> Row:
+def steady(row: Row, baseline: Row | None, rule: Rule) -> Row:
     """A row of which a seed diverged is not better than one of which none did, whatever the others say."""
     open_ = ("better", "inconclusive", "none")
     if not row.diverged or row.baseline or row.stale or row.other or row.verdict.word not in open_:
         return row
-    if baseline is None or incomplete(row, baseline):
+    if baseline is None or incomplete(row, baseline, rule):
         return row
     said = f"unstable: {len(row.diverged)} of {len(row.planned)} diverged"
     return replace(row, verdict=Verdict(said, "unstable"))

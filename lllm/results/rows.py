@@ -15,7 +15,6 @@ __all__ = [
     "Effect",
     "Effects",
     "FamilyFacts",
-    "Floor",
     "Interval",
     "Row",
     "Verdict",
@@ -57,44 +56,40 @@ NOT_JUDGED = Verdict("")
 
 
 @dataclass(frozen=True)
-class Floor:
-    """The smallest difference that counts. source: 'given', '2 sd of 8 seeds of the baseline'."""
-
-    value: float
-    source: str
-
-
-@dataclass(frozen=True)
 class Interval:
-    """A row minus the baseline, in the metric's units.
+    """A row minus the baseline, in the metric's units. None: not known.
 
-    difference, half, p: the many-to-one comparison (Dunnett), simultaneous over the table's rows, one variance;
-    paired_half, holm_p: Student's t over the n seeds that both have, of this row alone, its p value corrected by Holm;
-    evaluation: half width of the bootstrap interval over evaluated documents, and seeds where there are several. None:
-    not known.
-    """
+    n: seeds that both have (of the row, where runs are unpaired);
+    half: half width of the interval that decides, over other seeds and other documents: the root of the sum of squares
+    of the next two;
+    seeds_half: over other seeds (`statistics.family`), error its standard error, and p the least 1 - level at which it
+    excludes 0;
+    documents_half: over other documents (`statistics.ratio`); documents: how many there were, where these were too few
+    for an interval, or one of them too large."""
 
     difference: float
     n: int
     half: float | None = None
+    seeds_half: float | None = None
+    error: float | None = None
     p: float | None = None
-    paired_half: float | None = None
-    holm_p: float | None = None
-    evaluation: float | None = None
+    documents_half: float | None = None
+    documents: int | None = None
 
 
 @dataclass(frozen=True)
 class FamilyFacts:
-    """What the intervals of a table rest on. sd: pooled standard deviation of a run around its row and seed, with df
-    degrees of freedom; level: of the simultaneous intervals of so many comparisons; homogeneity: p value of equal
-    variances (None: too few runs to ask); most: seeds at which the last look is taken, where seeds were added one by
-    one until the verdict was in (None: one look, at seeds fixed beforehand); rows: with runs (None: all of them)."""
+    """What the intervals of a table rest on.
+
+    sd: standard deviation of a run around its row and seed under one variance, with df degrees of freedom;
+    level: of the intervals, which hold for so many comparisons at once; rows: with runs (None: all of them);
+    most: seeds at which the last look is taken, where seeds were added one by one until the verdict was in (None: one
+    look, at seeds fixed beforehand)."""
 
     sd: float
     df: int
     level: float
     comparisons: int
-    homogeneity: float | None = None
     most: int | None = None
     rows: int | None = None
 
@@ -103,7 +98,7 @@ class FamilyFacts:
 class Effect:
     """name: as it is told; factors: whose effect it is. difference: in the metric's units, with the half width of its
     simultaneous interval and the p value corrected for the family; None where it is not known. note: why it is not, or
-    why what is known is no effect ('within the noise floor'); '' where it is one."""
+    why what is known is no effect ('within the floor'); '' where it is one."""
 
     name: str
     factors: tuple[str, ...]
@@ -140,7 +135,7 @@ class Row:
     unlike: which settings that its variant does not define forbid a comparison with the baseline;
     unfinished: seed -> state ('not run', 'running', 'deleted') of those without a finished run;
     planned: seeds of all lists with which the arm was begun; diverged: those of them that ended so;
-    sd: standard deviation of bpb over seeds (n - 1 in the denominator); values: seed -> what the experiment decides by;
+    values: seed -> what the experiment decides by;
     metrics: those of the corpus and the head by name;
     interval: the difference of `values` from the baseline's, and how sure it is;
     other: not a row of the experiment as it is defined now, shown because all runs were asked for;
@@ -164,7 +159,6 @@ class Row:
     diverged: tuple[int, ...] = ()
     kind: str = ""
     bpb: float | None = None
-    sd: float | None = None
     values: Mapping[int, float] = field(default_factory=dict)
     numbers: Mapping[str, float | None] = field(default_factory=dict)
     metrics: Mapping[str, float | None] = field(default_factory=dict)
@@ -193,8 +187,7 @@ class Row:
 class Comparison:
     """Rows in the file's order, each followed by its stale ones; then, with `all_runs`, the arms that are not in it.
 
-    rule: by which it is decided; family: what the intervals rest on; floor: the smallest difference that counts; both
-    None where no interval can be computed.
+    rule: by which it is decided; family: what the intervals rest on, None where none can be computed.
     effects: of the design's deltas, None where the variants are listed;
     warnings: sentences that must be said: what could not be read, a rule that was changed, seeds that were added;
     begun: arms that were begun to be set against this baseline on these data, in any experiment, by the time of the
@@ -208,7 +201,6 @@ class Comparison:
     rule: Rule
     rows: tuple[Row, ...]
     family: FamilyFacts | None = None
-    floor: Floor | None = None
     effects: Effects | None = None
     warnings: tuple[str, ...] = ()
     begun: int = 0

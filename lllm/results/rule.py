@@ -28,15 +28,17 @@ class Design:
 class Rule:
     """metric: what is compared, a field of result.json or a metric of the corpus or head; level: of the simultaneous
     intervals; power: with which a number of seeds is said to find a difference; floor: the smallest difference that
-    counts, in units of the metric (None: the noise floor, twice the baseline's standard deviation over seeds); design:
-    whose effects are told beside the rows (None: the variants are listed); family: the variants that the file sets
-    against its baseline, whichever of them have been run; comparisons: how many, with those that it once had."""
+    counts, in units of the metric (None: any that is beyond its interval); better: which of two numbers is;
+    unpaired: a seed does nothing in common to all rows, so that runs are compared without regard to it;
+    design: whose effects are told beside the rows (None: the variants are listed); family: the variants that the file
+    sets against its baseline, whichever of them have been run; comparisons: how many, with those that it once had."""
 
     metric: str = "bpb"
     level: float = 0.95
     power: float = 0.8
     floor: float | None = None
     better: Literal["lower", "higher"] = "lower"
+    unpaired: bool = False
     design: Design | None = None
     comparisons: int = 0
     family: tuple[str, ...] = ()
@@ -44,7 +46,8 @@ class Rule:
     def written(self) -> dict[str, Any]:
         """What a run records of it: what decides."""
         own = ("metric", "level", "power", "floor", "better")
-        return {name: getattr(self, name) for name in own if getattr(self, name) is not None}
+        said = {name: getattr(self, name) for name in own if getattr(self, name) is not None}
+        return said | ({"unpaired": True} if self.unpaired else {})
 
 
 BPB = Rule()  # of an experiment that says no more than `decide: bpb`, or nothing
@@ -55,4 +58,10 @@ def rule_of(experiment: Experiment) -> Rule:
     design = experiment.design
     told = Design(design.kind, design.factors, design.of) if design else None
     family = tuple(variant for variant in experiment.variants if variant != experiment.baseline)
-    return Rule(**experiment.decide.model_dump(), design=told, comparisons=len(family), family=family)
+    return Rule(
+        **experiment.decide.model_dump(),
+        unpaired=experiment.unpaired,
+        design=told,
+        comparisons=len(family),
+        family=family,
+    )

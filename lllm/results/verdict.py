@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 from lllm.results.plans import incomplete
-from lllm.results.rows import FamilyFacts, Floor, Interval, Row, Verdict, Word
+from lllm.results.rows import FamilyFacts, Interval, Row, Verdict, Word
 from lllm.results.rule import OF_LIKELIHOOD, Rule
 from lllm.results.tuning import tuning
 
-__all__ = ["OVERLAP", "UNEQUAL", "apart", "judge", "refused", "terms"]
+__all__ = ["OVERLAP", "apart", "judge", "refused", "terms"]
 
 _TIMED = ("seconds", "bytes_per_second", "generation_bytes_per_second")
-UNEQUAL = 0.05  # p value of equal variances below which they count as unequal
 _ALIKE = 0.05  # share within which two sizes, or two amounts of FLOPs, are about equal
 OVERLAP = 0.01  # share of the evaluated bytes that may lie in documents more than half of which is in training
 
@@ -18,8 +19,8 @@ _EQUAL = 0.02  # two budgets that agree within this share, and one step of round
 _NEAR = 0.2  # within this share two times are about equal, which is said: a machine is not always equally fast
 
 
-def refused(row: Row, baseline: Row | None, metric: str) -> Verdict | None:
-    """Why there can be no verdict on `row` by the metric, whatever its numbers; None when there can be one."""
+def refused(row: Row, baseline: Row | None, rule: Rule) -> Verdict | None:
+    """Why there can be no verdict on `row` by the rule, whatever its numbers; None when there can be one."""
     if row.baseline and not row.stale:
         return Verdict("baseline", "baseline")
     if not row.runs:
@@ -29,7 +30,7 @@ def refused(row: Row, baseline: Row | None, metric: str) -> Verdict | None:
     if baseline is None or not baseline.runs:
         what = "no baseline" if baseline is None else "the baseline has no finished run"
         return Verdict(f"no verdict: {what}", "none")
-    if reason := apart(row, baseline, metric):
+    if reason := apart(row, baseline, rule.metric):
         return Verdict(f"not comparable: {reason}", "not comparable")
     if (inside := row.numbers.get("overlap") or 0.0) > OVERLAP:
         return Verdict(f"validation is in training: {inside:.0%} of its bytes", "none")
@@ -39,8 +40,10 @@ def refused(row: Row, baseline: Row | None, metric: str) -> Verdict | None:
         whose = "" if not row.values else " of the baseline"
         return Verdict(f"no verdict: the results{whose} have no such metric", "none")
     paired = row.values.keys() & baseline.values.keys()
-    if paired and (missing := incomplete(row, baseline)):
+    if (paired or rule.unpaired) and (missing := incomplete(row, baseline, rule)):
         return Verdict(f"no verdict: {missing}", "none")
+    if rule.unpaired:
+        return None if min(len(row.values), len(baseline.values)) > 1 else Verdict("no verdict: one seed", "none")
     if len(paired) < 2:
         return Verdict("no verdict: one seed" if paired else "no verdict: no seed in common", "none")
     return None
@@ -91,56 +94,54 @@ def judge(
     baseline: Row,
     interval: Interval,
     family: FamilyFacts,
-    floor: Floor,
     rule: Rule,
     decided: bool,
     early: int | None = None,
 ) -> Verdict:
-    """The verdict on a row that has one. decided: its interval excludes 0 at the family's level, at this look or an
-    earlier one. early: seeds of the earlier look that decided, where the interval of this one does not exclude 0."""
+    """The verdict on a row that has one. decided: its difference is beyond its interval and the floor, at this look or
+    an earlier one. early: seeds of the earlier look that decided, where this one does not."""
     equal = terms(row, baseline) or ""
     flops = "" if equal else _unlike(row, baseline, "train_flops", "FLOPs")
     labels = [equal, _unlike(row, baseline, "parameters", "parameters"), flops, tuning(row, baseline)]
     said = "".join(f" ({label})" for label in labels if label)
-    size = abs(interval.difference)
-    if family.sd == 0 and floor.value == 0 and size > 0:
+    size, floor = abs(interval.difference), rule.floor or 0.0
+    if interval.seeds_half == 0 and not floor and size > 0:
         return Verdict("no verdict: all seeds agree exactly, so that their spread is not known", "none")
-    if size <= floor.value:
-        return Verdict(f"inconclusive: within the noise floor{said}", "inconclusive")
+    if rule.floor is not None and size <= floor:
+        return Verdict(f"inconclusive: within the floor{said}", "inconclusive")
     if not decided:
-        return Verdict(f"inconclusive: {_more(interval, family, floor, rule)}{said}", "inconclusive")
-    if _unequal(family) and (interval.holm_p is None or interval.holm_p > 1 - family.level):
-        return Verdict(f"inconclusive: variances differ, and its own seeds alone do not decide{said}", "inconclusive")
-    if interval.evaluation is not None and size <= interval.evaluation:
-        return Verdict(f"inconclusive: other documents may say otherwise{said}", "inconclusive")
+        return Verdict(f"inconclusive: {_more(interval, family, rule)}{said}", "inconclusive")
     lower = interval.difference < 0
     word: Word = "better" if lower == (rule.better == "lower") else "worse"
     when = "" if early is None else f" (decided with {early} seeds)"
-    return Verdict(f"{word}{when}{said}", word)
+    where = "" if interval.documents is None else f" on these {interval.documents} documents"
+    return Verdict(f"{word}{where}{when}{said}", word)
 
 
-def _more(interval: Interval, family: FamilyFacts, floor: Floor, rule: Rule) -> str:
-    """How many more seeds would decide, if the difference is what it seems."""
+def _more(interval: Interval, family: FamilyFacts, rule: Rule) -> str:
+    """What would decide, if the difference is what it seems: how many more seeds, unless it is the documents."""
     from lllm.results.statistics.power import seeds_needed
 
+    size, error = abs(interval.difference), interval.error or 0.0
+    seeds, documents = interval.seeds_half or 0.0, interval.documents_half or 0.0
+    if size == 0:
+        return "no difference"
+    if size > seeds or documents > max(size, seeds):
+        return "other documents may say otherwise"
     needed = seeds_needed(
-        interval.difference,
-        family.sd,
+        size,
+        error * math.sqrt(interval.n / 2),  # a run's spread, by the standard error that this row's interval takes
         family.comparisons,
         rule.power,
         rule.level,
-        floor.value,
+        rule.floor or 0.0,
         rows=family.rows,
+        paired=not rule.unpaired,
     )
     if needed is None:
         return "over 1000 seeds would decide"
     more = max(1, needed - interval.n)
     return f"about {more} more {'seeds' if more > 1 else 'seed'} would decide"
-
-
-def _unequal(family: FamilyFacts) -> bool:
-    """Whether one variance for all rows is contradicted by them."""
-    return family.homogeneity is not None and family.homogeneity < UNEQUAL
 
 
 def _unlike(row: Row, baseline: Row, name: str, what: str) -> str:

@@ -230,7 +230,7 @@ def write_winners(
         **merge(experiment.composition, overrides).values,
         "variants": {name: merge(tree, defining).values for name, tree in layers.items()},
         "baseline": experiment.baseline,
-        "seeds": list(seeds),
+        "seeds": {"unpaired": list(seeds)} if experiment.unpaired else list(seeds),
         **({"match": experiment.match.model_dump(exclude_none=True)} if experiment.match else {}),
         "decide": experiment.decide.model_dump(exclude_none=True),
     }

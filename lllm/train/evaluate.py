@@ -22,9 +22,7 @@ from lllm.data.contracts import Corpus
 from lllm.errors import UserError
 from lllm.model.contracts import Likelihood
 from lllm.model.latent import LatentModel
-from lllm.results.blocks import contiguous, summed
 from lllm.train.measures import Measures, rows_at_once
-from lllm.train.rows import RowSums
 from lllm.train.world import World
 
 __all__ = ["Evaluation", "Score", "evaluate"]
@@ -32,13 +30,12 @@ __all__ = ["Evaluation", "Score", "evaluate"]
 
 @dataclass
 class Score:
-    """One likelihood of the evaluated targets. nats [documents] and block_nats [blocks], of kind none the head's own
-    score; text_nats: without EOS, where nats are per token."""
+    """One likelihood of the evaluated targets. nats [documents], of kind none the head's own score;
+    text_nats: without EOS, where nats are per token."""
 
     kind: str
     primary: bool
     nats: NDArray[np.float64]
-    block_nats: NDArray[np.float64]
     text_nats: float | None = None
 
 
@@ -46,8 +43,7 @@ class Score:
 class Evaluation:
     """What a model scored.
 
-    documents: their indices in order; bytes [documents], block_bytes [blocks]: raw bytes of the scored targets, a block
-    being neighbouring rows of about as many bytes as any other's: the data alone say which.
+    documents: their indices in order; bytes [documents]: raw bytes of the scored targets.
     ends [documents]: scored EOS; rows: how many were read.
     scores: by likelihood.
     slots: mean nats per token of each slot of a chunk; positions: mean nats per token by first position of log-2
@@ -60,7 +56,6 @@ class Evaluation:
     bytes: NDArray[np.int64]
     ends: NDArray[np.int64]
     rows: int
-    block_bytes: NDArray[np.int64]
     tokens: int
     scores: dict[str, Score]
     slots: list[float] = field(default_factory=list)
@@ -121,7 +116,7 @@ class _Sums:
     BUCKETS = 40
 
     def __init__(self, documents: int, slots: int, measures: Measures, device: torch.device) -> None:
-        self.documents, self.measures, self.rows = documents, measures, RowSums(device)
+        self.documents, self.measures = documents, measures
         self.bytes = torch.zeros(documents, dtype=torch.float64, device=device)
         self.ends = torch.zeros(documents, dtype=torch.float64, device=device)
         self.seen = torch.zeros(documents, dtype=torch.float64, device=device)
@@ -137,7 +132,7 @@ class _Sums:
         """Every tensor, for a sum over ranks."""
         whole = [self.bytes, self.ends, self.seen, self.tokens, self.slots, self.positions]
         named = [held[name] for held in (self.nats, self.text) for name in sorted(held)]
-        return [*whole, *named, *self.rows.all(), *self.measures.all()]
+        return [*whole, *named, *self.measures.all()]
 
 
 @torch.no_grad()
@@ -163,7 +158,6 @@ def evaluate(
     model.eval()
     try:
         for batch in batches:
-            sums.rows.reserve(batch.rows)
             start, stop = world.share(len(batch))
             most = rows_at_once(corpus, batch, model.vocab)
             for first in range(start, stop, most):
@@ -202,19 +196,15 @@ def _add(
         if bool((ok.any(-1) & (real & ~ok).any(-1)).any()):
             _refuse_mixed(likelihoods)
     size = bytes_per_token[batch.tokens].view(ok.shape)
-    row_bytes = (size * ok).sum((1, 2)).double()
-    sums.bytes.index_add_(0, batch.documents, row_bytes)
+    sums.bytes.index_add_(0, batch.documents, (size * ok).sum((1, 2)).double())
     sums.ends.index_add_(0, batch.documents, (ok & (size == 0)).sum((1, 2)).double())
-    sums.rows.add_bytes(batch.rows, row_bytes)
     sums.seen.index_add_(0, batch.documents, ok.any(-1).any(-1).double())
     sums.tokens += ok.sum()
     for name, likelihood in likelihoods.items():
         sums.meta[name] = (likelihood.kind, likelihood.primary)
         nats = likelihood.nats * ok.any(-1) if likelihood.slots is None else likelihood.slots * ok
         held = sums.nats.setdefault(name, torch.zeros_like(sums.bytes))
-        row_nats = nats.double().flatten(1).sum(1)
-        held.index_add_(0, batch.documents, row_nats)
-        sums.rows.add_nats(name, batch.rows, row_nats)
+        held.index_add_(0, batch.documents, nats.double().flatten(1).sum(1))
         if likelihood.slots is None:
             continue
         per_token = likelihood.slots.double() * ok
@@ -240,20 +230,16 @@ def _refuse_mixed(likelihoods: Mapping[str, Likelihood]) -> None:
 
 def _finish(sums: _Sums) -> Evaluation:
     index = torch.nonzero(sums.seen)[:, 0]
-    row_bytes = sums.rows.bytes[: sums.rows.count].round().long().cpu().numpy()
-    block = contiguous(row_bytes)
     scores: dict[str, Score] = {}
     for name, nats in sums.nats.items():
         kind, primary = sums.meta[name]
         text = float(sums.text[name]) if name in sums.text else None
-        in_blocks = summed(sums.rows.nats[name][: sums.rows.count].cpu().numpy(), block)
-        scores[name] = Score(kind, primary, nats[index].cpu().numpy(), in_blocks, text)
+        scores[name] = Score(kind, primary, nats[index].cpu().numpy(), text)
     return Evaluation(
         documents=index.cpu().numpy(),
         bytes=sums.bytes[index].round().long().cpu().numpy(),
         ends=sums.ends[index].round().long().cpu().numpy(),
         rows=sums.count,
-        block_bytes=summed(row_bytes, block),
         tokens=int(sums.tokens),
         scores=scores,
         slots=_means(sums.slots) if bool(sums.slots[1].any()) else [],

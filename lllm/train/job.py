@@ -185,8 +185,6 @@ def _write(
         hashes,
         evaluation.bytes,
         {name: score.nats for name, score in likely.items()},
-        evaluation.block_bytes,
-        {name: score.block_nats for name, score in likely.items()},
     )
     write_documents(path / "documents.npz", documents)
     with trainer.evaluated_weights():

@@ -14,7 +14,7 @@ import pytest
 from lllm.cli.sequential import Look, seeds_until, until_decided
 from lllm.config import Experiment
 from lllm.launch.plan import Plan
-from lllm.results.rows import Comparison, FamilyFacts, Floor, Interval, Row, Verdict, Word
+from lllm.results.rows import Comparison, FamilyFacts, Interval, Row, Verdict, Word
 from lllm.results.rule import Rule
 from lllm.results.statistics.sequential import look_level
 from tests.cli.conftest import EXPERIMENT, Done, Verb, project
@@ -59,7 +59,7 @@ class Bench:
             interval = Interval(difference, len(seeds), half=half)
             rows.append(Row(variant, "a", interval=interval, verdict=Verdict(f"{word} because", word)))
         facts = FamilyFacts(0.01, 4, look_level(0.95, len(seeds), 5), 2)
-        return Comparison("study", Rule(), tuple(rows), family=facts, floor=Floor(0.02, "given"))
+        return Comparison("study", Rule(floor=0.02), tuple(rows), family=facts)
 
 
 def looked(bench: Bench, plan: Plan, most: int = 5) -> tuple[Plan, bool, dict[str, Any]]:
@@ -80,12 +80,12 @@ def test_it_goes_on_until_every_row_is_decided_or_within_the_floor(capsys: pytes
     assert fine
     assert [look["level"] for look in found["looks"]] == [look_level(0.95, n, 5) for n in (2, 3, 4)]
     assert [list(look["open"]) for look in found["looks"]] == [["one", "two"], ["two"], []]
-    assert found["stopped"] == "decided: one; within the noise floor: two"
+    assert found["stopped"] == "decided: one; within the floor: two"
     told = capsys.readouterr().out
     assert "alpha spending" in told
     assert f"look with 3 of at most 5 seeds, intervals at level {look_level(0.95, 3, 5):.4%}" in told
     assert "one: decided: better because, -0.1000 ± 0.0500" in told
-    assert "stopped after 4 seeds: decided: one; within the noise floor: two" in told
+    assert "stopped after 4 seeds: decided: one; within the floor: two" in told
 
 
 def test_it_stops_at_the_most_and_names_what_is_open() -> None:

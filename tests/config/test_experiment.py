@@ -10,6 +10,7 @@ from lllm.config import list_experiments, load_experiment, resolve, split_words
 from lllm.config.experiment import defaults
 from lllm.config.tree import Tree
 from lllm.errors import UserError
+from lllm.launch.plan import rule_of
 from lllm.registry import Registry
 from tests.config.helpers import PLAIN, resolved, with_toys, write
 
@@ -124,6 +125,19 @@ def test_of_two_speeds_the_higher_is_better(tmp_path: Path, decide: str, better:
     assert load_experiment("toy", tmp_path).decide.better == better
 
 
+@pytest.mark.parametrize(
+    ("seeds", "numbers", "unpaired"),
+    [("[4, 2]", (4, 2), False), ("{unpaired: [4, 2]}", (4, 2), True), ("unpaired", (0,), True)],
+)
+def test_seeds_may_be_unpaired(tmp_path: Path, seeds: str, numbers: tuple[int, ...], unpaired: bool) -> None:
+    """Which is part of the rule that runs record; those of a rule without it say nothing of it."""
+    write(tmp_path, PLAIN + f"seeds: {seeds}\n")
+    experiment = load_experiment("toy", tmp_path)
+    assert (experiment.seeds, experiment.unpaired) == (numbers, unpaired)
+    assert rule_of(experiment).unpaired is unpaired
+    assert rule_of(experiment).written().get("unpaired", False) is unpaired
+
+
 def test_an_experiment_that_a_search_wrote_is_found_by_name_after_all_others(tmp_path: Path) -> None:
     path = tmp_path / "results/found/found.yaml"
     path.parent.mkdir(parents=True)
@@ -150,6 +164,9 @@ def test_a_default_part_of_each_kind_exists(registry: Registry) -> None:
         (PLAIN + "seeds: [1, 1]\n", r"toy.yaml:3: seeds = \[1, 1\]: expected distinct seeds"),
         (PLAIN + "seeds: [-1]\n", r"toy.yaml:3: seeds.0 = -1: expected at least 0"),
         (PLAIN + "seeds: []\n", r"toy.yaml:3: seeds = \[\]: expected at least 1 item"),
+        (PLAIN + "seeds: unpared\n", r"toy.yaml:3: seeds = 'unpared': expected a list, or {unpaired: \[0, 1, 2\]}"),
+        (PLAIN + "seeds: {unpaired: [1, 1]}\n", r"toy.yaml:3: seeds = .*: expected distinct seeds"),
+        (PLAIN + "seeds: {unpared: [1]}\n", r"toy.yaml:3: seeds = .*: expected a list, or {unpaired: \[0, 1, 2\]}"),
         (PLAIN + "seeds: 3\n", r"toy.yaml:3: seeds = 3: expected a valid list"),
         (PLAIN + "decide: 3\n", r"toy.yaml:3: decide = 3: expected "),
         (PLAIN + "decide: {metric: 'no name'}\n", r"toy.yaml:3: decide.metric = 'no name': expected a match"),

@@ -14,7 +14,6 @@ from lllm.results.committed import load_records, write_committed
 from lllm.results.compare import tabulate
 from lllm.results.files import Metrics, write_json
 from lllm.results.grouping import Expected
-from lllm.results.noise import read_noise
 from lllm.results.rule import Rule
 from lllm.results.run import create, run_path
 from tests.results.conftest import arm, info, result
@@ -164,8 +163,7 @@ def compositions(*variants: str) -> list[Composition]:
 def gathered(root: Path, rows: Sequence[Expected], hypothesis: str = HYPOTHESIS, experiment: str = "study") -> Report:
     """The report of what is below `root`."""
     records = load_records(root, experiment)
-    noises = read_noise(root, experiment)
-    comparison = tabulate(records, experiment, rows, noise=noises)
+    comparison = tabulate(records, experiment, rows)
     trees = compositions(*(row.variant for row in rows))
     return gather(root, hypothesis, comparison, records, compositions=trees)
 

@@ -265,10 +265,10 @@ def test_effects_of_a_design(tmp_path: Path) -> None:
     assert figure.numbers is not None
     assert [row[0] for row in figure.numbers.rows] == ["without muon", "without conv"]
     assert figure.to_json()["data"][0]["x"][0] == pytest.approx(0.1, abs=0.01)
-    assert [row[-1] for row in figure.numbers.rows] == ["", "within the noise floor"]
+    assert [row[-1] for row in figure.numbers.rows] == ["", "within the floor"]
     (drawn,) = figure.to_json()["data"]
     assert drawn["marker"]["color"] == [token("c1"), token("muted")]
-    assert "within the noise floor" in drawn["text"][1]
+    assert "within the floor" in drawn["text"][1]
     assert "0.95 confidence of 2 at once" in figure.caption
     assert 'id="figure-effects"' in page(report).text
     alone = gathered(tmp_path, expected("full", rule=rule))
@@ -304,7 +304,7 @@ def test_the_rule_is_told_with_its_terms(root: Path) -> None:
     assert "at level 0.9" in text
     assert "larger than 0.05" in text
     assert "power 0.7" in text
-    assert "± 0.05 (given)" in text
+    assert "the floor, ± 0.05" in text
 
 
 def test_figures_name_only_colours_of_the_palette(root: Path) -> None:

@@ -1,4 +1,4 @@
-"""The units of an evaluation: documents in groups, or blocks of text where documents are few."""
+"""What an evaluation found by document, in groups of whole documents where there are many."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lllm.errors import UserError
-from lllm.results.blocks import Blocks, blocks_of, contiguous, summed
+from lllm.results.blocks import Blocks, blocks_of, contiguous
 from lllm.results.committed import load_records, write_committed
 from lllm.results.documents import Documents, read_documents, write_documents
 from lllm.results.run import Run
@@ -24,7 +24,7 @@ from tests.results.conftest import MakeRun
 def test_groups_are_contiguous_few_and_alike(sizes: list[int], most: int) -> None:
     size = np.array(sizes, np.int64)
     group = contiguous(size, most)
-    sums = summed(size, group)
+    sums = np.array([size[group == g].sum() for g in range(group.max(initial=-1) + 1)])
     assert len(group) == len(sizes)
     assert len(sums) <= most
     assert sums.sum() == size.sum()
@@ -32,7 +32,6 @@ def test_groups_are_contiguous_few_and_alike(sizes: list[int], most: int) -> Non
         return
     assert group[0] == 0
     assert set(np.diff(group)) <= {0, 1}
-    assert sums.tolist() == [int(size[group == g].sum()) for g in range(group[-1] + 1)]
     if size.sum():
         assert sums.min() > 0
         assert sums.max() <= size.sum() / most + size.max() + 1
@@ -44,16 +43,12 @@ def test_items_of_one_size_are_groups_of_one_size() -> None:
     assert contiguous(np.array([0, 0], np.int64)).tolist() == [0, 0]
 
 
-def some(count: int, *, blocks: int | None = 8, cost: float = 1.0, seed: int = 0) -> Documents:
+def some(count: int, *, cost: float = 1.0, seed: int = 0) -> Documents:
     random = np.random.Generator(np.random.PCG64(seed))
     size = random.integers(50, 500, count)
     nats = cost * size * random.uniform(0.9, 1.1, count)
     hashes = random.integers(0, 256, (count, 16)).astype(np.uint8)
-    if blocks is None:
-        return Documents(hashes, size, {"exact": nats, "other": nats})
-    cut = np.full(blocks, nats.sum() / blocks)
-    of_bytes = np.full(blocks, size.sum() // blocks)
-    return Documents(hashes, size, {"exact": nats, "other": nats}, of_bytes, {"exact": cut, "other": cut})
+    return Documents(hashes, size, {"exact": nats, "other": nats})
 
 
 def written(run: Run, documents: Documents, root: Path) -> Blocks | None:
@@ -68,9 +63,9 @@ def written(run: Run, documents: Documents, root: Path) -> Blocks | None:
     assert (here is None) == (there is None)
     if here is None or there is None:
         return None
-    assert (here.key, here.unit, here.bytes.tolist(), here.nats.tolist()) == (
+    assert (here.key, here.documents, here.bytes.tolist(), here.nats.tolist()) == (
         there.key,
-        there.unit,
+        there.documents,
         there.bytes.tolist(),
         there.nats.tolist(),
     )
@@ -84,11 +79,11 @@ def _only(root: Path) -> Blocks | None:
     return blocks_of(record)
 
 
-def test_many_documents_are_the_units(make_run: MakeRun, root: Path) -> None:
+def test_many_documents_are_in_groups(make_run: MakeRun, root: Path) -> None:
     documents = some(1000)
     found = written(make_run("flat"), documents, root)
     assert found is not None
-    assert found.unit == "document"
+    assert found.documents == 1000
     assert len(found.bytes) == len(found.nats) == 64
     assert found.bytes.sum() == documents.bytes.sum()
     assert found.nats.sum() == pytest.approx(documents.nats["exact"].sum(), rel=1e-6)
@@ -96,13 +91,14 @@ def test_many_documents_are_the_units(make_run: MakeRun, root: Path) -> None:
     assert set(np.cumsum(found.bytes).tolist()) <= ends  # whole documents
 
 
-def test_few_documents_leave_the_blocks(make_run: MakeRun, root: Path) -> None:
-    documents = some(63)
+@pytest.mark.parametrize("count", [1, 63, 64])
+def test_few_documents_are_as_they_are(make_run: MakeRun, root: Path, count: int) -> None:
+    documents = some(count)
     found = written(make_run("flat"), documents, root)
     assert found is not None
-    assert found.unit == "block"
-    assert found.bytes.tolist() == documents.block_bytes.tolist()  # type: ignore[union-attr]
-    assert found.nats == pytest.approx(documents.block_nats["exact"], rel=1e-6)
+    assert found.documents == count
+    assert found.bytes.tolist() == documents.bytes.tolist()
+    assert found.nats == pytest.approx(documents.nats["exact"], rel=1e-6)
 
 
 def test_the_key_says_what_was_scored_and_not_what_it_cost(make_run: MakeRun, root: Path) -> None:
@@ -117,18 +113,13 @@ def test_the_key_says_what_was_scored_and_not_what_it_cost(make_run: MakeRun, ro
         one, other = some(count), some(count, seed=1)
         same = key(one)
         assert key(some(count, cost=2.0)) == same
-        assert key(Documents(other.hash, one.bytes, one.nats, one.block_bytes, one.block_nats)) != same
-        assert key(Documents(one.hash, one.bytes + 1, one.nats, one.block_bytes, one.block_nats)) != same
-    assert key(some(3)) != key(some(3, blocks=7))  # cut elsewhere
-    assert key(some(100)) == key(some(100, blocks=7))  # that does not matter where documents are drawn
+        assert key(Documents(other.hash, one.bytes, one.nats)) != same
+        assert key(Documents(one.hash, one.bytes + 1, one.nats)) != same
 
 
 def test_what_has_none(make_run: MakeRun, root: Path) -> None:
     run = make_run("flat")
-    assert written(run, some(3, blocks=None), root) is None  # made before there were blocks
-    found = written(run, some(64, blocks=None), root)
-    assert found is not None
-    assert found.unit == "document"
+    assert written(run, some(0), root) is None
     (run.path / "documents.npz").unlink()
     assert _only(root) is None
     no_nats = make_run("flat", 0, results={"kind": "none", "likelihood": "distance", "bpb": None})
@@ -142,8 +133,8 @@ def test_a_damaged_file_is_one_sentence(make_run: MakeRun, root: Path) -> None:
     with pytest.raises(UserError, match=r"documents\.npz: damaged; expected the arrays"):
         _only(root)
     whole = some(3)
-    for nats in (np.ones(7), np.ones((8, 1))):
-        write_documents(path, Documents(whole.hash, whole.bytes, whole.nats, whole.block_bytes, {"exact": nats}))
+    for nats in (np.ones(7), np.ones((3, 1))):
+        write_documents(path, Documents(whole.hash, whole.bytes, {"exact": nats}))
         with pytest.raises(UserError, match=r"documents\.npz: damaged; its arrays"):
             _only(root)
     write_documents(path, Documents(whole.hash, whole.bytes[:2], whole.nats))
@@ -154,13 +145,12 @@ def test_a_damaged_file_is_one_sentence(make_run: MakeRun, root: Path) -> None:
 @pytest.mark.parametrize(
     "blocks",
     [
-        3,
-        {},
-        {"key": "a", "unit": "block", "bytes": [1, 2], "nats": [1.0]},
-        {"key": "a", "unit": "row", "bytes": [1], "nats": [1.0]},
-        {"key": "a", "unit": "block", "bytes": ["x"], "nats": [1.0]},
-        {"key": "a", "unit": "block", "bytes": 1, "nats": 1.0},
-        {"key": "a", "unit": "block", "bytes": [1e400], "nats": [1.0]},
+        {"documents": 3},
+        {"key": "a", "documents": 1, "bytes": [1, 2], "nats": [1.0]},
+        {"key": "a", "documents": "many", "bytes": [1], "nats": [1.0]},
+        {"key": "a", "documents": 1, "bytes": ["x"], "nats": [1.0]},
+        {"key": "a", "documents": 1, "bytes": 1, "nats": 1.0},
+        {"key": "a", "documents": 1, "bytes": [1e400], "nats": [1.0]},
     ],
 )
 def test_a_damaged_line_is_one_sentence(make_run: MakeRun, root: Path, blocks: Any) -> None:

@@ -89,7 +89,7 @@ def test_diff_prints_what_differs(make_run: MakeRun, call: Any) -> None:
     for said in (
         "seed  0  1",
         "bpb   2.5  2.25",
-        "b is better on 3, worse on 0",
+        "b is better on 24, worse on 0",
         "they part at step 1",
         "loss at step 4",
     ):

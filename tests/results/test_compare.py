@@ -29,12 +29,12 @@ def test_means_spread_and_paired_delta(make_run: MakeRun, root: Path) -> None:
         make_run("small", seed, bpb)
     table = compare(root, "study", ROWS)
     flat, small = table.rows
-    assert (flat.bpb, flat.sd, flat.seeds) == (pytest.approx(2.6), pytest.approx(0.1), (0, 1, 2))
+    assert (flat.bpb, flat.seeds) == (pytest.approx(2.6), (0, 1, 2))
     assert flat.verdict.text == "baseline"
     assert flat.delta is None
     assert small.delta == pytest.approx(-0.1)  # over seeds 0 and 1, not against the mean of three
     assert small.unfinished == {2: "not run"}
-    assert small.verdict.text == "inconclusive: within the noise floor (untuned)"  # of seeds that are 0.1 apart
+    assert small.verdict.text == "no verdict: all seeds agree exactly, so that their spread is not known"
     assert not any(r.verdict.decided for r in table.rows if r.baseline)
     assert flat.numbers["parameters"] == 1_310_000
 
@@ -44,7 +44,6 @@ def test_one_seed_gives_no_verdict(make_run: MakeRun, root: Path) -> None:
     make_run("small", 0, 1.0)
     small = row(compare(root, "study", ROWS), "small")
     assert small.verdict.text == "no verdict: one seed"
-    assert small.sd is None
     assert small.trials == 0
 
 
@@ -230,7 +229,7 @@ def test_what_is_no_likelihood_has_no_bits_per_byte(make_run: MakeRun, root: Pat
         make_run("flat", seed, 1.0, results={"kind": "none"})
         make_run("small", seed, 2.0, results={"kind": "none"})
     flat, small = compare(root, "study", ROWS).rows
-    assert (flat.bpb, flat.sd, flat.values) == (None, None, {})
+    assert (flat.bpb, flat.values) == (None, {})
     assert (flat.numbers["nats_per_byte"], flat.numbers["seconds"]) == (None, 38.25)
     assert (small.delta, small.verdict.text) == (None, "not comparable: no likelihood")
 

@@ -53,14 +53,14 @@ def rows(values: Values) -> list[Row]:
 def table(rows: Sequence[Row], design: Design, rule: Rule = SMALL) -> tuple[Judged, Effects]:
     """The rows as the table judges them, and the effects below it."""
     rule = replace(rule, design=design, comparisons=len(design.of) - 1)
-    made = judged(rows, rule, None, lambda row: {})
+    made = judged(rows, rule, lambda row: {})
     found = effects_of(made, rule)
     assert found is not None
     return made, found
 
 
 def test_without_a_design_there_are_none() -> None:
-    assert effects_of(judged(rows(CELLS), SMALL, None, lambda row: {}), SMALL) is None
+    assert effects_of(judged(rows(CELLS), SMALL, lambda row: {}), SMALL) is None
 
 
 def test_a_full_factorials_effects_are_those_of_its_cells() -> None:
@@ -106,10 +106,10 @@ def test_a_difference_below_the_floor_is_no_effect(design: Design) -> None:
     assert small.half is not None
     assert small.difference is not None
     assert small.half < small.difference < 0.01
-    assert (small.note, large.note) == ("within the noise floor", "")
-    assert effects_text(found)[1].endswith(" bpb, within the noise floor")
-    assert effects_markdown(found)[4].startswith(f"| {small.name} (within the noise floor) | +0.0020 | ")
-    assert made.rows[1].verdict.text.startswith("inconclusive: within the noise floor")
+    assert (small.note, large.note) == ("within the floor", "")
+    assert effects_text(found)[1].endswith(" bpb, within the floor")
+    assert effects_markdown(found)[4].startswith(f"| {small.name} (within the floor) | +0.0020 | ")
+    assert made.rows[1].verdict.text.startswith("inconclusive: within the floor")
 
 
 @pytest.mark.parametrize(("design", "names"), [(LEFT_OUT, ["without a", "without b"]), (ADDED, ["with a", "with b"])])
@@ -252,7 +252,8 @@ def test_a_row_of_one_seed_leaves_no_interval_to_a_full_factorial() -> None:
 
 def test_seeds_that_agree_exactly_leave_no_effect() -> None:
     exact = {variant: {0: value, 1: value} for variant, value in zip(CELLS, (2.5, 2.25, 2.5, 2.25), strict=True)}
-    _, found = table(rows(exact), FACTORIAL)
-    assert found.effects[0].note == ""
-    _, found = table(rows(exact), FACTORIAL, Rule(floor=0.0))
-    assert found.effects[0].note == "all seeds agree exactly, so that their spread is not known"
+    _, found = table(rows(exact), FACTORIAL, Rule())
+    note = "all seeds agree exactly, so that their spread is not known"
+    assert [effect.note for effect in found.effects] == [note, "not told from none", "not told from none"]
+    _, found = table(rows(exact), FACTORIAL, Rule(floor=0.1))
+    assert [effect.note for effect in found.effects] == ["", "within the floor", "within the floor"]

@@ -327,3 +327,15 @@ def test_comparisons_that_were_begun_elsewhere_are_told_and_verdicts_must_surviv
     assert "slight" not in after.surviving
     assert "clear" in after.surviving
     assert found(after, "slight").verdict.word == "better"
+
+
+def test_unpaired_rows_need_all_planned_seeds_of_both(make_run: MakeRun, root: Path) -> None:
+    rows = rows_of("base", "good", rule=Rule(unpaired=True))
+    for seed in ALL:
+        make_run("base", seed, BASE[seed], planned=ALL)
+        make_run("good", seed + 4, BASE[seed] - 0.1 + SLIGHT[seed], planned=[4, 5, 6, 7])
+    assert found(compare(root, "study", rows), "good").verdict.word == "better"
+    shutil.rmtree(root / "study" / "base" / arm("base")[:8] / "s3")
+    assert texts(compare(root, "study", rows))["good"] == "no verdict: 3 of 4 planned of the baseline"
+    shutil.rmtree(root / "study" / "good" / arm("good")[:8] / "s4")
+    assert texts(compare(root, "study", rows))["good"] == "no verdict: 3 of 4 planned"

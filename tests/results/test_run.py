@@ -17,7 +17,7 @@ from lllm.results.committed import load_records, write_committed
 from lllm.results.files import write_json
 from lllm.results.run import Run, check_writable, create, retire, retire_damaged, run_path, state
 from lllm.results.state import identity
-from tests.results.conftest import MakeRun, arm, documents, info
+from tests.results.conftest import MakeRun, arm, even, info
 
 
 def test_a_run_reads_its_files(make_run: MakeRun, root: Path) -> None:
@@ -29,7 +29,7 @@ def test_a_run_reads_its_files(make_run: MakeRun, root: Path) -> None:
     assert run.result is not None
     assert run.result["bpb"] == 2.5
     assert [record["step"] for record in run.metrics()] == [1, 2, 3, 4, 4]
-    read, wrote = run.documents(), documents(2.5)
+    read, wrote = run.documents(), even(2.5)
     np.testing.assert_array_equal(read.hash, wrote.hash)
     np.testing.assert_array_equal(read.nats["exact"], wrote.nats["exact"])
 

@@ -51,13 +51,12 @@ def test_plain_text(make_run: MakeRun, root: Path) -> None:
     make_run("small", 0, 2.0, identity=arm("other"))
     lines = text(compare(root, "study", ROWS)).splitlines()
     assert lines[0] == "study"
-    assert lines[1].split()[:6] == ["variant", "seeds", "bpb", "sd", "nats/byte", "kind"]
+    assert lines[1].split()[:6] == ["variant", "seeds", "bpb", "nats/byte", "kind", "Δ"]
     assert " ".join(lines[2].split()) == (
-        "flat 2 2.5050 0.0071 1.7362 exact 1.31 M 16.4 kB 200 G 12.3 M 38.2 s 45.1 k 812 0 baseline"
+        "flat 2 2.5050 1.7362 exact 1.31 M 16.4 kB 200 G 12.3 M 38.2 s 45.1 k 812 0 baseline"
     )
     assert " ".join(lines[3].split()) == (
-        "small 1 of 2 2.2500 - 1.5595 exact -0.2500 1.31 M 16.4 kB 200 G 12.3 M 38.2 s* 45.1 k* - 0 "
-        "no verdict: one seed"
+        "small 1 of 2 2.2500 1.5595 exact -0.2500 1.31 M 16.4 kB 200 G 12.3 M 38.2 s* 45.1 k* - 0 no verdict: one seed"
     )
     assert lines[2].index("38.2 s") == lines[3].index("38.2 s*")
     notes = "\n".join(lines[4:])

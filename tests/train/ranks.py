@@ -44,8 +44,7 @@ def evaluation(world: World, out: Path) -> None:
                 built, rows(data, size=4), documents=count, bytes_per_token=bytes_per_token(registry), world=world
             )
             kept = {key: torch.from_numpy(score.nats) for key, score in found.scores.items()}
-            kept |= {f"blocks.{key}": torch.from_numpy(score.block_nats) for key, score in found.scores.items()}
-            kept |= {"bytes": torch.from_numpy(found.bytes), "block_bytes": torch.from_numpy(found.block_bytes)}
+            kept["bytes"] = torch.from_numpy(found.bytes)
             save_file(kept, out / f"evaluation.{name}.{count}.{world.rank}.safetensors")
 
 

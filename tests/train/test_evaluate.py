@@ -166,46 +166,6 @@ def test_the_model_is_in_evaluation_and_back(registry: Registry) -> None:
     assert built.training
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_blocks_are_the_documents_cut_otherwise(registry: Registry, name: str) -> None:
-    registry = toys(registry)
-    built, data = model(registry, **CASES[name]), shard(registry, marked=name != "bound per chunk", count=200)
-    found = scored(registry, built, data)
-    row = [int((bytes_per_token(registry)[b.tokens] * _kept(b)).sum()) for b in rows(data, size=1)]
-    assert len(row) > 64
-    assert found.block_bytes.sum() == found.bytes.sum() == sum(row)
-    assert 48 <= len(found.block_bytes) <= 64
-    assert found.block_bytes.max() < sum(row) / 64 + 2 * max(row)
-    assert found.block_bytes.min() > 0
-    assert set(found.block_bytes.cumsum()) <= set(np.cumsum(row))  # blocks end where rows end
-    for score in found.scores.values():
-        assert score.block_nats.shape == found.block_bytes.shape
-        assert score.block_nats.sum() == pytest.approx(score.nats.sum(), rel=1e-12)
-
-
-def _kept(batch: Batch) -> torch.Tensor:
-    return batch.ok & (batch.columns["scored"] > 0) if "scored" in batch.columns else batch.ok
-
-
-def test_blocks_depend_on_the_data_alone(registry: Registry) -> None:
-    registry, data = toys(registry), shard(registry, count=100)
-    found = [
-        scored(registry, model(registry, **CASES[name]), data, size=size) for name in CASES for size in (1, 5, 100)
-    ]
-    assert len({tuple(evaluation.block_bytes.tolist()) for evaluation in found}) == 1
-    primary = {round(evaluation.primary[1].block_nats[3], 6) for evaluation in found}
-    assert len(primary) == len(CASES)
-
-
-def test_one_document_has_a_block_per_row(registry: Registry) -> None:
-    built, data = model(registry), shard(registry, count=1)
-    found = scored(registry, built, data)
-    assert len(found.bytes) == 1
-    assert found.block_bytes.tolist() == [
-        int(bytes_per_token(registry)[batch.tokens].mul(batch.ok).sum()) for batch in rows(data, size=1)
-    ]
-
-
 def _keeping(held: list[list[torch.Tensor]]) -> Any:
     return lambda self, tensors: held.append([tensor.clone() for tensor in tensors])
 
@@ -234,6 +194,5 @@ def test_several_ranks_are_one(registry: Registry, name: str, size: int, monkeyp
         assert together.documents.tolist() == whole.documents.tolist()
         assert together.bytes.tolist() == whole.bytes.tolist()
         assert together.slots == pytest.approx(whole.slots, rel=1e-12)
-        assert together.block_bytes.tolist() == whole.block_bytes.tolist()
         for key, score in together.scores.items():
-            assert score.block_nats.tolist() == pytest.approx(whole.scores[key].block_nats.tolist(), rel=1e-12)
+            assert score.nats.tolist() == pytest.approx(whole.scores[key].nats.tolist(), rel=1e-12)

@@ -43,11 +43,15 @@ def design(report: Report) -> Figure | None:
             showlegend=False,
         )
     )
-    floor = report.comparison.floor
-    around_zero(spec, floor.value if floor else None)
+    floor = report.comparison.rule.floor
+    around_zero(spec, floor)
     lined_up(spec, [effect.name for effect in shown], f"effect on {label(effects.metric)}")
     return Figure(
-        "effects", spec, _caption(effects), 120 + 34 * len(shown), numbers=_table(effects.effects, effects.metric)
+        "effects",
+        spec,
+        _caption(effects, floor),
+        120 + 34 * len(shown),
+        numbers=_table(effects.effects, effects.metric),
     )
 
 
@@ -62,9 +66,10 @@ def _said(effect: Effect, metric: str) -> str:
     return f"<b>{label(effect.name)}</b><br>{effect.difference:+.4g}{spread} {label(metric)}{note}"
 
 
-def _caption(effects: Effects) -> str:
+def _caption(effects: Effects, floor: float | None) -> str:
     heading = effects_text(effects)[0].rstrip(":")
-    return f"{heading[0].upper()}{heading[1:]}. Coloured: told from none. Grey band: the noise floor."
+    band = "" if floor is None else " Grey band: the floor."
+    return f"{heading[0].upper()}{heading[1:]}. Coloured: told from none.{band}"
 
 
 def _table(effects: Sequence[Effect], metric: str) -> Table:

@@ -1,4 +1,4 @@
-"""Differences from the baseline with their intervals, over the band of noise within which nothing is called one."""
+"""Differences from the baseline with their intervals, over the band within which the rule counts none."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class _Kind:
 
 
 _THIN = (
-    _Kind("paired_half", "paired t, each row alone", 0.2, "circle"),
-    _Kind("evaluation", "documents, bootstrap", 0.34, "diamond"),
+    _Kind("seeds_half", "other seeds", 0.2, "circle"),
+    _Kind("documents_half", "other documents", 0.34, "diamond"),
 )
 
 
@@ -55,7 +55,7 @@ def forest(report: Report) -> Figure | None:
         known = [(i, one) for i, one in enumerate(shown) if getattr(_interval(one), kind.field) is not None]
         if known:
             spec.add_trace(_thin(known, kind, rule.metric))
-    around_zero(spec, comparison.floor.value if comparison.floor else None)
+    around_zero(spec, rule.floor)
     title = f"difference in {label(rule.metric)} from {label(_baseline(report))}"
     lined_up(spec, [series.name for series in shown], title)
     return Figure("forest", spec, _caption(report), 130 + _PLACE * len(shown), numbers=_table(shown, rule.metric))
@@ -144,13 +144,13 @@ def _caption(report: Report) -> str:
     ]
     if comparison.family is not None:
         said.append(
-            f"Thick: simultaneous intervals at {comparison.family.level:.4g} (Dunnett, one variance). "
-            "Thin: each row alone, over its seeds and over the evaluated documents where these are known."
+            f"Thick: simultaneous intervals at {comparison.family.level:.4g}. "
+            "Thin: over other seeds, and over other documents where these are enough."
         )
     else:
         said.append("No intervals: they need two seeds that a row and the baseline have in common.")
-    if comparison.floor is not None:
-        said.append(f"Grey band: the noise floor, ± {comparison.floor.value:.4g} ({comparison.floor.source}).")
+    if comparison.rule.floor is not None:
+        said.append(f"Grey band: the floor, ± {comparison.rule.floor:.4g}.")
     left_out = [s.name for s in report.series if s.row.interval is None and not s.baseline]
     if left_out:
         said.append(f"Not drawn, for there is no difference to form: {', '.join(left_out)}.")
@@ -164,7 +164,7 @@ def _table(shown: Sequence[Series], metric: str) -> Table:
     rows = []
     for series in shown:
         found = _interval(series)
-        halves = [cell(value) for value in (found.half, found.p, found.paired_half, found.holm_p, found.evaluation)]
+        halves = [cell(value) for value in (found.half, found.seeds_half, found.documents_half, found.p)]
         rows.append([series.name, str(found.n), cell(found.difference, "+.4g"), *halves, series.row.verdict.text])
-    headers = ["row", "n", f"Δ {metric}", "± simultaneous", "p", "± paired", "p Holm", "± documents", "verdict"]
-    return Table(headers, rows, right=range(1, 8))
+    headers = ["row", "n", f"Δ {metric}", "±", "± seeds", "± documents", "p", "verdict"]
+    return Table(headers, rows, right=range(1, 7))

@@ -1,4 +1,4 @@
-"""What figures with a line for each name have in common: names at the left, a zero line, the band of noise."""
+"""What figures with a line for each name have in common: names at the left, a zero line, the band of the floor."""
 
 from __future__ import annotations
 

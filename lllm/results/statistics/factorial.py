@@ -48,10 +48,15 @@ class Factorial:
 
 
 def factorial(
-    values: Values, of: Mapping[str, Sequence[str]], factors: Sequence[str], level: float = 0.95
+    values: Values,
+    of: Mapping[str, Sequence[str]],
+    factors: Sequence[str],
+    level: float = 0.95,
+    paired: bool = True,
 ) -> Factorial:
     """Main effects and interactions of two, with simultaneous intervals, from values[row][seed]. of: row -> the factors
-    that it has; every combination of `factors` is a row. Rows may have different seeds.
+    that it has; every combination of `factors` is a row. Rows may have different seeds; paired: one seed does the same
+    to all rows.
 
     Raises:
         ValueError: a row has no run, or an effect cannot be told from the seeds'; says which.
@@ -64,7 +69,8 @@ def factorial(
     cells = [(row, seed) for row in rows for seed in sorted(values[row])]
     design = np.zeros((len(cells), len(rows) + len(seeds)))
     for i, (row, seed) in enumerate(cells):
-        design[i, rows.index(row)] = design[i, len(rows) + seeds.index(seed)] = 1
+        design[i, rows.index(row)] = 1
+        design[i, len(rows) + seeds.index(seed)] = paired
     y = np.array([values[row][seed] for row, seed in cells])
     inverse = np.linalg.pinv(design.T @ design)
     beta = inverse @ design.T @ y
