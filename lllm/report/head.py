@@ -16,6 +16,8 @@ _WORDS = {  # of verdicts, in the order in which they are counted -> as they are
     "inconclusive": "inconclusive",
     "unstable": "unstable",
     "not comparable": "not comparable",
+    "not causal": "not causal",
+    "not probed": "not probed",
     "none": "without a verdict",
 }
 

@@ -85,7 +85,7 @@ def _summary(comparison: Comparison) -> Summary:
     for row in rows:
         by_word.setdefault(row.verdict.word, []).append(row)
     base = next((row.variant for row in comparison.rows if row.baseline), "the baseline")
-    words = ("better", "worse", "inconclusive", "unstable", "not comparable")
+    words = ("better", "worse", "inconclusive", "unstable", "not comparable", "not causal", "not probed")
     told = [_told(word, by_word, base, comparison.rule) for word in words]
     without = len(by_word.get("none", ()))
     told.append(f"{without} without a verdict" if without else "")

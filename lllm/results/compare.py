@@ -245,9 +245,19 @@ def _row(group: Sequence[Record], variant: str, arm: str, rule: Rule) -> Row:
         machines=tuple(sorted({told for record in group if (told := _machine(record))})),
         looks=max(looks) or None,
         shared_timing=any(result.get("shared_timing") for result in results),
+        unproven=_unproven(group),
         fingerprints=terms_of(group[0]),
         runs=tuple(record.name for record in group),
     )
+
+
+def _unproven(group: Sequence[Record]) -> str:
+    probes = {record.seed: _mapping(record.info.get("probe")) for record in group}
+    for seed, found in probes.items():
+        if found and not found.get("passed"):
+            return f"not causal: seed {seed}, {found.get('text') or 'its probe covers no position'}"
+    missing = [str(seed) for seed, found in probes.items() if not found]
+    return f"not probed: seed{'s' if len(missing) > 1 else ''} {', '.join(missing)}" if missing else ""
 
 
 def _judged(comparison: Comparison, records: Sequence[Record]) -> Comparison:

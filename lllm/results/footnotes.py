@@ -21,6 +21,9 @@ def footnotes(comparison: Comparison) -> list[str]:
     notes += _of_text(rows)
     if any(row.shared_timing for row in rows):
         notes.append("*: timed while other runs shared the machine.")
+    notes += [f"{row.variant}: {row.unproven}." for row in rows if row.unproven and not row.stale]
+    if any(row.unproven.startswith("not probed") for row in rows if not row.stale):
+        notes.append("`lllm probe RUN` probes what was trained without; no verdict is given before.")
     notes += [_missing(row) for row in rows if row.unfinished]
     notes += _of_comparisons(comparison)
     notes += comparison.warnings

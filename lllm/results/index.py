@@ -13,14 +13,16 @@ from typing import Any
 
 from lllm.errors import UserError
 from lllm.results.files import dumps, write_bytes
+from lllm.results.probed import FILE as PROBE
+from lllm.results.probed import summary
 from lllm.results.records import INFO, Record
 from lllm.results.state import ASIDE, state_of
 
 __all__ = ["index"]
 
 CACHE = ".index.json"
-_VERSION = f"1 {' '.join(INFO)}"  # of its form, and what it keeps of a run.json
-_FILES = ("run.json", "result.json", "status.json")
+_VERSION = f"2 {' '.join(INFO)}"  # of its form, and what it keeps of a run.json
+_FILES = ("run.json", "result.json", "status.json", PROBE)
 _WORTH_WRITING = 16  # directories read anew beyond which the cache is written: reading a few costs less than that
 _SHARED = {"config", "fingerprints", "parts", "sizes", "budget", "rule", "planned", "family", "machine"}
 _SEED = re.compile(r"s(\d+)")
@@ -82,8 +84,8 @@ def _signature(path: str) -> Signature:
 
 def _read_entry(path: Path, signature: Signature) -> Entry:
     inodes = dict(zip(_FILES, signature[2::3], strict=True))
-    info, result, status = (_read_object(path / name) if inode else None for name, inode in inodes.items())
-    kept = {key: (info or {}).get(key) for key in INFO}
+    info, result, status, probe = (_read_object(path / name) if inode else None for name, inode in inodes.items())
+    kept = {key: (info or {}).get(key) for key in INFO} | {"probe": summary(probe or {})}
     if isinstance(kept["config"], dict):
         kept["config"] = kept["config"].get("semantic")
     return [signature, kept if _sound(kept) else {}, result or None, status]

@@ -28,13 +28,13 @@ def summary(said: Mapping[str, Any]) -> dict[str, Any] | None:
     positions of the longest row were predicted from a carried state, and of a failed one its sentence. None where the
     evaluated weights were not probed, and nothing failed: before training outputs that begin at zero hide every leak.
     """
-    every = [said[when] for when in ("begin", "end") if when in said] + list(said.get("more", []))
-    failed = next((one for one in every if not one["passed"]), None)
-    proof = [said["end"]] if "end" in said else []
-    proof += said.get("more", [])
+    before, last, more = said.get("begin"), said.get("end"), said.get("more")
+    proof = [one for one in (last, *(more if isinstance(more, list) else ())) if isinstance(one, Mapping)]
+    every = [before, *proof] if isinstance(before, Mapping) else proof
+    failed = next((one for one in every if one.get("passed") is not True), None)
     if failed is None and not proof:
         return None
-    shown = failed or max(proof, key=lambda one: one["largest"])
-    kept = {"passed": failed is None, "largest": shown["largest"], "covered": shown["covered"]}
-    text = (failed or {}).get("blame", {}).get("text")
+    shown = failed or max(proof, key=lambda one: float(one.get("largest") or 0.0))
+    kept = {"passed": failed is None, "largest": shown.get("largest"), "covered": shown.get("covered")}
+    text = (shown.get("blame") or {}).get("text")
     return kept | ({"text": text} if text else {})

@@ -16,8 +16,8 @@ __all__ = ["INFO", "MAYBE", "Record", "differences", "flatten"]
 # whose seeds were added until the verdict was in; rule: by which it was to be decided when it was begun; planned: with
 # which seeds; family: the variants that were to be set against the baseline, and against: the baseline's arm;
 # comparisons: how many had been begun against it by then; begun: seeds of all lists with which the arm ever was begun;
-# machine: what its times depend on.
-MAYBE = ("tuned", "trial", "looks", "rule", "planned", "family", "against", "comparisons", "begun", "machine")
+# machine: what its times depend on; probe: the summary of its probe.json, see `lllm.results.probed`.
+MAYBE = ("tuned", "trial", "looks", "rule", "planned", "family", "against", "comparisons", "begun", "machine", "probe")
 
 # what is kept of run.json: no paths of a machine, nothing that only one machine knows
 INFO = ("name", "baseline", "arm", "seed", "config", "fingerprints", "parts", "steps", "budget", "sizes", *MAYBE)

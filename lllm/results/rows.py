@@ -36,7 +36,9 @@ NUMBERS = (
 )
 
 
-Word = Literal["", "baseline", "better", "worse", "inconclusive", "unstable", "not comparable", "none"]
+Word = Literal[
+    "", "baseline", "better", "worse", "inconclusive", "unstable", "not comparable", "not causal", "not probed", "none"
+]
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,8 @@ class Row:
     -> what tuning found there;
     budget, steps: as run.json has them; machines: on which these were trained;
     looks: seeds at which the last look is taken, where they were added one by one;
-    shared_timing: the machine was shared with other runs while one of these was timed.
+    shared_timing: the machine was shared with other runs while one of these was timed;
+    unproven: '' where the probe of every run passed, else 'not causal: ...' or 'not probed'.
     """
 
     variant: str
@@ -174,6 +177,7 @@ class Row:
     machines: tuple[str, ...] = ()
     looks: int | None = None
     shared_timing: bool = False
+    unproven: str = ""
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     runs: tuple[str, ...] = ()
 

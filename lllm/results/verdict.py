@@ -22,7 +22,7 @@ _NEAR = 0.2  # within this share two times are about equal, which is said: a mac
 def refused(row: Row, baseline: Row | None, rule: Rule) -> Verdict | None:
     """Why there can be no verdict on `row` by the rule, whatever its numbers; None when there can be one."""
     if row.baseline and not row.stale:
-        return Verdict("baseline", "baseline")
+        return Verdict(f"baseline, {_short(row)}" if row.unproven else "baseline", "baseline")
     if not row.runs:
         return Verdict("no verdict: no finished run", "none")
     if row.stale:
@@ -30,6 +30,10 @@ def refused(row: Row, baseline: Row | None, rule: Rule) -> Verdict | None:
     if baseline is None or not baseline.runs:
         what = "no baseline" if baseline is None else "the baseline has no finished run"
         return Verdict(f"no verdict: {what}", "none")
+    if row.unproven:
+        return Verdict(_short(row), "not causal" if row.unproven.startswith("not causal") else "not probed")
+    if baseline.unproven:
+        return Verdict(f"no verdict: the baseline is {_short(baseline)}", "none")
     if reason := apart(row, baseline, rule.metric):
         return Verdict(f"not comparable: {reason}", "not comparable")
     if (inside := row.numbers.get("overlap") or 0.0) > OVERLAP:
@@ -47,6 +51,11 @@ def refused(row: Row, baseline: Row | None, rule: Rule) -> Verdict | None:
     if len(paired) < 2:
         return Verdict("no verdict: one seed" if paired else "no verdict: no seed in common", "none")
     return None
+
+
+def _short(row: Row) -> str:
+    """'not causal' or 'not probed'; the rest is a footnote."""
+    return row.unproven.partition(":")[0]
 
 
 def apart(row: Row, baseline: Row, metric: str) -> str:
