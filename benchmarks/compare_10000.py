@@ -110,6 +110,7 @@ def make(rows: Sequence[Expected]) -> None:
                 path.mkdir(parents=True)
                 (path / "run.json").write_text(json.dumps(info(expected, arm, number, seed), indent=1))
                 (path / "result.json").write_text(json.dumps(result(number, seed), indent=1))
+                (path / "probe.json").write_text(json.dumps({"end": {"passed": True, "largest": 4e-6, "covered": 256}}))
 
 
 def seconds(code: str, *arguments: str) -> float:

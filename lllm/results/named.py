@@ -99,13 +99,13 @@ def named(
     order = [v for v in variants if v in found] + sorted(found.keys() - set(variants))
     asked = tuple(sorted(set().union(*seeds.values())))
     rows = tuple(_row(found[variant], variant == baseline, rule, asked, *code(found[variant])) for variant in order)
-    made = _made(mine)
+    made = _made(called)
     common = shared([made[key] for key in dict.fromkeys((r.variant, r.arm) for r in [*found.values(), *mine])])
     newest_made = {row.variant: made[row.variant, row.arm] for row in rows}
     reference = newest_made.get(baseline)
     labels = {key: _labelled(key, made[key], reference, newest_made, common) for key in made}
     command = _commands(found, order, variants, asked)
-    return Named(label, rows, tuple(mine), common, labels, command)
+    return Named(label, rows, tuple(called), common, labels, command)
 
 
 def _made(records: Sequence[Record]) -> dict[tuple[str, str], Made]:

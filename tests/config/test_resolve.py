@@ -13,12 +13,13 @@ from lllm.errors import UserError
 from lllm.registry import Registry
 from tests.config.helpers import PLAIN, delta, resolved, with_toys, write
 
+PLAIN_DELTA = {"budget": {"steps": 10}, "corpus": {"@version": 2, "use": "python_stdlib"}}  # a version is no default
 FLOPS = "hypothesis: x\nbudget: {steps: 1}\nvariants:\n"
 
 
 def test_a_plain_experiment_is_the_defaults(tmp_path: Path, registry: Registry) -> None:
     plain = resolved(tmp_path, registry)
-    assert plain.delta() == {"budget": {"steps": 10}}
+    assert plain.delta() == PLAIN_DELTA
     assert (plain.data.context, plain.data.multiple, plain.train.batch, plain.train.clip) == (256, 8, 16, 1.0)
     assert (plain.model.ratio, plain.model.width, plain.model.token_width) == (4, 128, None)
     assert plain.eval.bytes == 131072
@@ -106,7 +107,7 @@ def test_with_value_changes_one_setting_and_validates(tmp_path: Path, registry: 
     plain = resolved(tmp_path, registry)
     wide = plain.with_value("model.ffn.hidden", 40)
     assert wide.delta()["model"] == {"ffn": {"use": "swiglu", "hidden": 40}}
-    assert plain.delta() == {"budget": {"steps": 10}}
+    assert plain.delta() == PLAIN_DELTA
     assert wide.with_value("budget.seconds", 3.0).budget.unit == "seconds"
     with pytest.raises(UserError, match=r"match: model.ffn.hiden: unknown key 'hiden' of ffn 'swiglu'; did you mean"):
         plain.with_value("model.ffn.hiden", 40)

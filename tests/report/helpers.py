@@ -16,7 +16,7 @@ from lllm.results.files import Metrics, write_json
 from lllm.results.grouping import Expected
 from lllm.results.rule import Rule
 from lllm.results.run import create, run_path
-from tests.results.conftest import arm, info, result
+from tests.results.conftest import PROBED, arm, info, result
 
 HYPOTHESIS = "A local head pays less of the chunk's total correlation than independent ones, at equal bytes."
 STEPS = 400
@@ -57,6 +57,7 @@ def write_run(
         "generation_bytes_per_second": 2000 / cost,
         "steps": STEPS,
     }
+    write_json(path / "probe.json", PROBED)
     write_json(path / "result.json", {**result(bpb), **numbers, **(results or {})})
     lines = [json.dumps({"prompt": prompt, "text": text}) for prompt in PROMPTS]
     (path / "samples.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -35,6 +35,9 @@ def arm(text: str) -> str:
     return hashlib.md5(text.encode()).hexdigest()
 
 
+PROBED = {"end": {"passed": True, "largest": 4e-6, "covered": 256}}
+
+
 def info(variant: str, identity: str, seed: int, **changes: Any) -> dict[str, Any]:
     return {
         "experiment": "study",
@@ -128,6 +131,7 @@ def make_run(root: Path) -> MakeRun:
             for record in metrics(seed):
                 lines.append(record)
         if bpb is not None:
+            write_json(path / "probe.json", PROBED)
             write_documents(path / "documents.npz", even(bpb))
             ended = {"finished_at": float(next(CLOCK))}
             write_json(path / "result.json", {**result(bpb), **ended, **(results or {})})

@@ -38,7 +38,15 @@ def trained(place: Place, *words: str, **options: Any) -> Path:
 def test_a_finished_run_has_its_files(place: Place) -> None:
     path = trained(place)
     names = {p.name for p in path.iterdir()} - {".lock"}
-    assert names == {"run.json", "metrics.jsonl", "result.json", "documents.npz", "samples.jsonl", "checkpoint"}
+    assert names == {
+        "run.json",
+        "metrics.jsonl",
+        "result.json",
+        "documents.npz",
+        "samples.jsonl",
+        "probe.json",
+        "checkpoint",
+    }
     assert [p.name for p in (path / "checkpoint").iterdir()] == ["final"]
     run, lines = Run(path), read_metrics(path / "metrics.jsonl")
     result, documents = run.result, run.documents()
