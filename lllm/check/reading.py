@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -12,7 +11,7 @@ from lllm.check.subject import Subject
 from lllm.model import Context, LatentModel, Noise
 from lllm.model.contracts import Conditional
 
-__all__ = ["HIDDEN", "asked", "by_observed", "fresh", "name", "prefixes", "read", "scored", "seen"]
+__all__ = ["HIDDEN", "asked", "fresh", "name", "prefixes", "read", "scored", "seen"]
 
 HIDDEN: Conditional = (-1, frozenset())
 """The latent that a head is given, asked for as if it were a conditional: what every head has, categorical or not."""
@@ -29,14 +28,6 @@ def asked(subject: Subject, most: int = _MOST) -> list[Conditional]:
         order = torch.randperm(len(table), generator=subject.random("table")).tolist()
         table = list(dict.fromkeys([*(item for item in drawn if item in table), *(table[i] for i in order)]))[:most]
     return [HIDDEN, *table]
-
-
-def by_observed(which: Iterable[Conditional]) -> dict[frozenset[int], list[Conditional]]:
-    """Conditionals with the same observed slots."""
-    groups: dict[frozenset[int], list[Conditional]] = defaultdict(list)
-    for item in which:
-        groups[item[1]].append(item)
-    return dict(groups)
 
 
 def read(

@@ -246,6 +246,7 @@ def _row(group: Sequence[Record], variant: str, arm: str, rule: Rule) -> Row:
         looks=max(looks) or None,
         shared_timing=any(result.get("shared_timing") for result in results),
         unproven=_unproven(group),
+        deviation=max(float(_mapping(record.info.get("probe")).get("largest") or 0.0) for record in group),
         fingerprints=terms_of(group[0]),
         runs=tuple(record.name for record in group),
     )
