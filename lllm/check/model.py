@@ -49,15 +49,15 @@ def check_composition(
     where: str | None = None,
     seeds: Iterable[int] = SEEDS,
     notes: set[str] | None = None,
-    tests: Mapping[str, Test] = TESTS,
+    tests: Mapping[str, Test] = ALGEBRA,
 ) -> list[Failure]:
-    """Every test under every seed; the first failure of each test. `notes` collects the tests that do not apply."""
+    """Each of the tests under every seed; the first failure of each. `notes` collects the tests that do not apply."""
     where = where or describe(choice)
     return examine((Subject(registry, choice, seed) for seed in seeds), where, notes, tests)
 
 
 def examine(
-    subjects: Iterable[Subject], where: str, notes: set[str] | None = None, tests: Mapping[str, Test] = TESTS
+    subjects: Iterable[Subject], where: str, notes: set[str] | None = None, tests: Mapping[str, Test] = ALGEBRA
 ) -> list[Failure]:
     """As `check_composition`, for subjects of any origin."""
     found: dict[str, Failure] = {}

@@ -45,7 +45,7 @@ def probing(subject: Subject) -> Verdict:
         found = probe(calls, rows)
         if not found.passed:
             at = f" (at progress {progress:g})" if progress != _PROGRESS[-1] else ""
-            return f"{blame(calls, rows, found, subject.registry, choice)}{at}"
+            return f"{blame(calls, rows, found)}{at}"
     return None
 
 

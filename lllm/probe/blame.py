@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,7 +18,10 @@ from lllm.probe.finding import LARGEST, Finding
 from lllm.probe.probe import Probe, probe
 from lllm.registry import Registry
 
-__all__ = ["Blame", "blame"]
+__all__ = ["Blame", "Substitute", "blame", "substitutes"]
+
+Substitute = tuple[str, str, str, LatentModel]
+"""A part's kind, its name, that of the part in its place, and the model with it."""
 
 _TRIES = 3  # other ids in a token's place, before it is said to move nothing
 
@@ -27,7 +30,7 @@ _TRIES = 3  # other ids in a token's place, before it is said to move nothing
 class Blame:
     """test: that fails by most; row, position: where, in tokens; nats: the deviation; token: the nearest token that
     moves the prediction there and may not, None where none does by itself; place, part: whose replacement by the part
-    `instead` mends all, None where no single one does."""
+    `instead` mends all, None where no single one is known that does."""
 
     test: str
     row: int
@@ -43,7 +46,7 @@ class Blame:
         if self.token is not None:
             moved += f"; token {self.token}, which it may not see, moves it"
         if self.part is None:
-            return f"{moved}; no part whose replacement by the simplest of its kind mends it"
+            return moved
         return f"{moved}; with {self.place} '{self.instead}' in place of '{self.part}' it is not"
 
     def record(self) -> dict[str, Any]:
@@ -51,13 +54,14 @@ class Blame:
         return {**asdict(self), "text": str(self)}
 
 
-def blame(calls: Calls, rows: Batch, found: Probe, registry: Registry, choice: Composition) -> Blame:
-    """What to say of a probe of `rows` that failed; choice: what the model was composed of."""
+def blame(calls: Calls, rows: Batch, found: Probe, others: Iterable[Substitute] = ()) -> Blame:
+    """What to say of a probe of `rows` that failed. others: models with another part in the place of one, see
+    `substitutes`; the first that passes names the part."""
     worst = found.worst
     if worst is None or worst.row is None or worst.position is None:
         raise ValueError("the probe has not failed")
     said = Blame(worst.test, worst.row, worst.position, worst.largest, _token(calls, rows, worst))
-    for kind, name, instead, model in _substitutes(registry, choice, calls.model):
+    for kind, name, instead, model in others:
         if probe(replace(calls, model=model, forward=model), rows, offset=found.offset).passed:
             return replace(said, place=f"model.{kind}", part=name, instead=instead)
     return said
@@ -105,9 +109,7 @@ def _nats(calls: Calls, read: Batch, predicted: Batch, train: bool) -> torch.Ten
     return x.hidden if value.kind == "none" else entries(value)
 
 
-def _substitutes(
-    registry: Registry, choice: Composition, model: LatentModel
-) -> Iterator[tuple[str, str, str, LatentModel]]:
+def substitutes(registry: Registry, choice: Composition, model: LatentModel) -> Iterator[Substitute]:
     """For each part of the model: its kind, its name, that of the simplest other part of its kind that fits, and the
     model with that one in its place and all other weights as they are."""
     weights = {**dict(model.named_parameters()), **dict(model.named_buffers())}

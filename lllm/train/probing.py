@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lllm.probe import Calls, probe, probe_rows
-from lllm.probe.blame import blame
+from lllm.probe.blame import blame, substitutes
 from lllm.results.files import write_json
 from lllm.results.probed import FILE, read_probe
 from lllm.train.hooks import progress_at
@@ -29,7 +29,8 @@ def probed(calls: Calls, setup: Setup, *, micro: int | None = None, turn: int = 
     found = probe(calls, rows, micro=micro)
     said = found.record()
     if found.worst is not None and found.worst.row is not None:
-        said["blame"] = blame(calls, rows, found, setup.registry, setup.composition).record()
+        others = substitutes(setup.registry, setup.composition, calls.model)
+        said["blame"] = blame(calls, rows, found, others).record()
     return said
 
 

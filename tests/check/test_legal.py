@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lllm.check.model import check_composition
+from lllm.check.model import TESTS, check_composition
 from lllm.registry import Registry
 from tests.check import ends, heads, layers, stacks
 from tests.check.compositions import toy, toys
@@ -73,4 +73,4 @@ LEGAL: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("case", LEGAL)
 def test_legal_compositions_pass(registry: Registry, case: str) -> None:
     known = registry.with_parts(*toys(layers, ends, heads, stacks))
-    assert check_composition(known, toy(known, **LEGAL[case]), case) == []
+    assert check_composition(known, toy(known, **LEGAL[case]), case, tests=TESTS) == []

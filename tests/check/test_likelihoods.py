@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lllm.check.model import check_composition
+from lllm.check.model import TESTS, check_composition
 from lllm.check.nats import slots
 from lllm.check.objective import objective
 from lllm.check.result import NotTested
@@ -42,7 +42,8 @@ def test_a_cheap_unbiased_estimator_is_legal(registry: Registry, head: str, rati
 def test_controls_fail_one_test_only(registry: Registry, nodes: dict[str, str], test: str, message: str) -> None:
     """None of the others sees the fault, but for the probe of some."""
     known = parts(registry)
-    failures = {f.test: f.message for f in check_composition(known, toy(known, **nodes), seeds=range(2))}
+    found = check_composition(known, toy(known, **nodes), seeds=range(2), tests=TESTS)
+    failures = {f.test: f.message for f in found}
     assert test in failures
     assert set(failures) <= {test, "PROBE"}, failures
     assert message in failures[test]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lllm.check.model import check_composition
+from lllm.check.model import TESTS, check_composition
 from lllm.registry import Registry
 from tests.check import ends, heads, layers
 from tests.check.compositions import toy, toys
@@ -36,4 +36,4 @@ CASES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_the_suite_accepts(registry: Registry, case: str) -> None:
     known = registry.with_parts(*toys(layers, ends, heads))
-    assert check_composition(known, toy(known, **CASES[case]), case, seeds=range(2)) == []
+    assert check_composition(known, toy(known, **CASES[case]), case, seeds=range(2), tests=TESTS) == []

@@ -15,7 +15,7 @@ from lllm.data.batches import Batch, joined_rows
 from lllm.model import LatentModel, compose
 from lllm.model.incremental import peek, prefill, push
 from lllm.probe import Calls, probe, probe_rows
-from lllm.probe.blame import blame
+from lllm.probe.blame import blame, substitutes
 from lllm.probe.finding import Gap, judged
 from lllm.probe.probe import restored
 from lllm.probe.rows import other_text, places, with_text_after
@@ -134,7 +134,7 @@ def planted() -> Registry:
 @pytest.mark.parametrize("name", ["an option that is off by default", "spaces free", "length of the word being read"])
 def test_a_cheat_is_named(planted: Registry, name: str, tmp_path: Path) -> None:
     witness, calls, rows, found = probed(planted, PLANTS[name], tmp_path, rows=8)
-    said = blame(calls, rows, found, planted, witness.choice)
+    said = blame(calls, rows, found, substitutes(planted, witness.choice, witness.model))
     key, node = next(iter(PLANTS[name].overrides.items()))
     assert (said.place, said.part) == (key, node if isinstance(node, str) else node["use"])
     assert said.instead not in (None, said.part)
