@@ -57,7 +57,8 @@ def carried(calls: Calls, rows: Batch, offset: int, seconds: float) -> Carried:
                 continue
             if not model.head.stateful:
                 gaps.append(Gap(f"'{name}' chunk by chunk", _alone(calls, rows, said, name) - scored.nats, ok.any(-1)))
-            if said.peeked is not None:
+            # A joint likelihood that marginalises otherwise is not the product of what is drawn token by token.
+            if said.peeked is not None and (scored.slots is not None or model.head.projective):
                 known = ok & ~torch.isnan(said.peeked)
                 if scored.slots is None:
                     known, gap = known.all(-1), said.peeked.sum(-1) - scored.nats
