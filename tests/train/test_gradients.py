@@ -32,7 +32,7 @@ def case(registry: Registry, name: str) -> tuple[Registry, LatentModel, Batch, d
     """A model and six ragged rows."""
     registry, what = toys(registry), CASES[name]
     built = model(registry, **what.get("nodes", {}))
-    batch = batches(shard(registry, marked=what.get("marked", False))).at(2)
+    batch = batches(shard(registry, marked=what.get("marked", False))).at(4)
     assert len(set(batch.ok.sum(1).tolist())) > 2, "rows are meant to be ragged"
     return registry, built, batch, {"objective": what.get("objective", "cross_entropy"), "last": what.get("last", LAST)}
 

@@ -37,7 +37,7 @@ def trained(place: Place, *words: str, **options: Any) -> Path:
 
 def test_a_finished_run_has_its_files(place: Place) -> None:
     path = trained(place)
-    names = {p.name for p in path.iterdir()} - {".lock", "samples.jsonl"}
+    names = {p.name for p in path.iterdir()} - {".lock"}
     assert names == {
         "run.json",
         "metrics.jsonl",

@@ -26,6 +26,9 @@ class Beginning(Visibility):
     def assign(self, prefix: Tensor, chunks: Tensor, rows: Tensor, noise: object) -> Tensor:
         return chunks.clamp(max=2)
 
+    def prefix_chunks(self, lengths: Tensor, ratio: int) -> Tensor:
+        return (lengths // ratio).clamp(max=2)
+
     def loss(self, chunk: Tensor, prefix: Tensor) -> Tensor:
         return chunk >= prefix
 
