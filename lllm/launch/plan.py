@@ -24,7 +24,7 @@ from lllm.results.files import explained
 from lllm.results.grouping import Expected
 from lllm.results.records import Record
 from lllm.results.rule import rule_of
-from lllm.results.run import check_writable, run_path
+from lllm.results.run import Run, check_writable, run_path
 from lllm.results.twins import twins
 from lllm.train import checkpoint
 from lllm.train.recheck import changes, platform_changed
@@ -216,7 +216,9 @@ def _after(run: Planned, record: Record, force: bool, keep_stale: bool) -> Plann
         return run
     run = replace(run, elsewhere=record.path is None)
     if record.state == "running":
-        return replace(run, todo="running", why=record.reason or "another process trains it")
+        owner = Run(run.path).status or {}
+        who = f"process {owner['pid']} on {owner.get('host')}" if owner.get("pid") else "another process"
+        return replace(run, todo="running", why=record.reason or f"{who} trains it")
     if record.state == "damaged":
         return replace(run, todo="train anew", why=record.reason)
     changed = ", ".join(changes(record.info, run.arm.used, run.arm.setup.dataset.fingerprint))

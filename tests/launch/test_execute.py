@@ -190,8 +190,11 @@ def test_what_another_process_has_finished_meanwhile_is_taken_as_it_is(place: Pl
 
 
 def test_what_another_process_has_trained_anew_is_not_retired(place: Place) -> None:
-    place.train(place.plan())
-    place.corpus("\n\n".join(f"another text, number {i}" for i in range(200)))
+    first = place.plan()
+    place.train(first)
+    file = first.runs[0].path / "run.json"
+    info = json.loads(file.read_text())
+    file.write_text(json.dumps({**info, "fingerprints": {**info["fingerprints"], "data": "of another day"}}))
     mine, theirs = place.plan(), place.plan()
     place.train(theirs)
     before = outcome(mine.runs[0].path)
