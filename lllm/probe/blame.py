@@ -16,7 +16,9 @@ from lllm.model.simplest import simplest
 from lllm.probe.calls import Calls, entries
 from lllm.probe.finding import LARGEST, Finding
 from lllm.probe.probe import Probe, probe
-from lllm.registry import Registry
+from lllm.registry import PartSpec, Registry
+from lllm.registry.config import with_nodes
+from lllm.registry.part import part_info
 
 __all__ = ["Blame", "Substitute", "blame", "substitutes"]
 
@@ -112,24 +114,38 @@ def _nats(calls: Calls, read: Batch, predicted: Batch, train: bool) -> torch.Ten
 
 
 def substitutes(registry: Registry, choice: Composition, model: LatentModel) -> Iterator[Substitute]:
-    """For each part of the model: its kind, its name, that of the simplest other part of its kind that fits, and the
-    model with that one in its place and all other weights as they are."""
+    """For each part that the model uses, the innermost first, as what holds it would mend it too: its kind, its name,
+    that of the simplest other part of its kind that fits, and the model with that one wherever it stood and all other
+    weights as they are."""
     weights = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    device, dtype = model.first.device, model.first.dtype
-    for kind, specs in simplest(registry).items():
-        if kind not in choice.parts:
-            continue
-        for spec in specs:
-            if spec.config == choice.parts[kind].config and spec.name == choice.parts[kind].name:
+    others = simplest(registry)
+    chosen = {(spec.kind, spec.name): spec for spec in choice.parts.values()}
+    depth = {part_info(type(module)): path.count(".") for path, module in model.named_modules()}
+    inner = {(info.kind, info.name): deep for info, deep in depth.items() if info is not None}
+    for kind, name in sorted(model.used, key=lambda used: -inner.get(used, 0)):
+        for new in others.get(kind, ()):
+            if new.name == name and ((kind, name) not in chosen or new.config == chosen[kind, name].config):
                 continue
+            parts = {of: _swapped(registry, spec, (kind, name), new) for of, spec in choice.parts.items()}
             try:
-                other = compose(registry, replace(choice, parts={**choice.parts, kind: spec}), device=str(device))
+                other = compose(registry, replace(choice, parts=parts), device=str(model.first.device))
             except (UserError, BuildError):
                 continue
-            other.to(dtype)
+            other.to(model.first.dtype)
             with torch.no_grad():
-                for name, tensor in {**dict(other.named_parameters()), **dict(other.named_buffers())}.items():
-                    if name in weights and weights[name].shape == tensor.shape:
-                        tensor.copy_(weights[name])
-            yield kind, choice.parts[kind].name, spec.name, other
+                for path, tensor in {**dict(other.named_parameters()), **dict(other.named_buffers())}.items():
+                    if path in weights and weights[path].shape == tensor.shape:
+                        tensor.copy_(weights[path])
+            yield kind, name, new.name, other
             break
+
+
+def _swapped(registry: Registry, spec: PartSpec, old: tuple[str, str], new: PartSpec) -> PartSpec:
+    """`spec` with `new` in the place of the part `old`, (kind, name), at any depth."""
+    if (spec.kind, spec.name) == old:
+        return new
+
+    def inner(kind: str, node: Any, place: str) -> Any:
+        return _swapped(registry, registry.config(kind, node, place), old, new).delta()
+
+    return PartSpec(spec.entry, with_nodes(spec.config, f"{spec.kind} '{spec.name}'", inner))

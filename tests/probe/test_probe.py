@@ -23,7 +23,7 @@ from lllm.registry import Registry, load_registry
 from tests.check import layers
 from tests.check.compositions import toys
 from tests.helpers import composition
-from tests.plants import LEGAL, PLANTS, files
+from tests.plants import LEGAL, PLANTS, Plant, files
 from tests.plants.witness import Witness
 from tests.probe.helpers import batch_of, probed
 from tests.probe.toys_forgetful import Forgetful
@@ -142,6 +142,14 @@ def test_a_cheat_is_named(planted: Registry, name: str, tmp_path: Path) -> None:
         assert said.token is not None
         assert said.token >= said.position // witness.ratio * witness.ratio
     assert str(said.position) in str(said)
+
+
+def test_a_cheat_inside_another_part_is_named_and_not_what_it_is_in(planted: Registry, tmp_path: Path) -> None:
+    trunk = {"use": "pattern", "mixers": ["attention", {"use": "plant_lookahead", "lookahead": 1}], "depth": 4}
+    plant = Plant("mixers.py", {"model.trunk": trunk}, "sees the next latent in every other layer")
+    witness, calls, rows, found = probed(planted, plant, tmp_path, rows=8)
+    said = blame(calls, rows, found, substitutes(planted, witness.choice, witness.model))
+    assert (said.place, said.part, said.instead) == ("model.mixer", "plant_lookahead", "attention")
 
 
 def test_in_lower_precision_the_mean_is_judged_and_float32_after_it(planted: Registry, tmp_path: Path) -> None:
