@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lllm.check.subject import Subject
-from lllm.model import Context, LatentModel, Noise
+from lllm.model import LatentModel
 from lllm.model.contracts import Conditional
 
 __all__ = ["HIDDEN", "asked", "fresh", "name", "prefixes", "read", "scored", "seen"]
@@ -35,15 +35,9 @@ def read(
     tokens: Tensor,
     prefix: Tensor,
     which: Sequence[Conditional],
-    *,
-    ok: Tensor | None = None,
-    train: bool = False,
 ) -> dict[Conditional, Tensor]:
     """Answers [B, N, ...] for rows of ids [B, T] or one-hot [B, T, V]; illegal ids are left out, so all are finite."""
-    if ok is None:
-        ok = torch.ones(tokens.shape[:2], dtype=torch.bool)
-    ctx = Context.of(ok, model.visibility, prefix=prefix, train=train, noise=Noise(0, 0))
-    x = model.hidden(tokens, ok, prefix, ctx)
+    x = model.hidden(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool), prefix)
     answers = {HIDDEN: x.hidden}
     wanted = [item for item in which if item != HIDDEN]
     if wanted:
