@@ -15,7 +15,7 @@ from lllm.model.latent import LatentModel
 from lllm.model.simplest import simplest
 from lllm.probe.calls import Calls, entries
 from lllm.probe.finding import LARGEST, Finding
-from lllm.probe.probe import Probe, probe
+from lllm.probe.probe import Probe, probe, restored
 from lllm.registry import PartSpec, Registry
 from lllm.registry.config import with_nodes
 from lllm.registry.part import part_info
@@ -62,7 +62,8 @@ def blame(calls: Calls, rows: Batch, found: Probe, others: Iterable[Substitute] 
     worst = found.worst
     if worst is None or worst.row is None or worst.position is None:
         raise ValueError("the probe has not failed")
-    said = Blame(worst.test, worst.row, worst.position, worst.largest, _token(calls, rows, worst))
+    with restored(calls):
+        said = Blame(worst.test, worst.row, worst.position, worst.largest, _token(calls, rows, worst))
     for kind, name, instead, model in others:
         if probe(replace(calls, model=model, forward=model), rows, offset=found.offset).passed:
             return replace(said, place=f"model.{kind}", part=name, instead=instead)

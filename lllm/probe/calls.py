@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from lllm.data.batches import Batch
-from lllm.model.context import Context
 from lllm.model.contracts import Block, Hidden, Likelihood, TrainOut
 from lllm.model.latent import LatentModel
 
@@ -19,9 +18,9 @@ __all__ = ["Calls", "left_to_right"]
 
 @dataclass(frozen=True)
 class Calls:
-    """model: of the run. forward: of training, compiled or not.
-    autocast: the precision of both. progress: of training, at which the weights are. last: batch statistics of the
-    latest training step. step, seed: which key the noise of training."""
+    """model: of the run. forward: of training, compiled or not. autocast: the precision of evaluation and training.
+    progress: of training, at which the weights are. last: batch statistics of the latest training step. step, seed:
+    which key the noise of training. hooks: what of the run's parts stands outside the model."""
 
     model: LatentModel
     forward: Callable[..., TrainOut]
@@ -30,6 +29,7 @@ class Calls:
     last: Mapping[str, float] = field(default_factory=dict)
     step: int = 0
     seed: int = 0
+    hooks: Sequence[object] = ()
 
     @property
     def compiled(self) -> bool:
@@ -43,18 +43,23 @@ class Calls:
 
     def train(self, rows: Batch) -> TrainOut:
         """As training calls its forward pass, under autograd."""
-        with torch.enable_grad(), mode(self.model, train=True), self.autocast():
+        with self._training():
             return self.forward(rows, progress=self.progress, step=self.step, seed=self.seed, last=dict(self.last))
 
     def train_hidden(self, rows: Batch) -> Hidden:
         """What the head reads in training, under autograd."""
-        with torch.enable_grad(), mode(self.model, train=True), self.autocast():
-            return self.model.read(rows, self._training_context(rows))
+        with self._training():
+            ctx = self.model.training_context(
+                rows, progress=self.progress, step=self.step, seed=self.seed, last=dict(self.last)
+            )
+            return self.model.read(rows, ctx)
 
-    def _training_context(self, rows: Batch) -> Context:
-        return self.model.training_context(
-            rows, progress=self.progress, step=self.step, seed=self.seed, last=dict(self.last)
-        )
+    @contextmanager
+    def _training(self) -> Iterator[None]:
+        """A part that draws from the global generator draws alike in every call: such noise is no future token."""
+        torch.manual_seed(self.seed)
+        with torch.enable_grad(), mode(self.model, train=True), self.autocast():
+            yield
 
     @property
     def training_leaks(self) -> bool:

@@ -130,19 +130,13 @@ def _spread(rows: int, wanted: int) -> Tensor:
 
 @contextmanager
 def restored(calls: Calls) -> Iterator[None]:
-    """What a forward pass may leave behind is put back: tensors and plain attributes of the modules, and the state of
-    every generator. Hooks see no step, and their own state is that of modules or is not touched."""
-    modules = [(module, dict(vars(module))) for module in calls.model.modules()]
-    kept = [
-        (tensor, tensor.detach().clone())
-        for tensor in {id(t): t for t in [*calls.model.parameters(), *_held(calls)]}.values()
-    ]
-    dictionaries = [
-        (value, copy.copy(value))
-        for _, attributes in modules
-        for value in attributes.values()
-        if isinstance(value, dict | list | set)
-    ]
+    """What a forward pass may leave behind is put back: parameters, buffers and attributes of modules and hooks, and
+    the state of every generator."""
+    owners = [(owner, dict(vars(owner))) for owner in (*calls.model.modules(), *calls.hooks)]
+    values = [value for _, attributes in owners for value in attributes.values()]
+    containers = [(value, copy.copy(value)) for value in values if isinstance(value, dict | list | set)]
+    tensors = [*calls.model.parameters(), *calls.model.buffers(), *(v for v in values if isinstance(v, Tensor))]
+    kept = [(tensor, tensor.detach().clone()) for tensor in {id(tensor): tensor for tensor in tensors}.values()]
     python, numpy = random.getstate(), np.random.get_state()
     cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     try:
@@ -151,23 +145,16 @@ def restored(calls: Calls) -> Iterator[None]:
     finally:
         random.setstate(python)
         np.random.set_state(numpy)
-        for held, before in dictionaries:
+        for held, before in containers:
             held.clear()
             held.extend(before) if isinstance(held, list) else held.update(before)
-        for module, attributes in modules:
-            vars(module).clear()
-            vars(module).update(attributes)
+        for owner, attributes in owners:
+            vars(owner).clear()
+            vars(owner).update(attributes)
         with torch.no_grad():
             for tensor, was in kept:
                 if not torch.equal(tensor, was):
                     tensor.copy_(was)
-
-
-def _held(calls: Calls) -> Iterator[Tensor]:
-    """Buffers, and tensors that modules keep as plain attributes."""
-    yield from calls.model.buffers()
-    for module in calls.model.modules():
-        yield from (value for value in vars(module).values() if isinstance(value, Tensor))
 
 
 def _lower_precision(calls: Calls, device: torch.device) -> str | None:

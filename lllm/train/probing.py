@@ -80,6 +80,7 @@ class Probing:
             last=trainer.last,
             step=step,
             seed=trainer.settings.seed,
+            hooks=trainer.hooks,
         )
 
     def _add(self, when: str, said: Mapping[str, Any]) -> bool:

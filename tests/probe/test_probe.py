@@ -20,7 +20,7 @@ from lllm.probe.finding import Gap, judged
 from lllm.probe.probe import restored
 from lllm.probe.rows import other_text, places, with_text_after
 from lllm.registry import Registry, load_registry
-from tests.check import layers
+from tests.check import controls, ends, heads, layers, stacks
 from tests.check.compositions import toys
 from tests.helpers import composition
 from tests.plants import LEGAL, PLANTS, Plant, files
@@ -113,6 +113,34 @@ def test_what_is_restored_was_changed(registry: Registry) -> None:
         calls.score(rows)
     assert len(part.seen) == 1
     assert float(part.calls) == 1
+
+
+class Counter:
+    """A hook that counts what modules are called."""
+
+    def __init__(self, model: LatentModel) -> None:
+        self.calls, self.names = 0, list[str]()
+        model.trunk.register_forward_hook(self.count)
+
+    def count(self, module: object, inputs: object, output: object) -> None:
+        self.calls += 1
+        self.names.append(type(module).__name__)
+
+
+def test_what_a_hook_keeps_outside_the_model_is_put_back(registry: Registry) -> None:
+    model, rows = small(registry)
+    hook = Counter(model)
+    assert probe(Calls(model, model, hooks=[hook]), rows).passed
+    assert (hook.calls, hook.names) == (0, [])
+    assert probe(Calls(model, model), rows).passed
+    assert hook.calls == len(hook.names) > 0
+
+
+def test_noise_of_the_global_generator_is_no_future_token(registry: Registry) -> None:
+    """`lllm check` refuses it for other reasons; a stranger's dropout is not called a leak."""
+    known = registry.with_parts(*toys(layers, ends, stacks, heads, controls))
+    model, rows = small(known, ffn="bad_noise")
+    assert probe(Calls(model, model), rows).passed
 
 
 def test_what_a_block_declares_to_leak_in_training_is_reported_only(registry: Registry) -> None:
