@@ -43,7 +43,6 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "head/local_ar": {"model.head": {"use": "local_ar", "depth": 1}},
     "trunk/pattern": {"model.trunk": {"use": "pattern", "depth": 2, "mixers": ["attention"]}},
 }
-LOOSE = {"optimizer/muon": 1e-3}  # torch's Muon iterates in bfloat16, which processors round differently
 EXECUTION = ("launcher",)  # kinds that say how a run is started, and change no loss
 
 

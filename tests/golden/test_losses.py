@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lllm.registry import Registry, load_registry
-from tests.golden.losses import LOOSE, PINNED, STEPS, alone, cases, losses
+from tests.golden.losses import PINNED, STEPS, alone, cases, losses
 
 PINS: dict[str, list[float]] = json.loads(PINNED.read_text())
 
@@ -22,7 +22,7 @@ def test_every_shipped_part_has_its_losses_pinned(registry: Registry) -> None:
 def test_losses_are_those_that_were_pinned(registry: Registry, case: str, tmp_path: Path) -> None:
     """Otherwise: `python -m tests.golden.losses`, and see there what else it takes."""
     with alone():
-        assert losses(registry, case, tmp_path) == pytest.approx(PINS[case], rel=LOOSE.get(case, 1e-7))
+        assert losses(registry, case, tmp_path) == pytest.approx(PINS[case], rel=1e-7)
 
 
 def test_a_changed_constant_moves_a_loss(tmp_path: Path) -> None:

@@ -109,8 +109,8 @@ def test_stopped_workers_save_their_state(place: Place) -> None:
 
 
 def test_two_processes_agree_with_one(place: Place) -> None:
-    """50 steps by torchrun and the same in this process: to float32 round-off. Muon's iteration runs in bfloat16, which
-    makes more of round-off in the weights and none in what they predict."""
+    """50 steps by torchrun and the same in this process: to float32 round-off, of which Muon's iteration makes more in
+    the weights and none in what they predict."""
     place.write(TINY + "variants: {adamw: {train.optimizer: adamw}, muon: {train.optimizer: muon}}\n")
     words = ["budget={steps: 50}", "run.log_every=5", "train.batch=6", "train.lr=0.003"]
     plan = place.plan(*words)

@@ -184,7 +184,9 @@ def test_the_index_needs_no_script(browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "report.html").write_text(index_page(found))
     with opened(browser, tmp_path / "report.html", 400, color_scheme="dark") as seen:
         assert seen.page.locator(".hypothesis").inner_text() == HOSTILE
-        assert "Better than flat: local" in seen.page.locator("main").inner_text()
+        said = seen.page.locator("main").inner_text()
+        assert "Worse than flat: parallel_head" in said
+        assert "2 without a verdict" in said  # their fourth seeds were begun and are not there
         assert seen.page.locator("script").count() == 0
         assert seen.page.evaluate("() => document.documentElement.scrollWidth") <= 400
         seen.clean()
@@ -235,7 +237,7 @@ def test_committed_runs_only(browser: Browser, tmp_path: Path) -> None:
     with opened(browser, path) as seen:
         assert "known from runs.jsonl alone" in seen.page.locator("#learning").inner_text()
         assert "directories of runs" in seen.page.locator("#samples").inner_text()
-        assert "Commit and environment of 12 runs are not here" in seen.page.locator("#again").inner_text()
+        assert "Commit and environment of 14 runs are not here" in seen.page.locator("#again").inner_text()
         ends = [t["x"][-1] for t in traces(seen.page, "learning")]
         assert ends
         assert all(999_999 <= end <= 1_000_001 or end == 125_000 for end in ends)
