@@ -41,7 +41,7 @@ def main() -> int:
             stdout=subprocess.PIPE,
             check=True,
         )
-        rows = {row["variant"]: row for row in json.loads(told.stdout)["rows"] if not row["stale"]}
+        rows = {row["variant"]: row for row in json.loads(told.stdout)[0]["rows"] if not row["stale"]}
         caught = [_said(folder, name, plant, rows) for name, plant in cheats.items()]
         refused = [_said(folder, name, plant, rows) for name, plant in legal.items()]
     print(

@@ -42,7 +42,7 @@ def adapter(registry: Registry, make: Callable[[], Any]) -> Iterator[tuple[str, 
         yield "attach", "there are no model parts beside it that fit together; nothing to adapt"
         return
     with tempfile.TemporaryDirectory() as folder:
-        data = prepare(Toy("periodic", 4000), Symbols(PartConfig(), ALONE), {}, multiple=8, root=Path(folder) / "data")
+        data = prepare(Toy(4000), Symbols(PartConfig(), ALONE), {}, multiple=8, root=Path(folder) / "data")
         failed = False
         for failure in _attached(registry, choice, make, data):
             yield failure

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from lllm.check import data, train, training
+from lllm.check import data, train
 from lllm.check.adapters import adapter
 from lllm.check.compositions import RATIOS, alone, cover, everything, minimal, options
 from lllm.check.experiments import asked
 from lllm.check.launchers import launcher
 from lllm.check.model import ALGEBRA, SEEDS, TESTS, Test, check_composition, describe
 from lllm.check.result import Failure
+from lllm.check.training import learns
 from lllm.errors import UserError
 from lllm.model import Composition
 from lllm.model.contracts import ModelPart
@@ -30,7 +31,7 @@ __all__ = ["Checker", "Outcome", "Suite", "suite_of"]
 Suite = Callable[[Registry, Entry], Iterable[Failure]]
 
 _FIRST = (4, 2, 3, 1, 5, 6, 7, 8)  # the ratio of the thorough check is the first of these at which the part runs
-_TRAINED = ("embedding", "downsampler", "head")  # kinds whose leaks an optimizer is set upon
+_TRAINED = ("embedding", "downsampler", "head")  # kinds that must learn what anybody can predict
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Checker:
 
     def _model_part(self, entry: Entry) -> Iterator[Failure]:
         """The part in a minimal composition at one ratio under five draws of the weights, at every other under one, and
-        with its options turned; some kinds are trained, too."""
+        with its options turned; some kinds must learn, too."""
         choices = minimal(self.registry, example(self.registry, entry))
         if not choices:
             where = f"{entry.kind}/{entry.name}"
@@ -113,16 +114,11 @@ class Checker:
         for choice in options(self.registry, entry, ratios):
             yield from self.composition(choice, SEEDS[:2])
         if entry.kind in _TRAINED:
-            yield from self._trained(choices[first])
+            yield from self._once(choices[first], "LEARNS", lambda: self._trained(choices[first]))
 
-    def _trained(self, choice: Composition) -> Iterator[Failure]:
-        for name, test in (("T-IID", training.guesses), ("T-IID mirror", training.learns)):
-
-            def run(name: str = name, test: Callable[..., str | None] = test) -> list[Failure]:
-                why = test(self.registry, choice)
-                return [Failure(describe(choice), name, why)] if why else []
-
-            yield from self._once(choice, name, run)
+    def _trained(self, choice: Composition) -> list[Failure]:
+        why = learns(self.registry, choice)
+        return [Failure(describe(choice), "LEARNS", why)] if why else []
 
     def _once(self, choice: Composition, key: object, run: Callable[[], list[Failure]]) -> list[Failure]:
         known = (describe(choice), key)
