@@ -169,8 +169,10 @@ def _variant_rows(
     wanted = sorted({*(expected.seeds or asked), *seeds})
     missing = _unfinished(records, [seed for seed in wanted if seed not in done]) | refused
     missing |= {r.seed: "other code of lllm's own" for r in sound if r.seed in missing and is_current([r], expected)}
+    ended = [r for r in mine if r.state != "finished" and r.info.get("probe") and not r.aside]  # by its first probe
     row = replace(
         _row(fresh, expected.variant, expected.arm, expected.rule),
+        unproven=_unproven([*ended, *fresh]),
         baseline=expected.baseline,
         unfinished={seed: "a sweep's trial" if seed in tried else state for seed, state in missing.items()},
         planned=seeds,

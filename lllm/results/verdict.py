@@ -23,15 +23,15 @@ def refused(row: Row, baseline: Row | None, rule: Rule) -> Verdict | None:
     """Why there can be no verdict on `row` by the rule, whatever its numbers; None when there can be one."""
     if row.baseline and not row.stale:
         return Verdict(f"baseline, {_short(row)}" if row.unproven else "baseline", "baseline")
-    if not row.runs:
-        return Verdict("no verdict: no finished run", "none")
     if row.stale:
         return Verdict("no verdict: stale", "none")
+    if row.unproven:
+        return Verdict(_short(row), "not causal" if row.unproven.startswith("not causal") else "not probed")
+    if not row.runs:
+        return Verdict("no verdict: no finished run", "none")
     if baseline is None or not baseline.runs:
         what = "no baseline" if baseline is None else "the baseline has no finished run"
         return Verdict(f"no verdict: {what}", "none")
-    if row.unproven:
-        return Verdict(_short(row), "not causal" if row.unproven.startswith("not causal") else "not probed")
     if baseline.unproven:
         return Verdict(f"no verdict: the baseline is {_short(baseline)}", "none")
     if reason := apart(row, baseline, rule.metric):

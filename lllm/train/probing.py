@@ -43,18 +43,21 @@ class Probing:
         self.asked = setup.resolved.run.probe
 
     def begin(self) -> None:
-        """Probe before the first step, unless that was done. The first process probes, all agree on going on.
+        """Probe before the first step, once for a run. The first process probes, all agree on going on.
 
         Raises:
             Failed: a future token reaches a prediction, or what is scored is not what generates.
         """
         failed = False
-        if self.asked and self.trainer.world.first and "begin" not in read_probe(self.path):
-            calls = self._calls(progress_at(0, self.trainer.settings.steps), 0)
-            failed = not self._add("begin", probed(calls, self.setup, micro=self._micro()))
+        if self.asked and self.trainer.world.first:
+            said = read_probe(self.path).get("begin")
+            if said is None:
+                calls = self._calls(progress_at(0, self.trainer.settings.steps), 0)
+                said = self._add("begin", probed(calls, self.setup, micro=self._micro()))
+            failed = not said["passed"]
         if self.trainer.world.agree(float(failed)):
             said = read_probe(self.path)["begin"]
-            raise Failed(f"not causal: {text_of(said)}. The run ends here; --no-probe trains all the same")
+            raise Failed(f"not causal: {text_of(said)}. The run ends here; --no-probe --force trains all the same")
 
     def end(self) -> None:
         """Probe the evaluated weights: the proof, since outputs that begin at zero hide every leak before training."""
@@ -62,8 +65,9 @@ class Probing:
             return
         with self.trainer.evaluated_weights():
             calls = self._calls(1.0, self.trainer.settings.steps)
-            if not self._add("end", probed(calls, self.setup, micro=self._micro())):
-                print(f"not causal: {text_of(read_probe(self.path)['end'])}", file=sys.stderr)
+            said = self._add("end", probed(calls, self.setup, micro=self._micro()))
+            if not said["passed"]:
+                print(f"not causal: {text_of(said)}", file=sys.stderr)
 
     def _micro(self) -> int:
         """Rows of a micro-batch of this process."""
@@ -83,10 +87,10 @@ class Probing:
             hooks=trainer.hooks,
         )
 
-    def _add(self, when: str, said: Mapping[str, Any]) -> bool:
-        """Keep a record; whether it passed."""
+    def _add(self, when: str, said: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Keep a record."""
         write_json(self.path / FILE, {**read_probe(self.path), when: said})
-        return bool(said["passed"])
+        return said
 
 
 def add_rounds(loaded: Loaded, rounds: int) -> Iterator[dict[str, Any]]:

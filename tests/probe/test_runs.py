@@ -69,6 +69,10 @@ def test_a_cheat_that_shows_at_once_ends_the_run_before_its_first_step(place: Pl
     found = summary(read_probe(path))
     assert found is not None
     assert not found["passed"]
+    (path / "status.json").unlink()  # as if it had been killed before it could say so
+    _, fine, ends = run(place, *words)
+    assert not fine
+    assert "not causal: token" in ends[0][2]
     path, fine, _ = run(place, *words, "run.probe=false", "run.results=again")
     assert fine
     assert read_probe(path) == {}

@@ -1,0 +1,82 @@
+"""No verdict without its proof: a row whose probe failed, or whose weights were never probed, is neither better nor
+worse, whatever its numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lllm.results.committed import load_records, write_committed
+from lllm.results.compare import compare
+from lllm.results.files import write_json
+from lllm.results.footnotes import footnotes
+from lllm.results.run import Run
+from tests.results.conftest import PROBED, MakeRun
+from tests.results.tables import BASE, SLIGHT, rows_of, texts
+
+PASSED = PROBED["end"]
+WHY = "token 7 of row 2 is off by +1.5 nats"
+FAILED = {"passed": False, "largest": 1.5, "covered": 256, "blame": {"text": WHY}}
+ROWS = rows_of("base", "row")
+
+
+def tables(make_run: MakeRun, variant: str, gain: float = 0.0) -> list[Run]:
+    return [make_run(variant, seed, BASE[seed] - gain + (SLIGHT[seed] if gain else 0)) for seed in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("probe", "said"),
+    [
+        (None, "not probed"),
+        ({"begin": PASSED}, "not probed"),
+        ({"begin": PASSED, "end": FAILED}, "not causal"),
+        ({"begin": FAILED, "end": PASSED}, "not causal"),
+        ({"end": PASSED, "more": [PASSED, FAILED]}, "not causal"),
+        ({"begin": {}, "end": {}}, "not causal"),
+        ({"more": [PASSED]}, "better (untuned)"),
+        ({"begin": PASSED, "end": PASSED}, "better (untuned)"),
+    ],
+)
+def test_a_verdict_takes_a_passed_probe_of_every_run(
+    make_run: MakeRun, root: Path, probe: dict[str, Any] | None, said: str
+) -> None:
+    tables(make_run, "base")
+    path = tables(make_run, "row", 0.1)[1].path / "probe.json"
+    path.unlink()
+    if probe is not None:
+        write_json(path, probe)
+    comparison = compare(root, "study", ROWS)
+    assert texts(comparison)["row"] == said
+    notes = " ".join(footnotes(comparison))
+    assert ("seed 1" in notes) == said.startswith("not")
+    assert (WHY in notes) == (WHY in str(probe))
+    write_committed(root, "study", load_records(root, "study"))
+    for run in root.glob("study/*/*/s*"):
+        run.rename(root.parent / f"{run.parent.name}-{run.name}")
+    (root / "ledger.jsonl").unlink(missing_ok=True)
+    assert texts(compare(root, "study", ROWS))["row"] == said  # in a clone, too
+
+
+@pytest.mark.parametrize("seeds", [(2,), (0, 1, 2)])
+def test_runs_that_their_first_probe_ended_are_not_causal(
+    make_run: MakeRun, root: Path, seeds: tuple[int, ...]
+) -> None:
+    """The others of the arm may have finished without any: the fault is the arm's."""
+    tables(make_run, "base")
+    for seed in range(3):
+        ends = seed in seeds
+        run = make_run("row", seed, None if ends else BASE[seed] - 0.1 + SLIGHT[seed])
+        if ends:
+            write_json(run.path / "probe.json", {"begin": FAILED})
+            write_json(run.path / "status.json", {"state": "failed", "reason": "not causal: token 7"})
+    assert texts(compare(root, "study", ROWS))["row"] == "not causal"
+
+
+def test_nothing_is_measured_from_an_unproven_baseline(make_run: MakeRun, root: Path) -> None:
+    (tables(make_run, "base")[0].path / "probe.json").unlink()
+    tables(make_run, "row", 0.1)
+    found = texts(compare(root, "study", ROWS))
+    assert found["base"] == "baseline, not probed"
+    assert found["row"] == "no verdict: the baseline is not probed"
