@@ -4,8 +4,9 @@ python -m benchmarks.calibration [TABLES]              20,000 tables per cell, i
 python -m benchmarks.calibration --real RESULTS        30 seeds of one tiny variant, trained below RESULTS once (a
                                                        second call continues), dealt at random to the rows of tables
 
-Every cell is the share of tables in which any row is called better or worse: at most 6%, or the exit code is 1. The
-numbers come from the functions by which `lllm compare` computes its own (`statistics.family`, `statistics.ratio`).
+Every cell is the share of tables in which any row is called better or worse: at most 6%, or the exit code is 1, but for
+the columns called controls and those where documents err three times as much as seeds. The numbers come from the
+functions by which `lllm compare` computes its own (`statistics.family`, `statistics.ratio`).
 """
 
 from __future__ import annotations
@@ -160,10 +161,8 @@ def _simulated(tables: int) -> bool:
             for k in ROWS:
                 print(f"{n:3} {k:4}", end=" ")
                 fine &= _print([other_seeds(random, tables, k, n, noise, paired) for noise in NOISE])
-    print(
-        f"\nother documents: their error as large as that of the seeds, of {tables} tables; three times as large; and"
-    )
-    print("both where the interval over documents is of each row alone (a control)")
+    print(f"\nother documents, of {tables} tables; controls: the interval over documents is of each row alone")
+    print(f"{'their error, in that of the seeds:':>34} {'1x':>8} {'3x':>8} {'control':>8} {'control':>8}")
     for n in (3, 8):
         for documents in (20, 64):
             for k in (1, 2, 5, 20):
@@ -172,7 +171,7 @@ def _simulated(tables: int) -> bool:
                 cells = [other_documents(random, tables, k, n, documents, *which) for which in how]
                 print(*(f"{cell:8.2%}" for cell in cells), flush=True)
                 fine &= cells[0] <= LIMIT
-    print("\nseeds added until the verdict is in, 2 to 8: looks counted, and not counted (a control)")
+    print("\nseeds added until the verdict is in, 2 to 8: looks counted; not counted (a control)")
     for k in (1, 3, 6):
         counted, uncounted = (looked(random, tables, k, 8, how) for how in (True, False))
         print(f"{k:3} rows {counted:8.2%} {uncounted:8.2%}", flush=True)

@@ -71,7 +71,7 @@ def compare(
             if commit and (path := found.write()):
                 Timings(results, found.experiment).commit()
                 if form == "terminal" and not as_json:
-                    print(f"written: {path}")
+                    print(f"written: {path} and {path.parent / 'runs.jsonl'}")
     if as_json or form == "json":
         print_json([comparison.to_json() for comparison in shown])
     elif form == "csv":

@@ -49,12 +49,15 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
 
 def print_plan(plan: Plan, planned: Sequence[Mapping[str, Any]]) -> None:
     """Variants, sizes after matching, budget, what is cached, estimated time. planned: of `plan_facts`."""
+    from lllm.results.verdict import OVERLAP
+
     experiment = plan.experiment
     first = plan.runs[0].arm.resolved
     print(f"{experiment.name}: {experiment.hypothesis}")
     print(f"data: {_made(plan)}; {first.data.context} tokens x {first.train.batch} rows")
     inside, documents, share = _overlap(plan)
-    print(f"overlap: {inside} of {documents} evaluated documents ({share:.1%} of the bytes) are in training")
+    much = f"; above {OVERLAP:.0%}: no verdict is possible" if share > OVERLAP else ""
+    print(f"overlap: {inside} of {documents} evaluated documents ({share:.1%} of the bytes) are in training{much}")
     print_table(
         _COLUMNS,
         [_row(run) for run in planned],
@@ -211,17 +214,18 @@ def _suggestions(plan: Plan, words: Sequence[str]) -> list[tuple[str, str]]:
         name = os.path.relpath(path)
     elsewhere = plan.results != Path("results")
     where = f" --results {shlex.quote(str(plan.results))}" if elsewhere else ""
-    if len({run.seed for run in plan.runs}) < 3:
+    finished = [run for run in plan.runs if Run(run.path).finished]
+    found = []
+    if finished and len({run.seed for run in plan.runs}) < 3:
         label = ["--as", plan.label] if plan.label else []
         again = shlex.join(["lllm", "run", name, *words, "--seeds", "0,1,2", *label])
-        found = [(again, "how much of a difference is luck")]
-    else:
+        found.append((again, "how much of a difference is luck"))
+    elif finished:
         rows = f" --as {plan.label}" if plan.label else ""
-        found = [(f"lllm report {name}{rows}{where}", "these rows as a page with figures")]
+        found.append((f"lllm report {name}{rows}{where}", "these rows as a page with figures"))
         if len(plan.experiment.variants) > 1 and not any(run.extra.get("tuned") for run in plan.runs):
             sweep = shlex.join(["lllm", "sweep", name, *words])
             found.append((sweep, "tune each variant alike before a difference is believed"))
-    finished = [run for run in plan.runs if Run(run.path).finished]
     if finished:
         found.append((f'lllm generate {_named(plan, finished[-1])} --prompt "def "{where}', "let it write"))
     variant = (finished or plan.runs)[-1].arm.variant

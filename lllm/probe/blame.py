@@ -31,14 +31,15 @@ _TRIES = 3  # other ids in a token's place, before it is said to move nothing
 @dataclass(frozen=True)
 class Blame:
     """test: that fails by most; row, position: where, in tokens; nats: the deviation; token: the nearest token that
-    moves the prediction there and may not, None where none does by itself; place, part: whose replacement by the part
-    `instead` mends all, None where no single one is known that does."""
+    moves the prediction there and may not, None where none does by itself; beside: whether other rows do; place, part:
+    whose replacement by the part `instead` mends all, None where no single one is known that does."""
 
     test: str
     row: int
     position: int
     nats: float
     token: int | None
+    beside: bool = False
     place: str | None = None
     part: str | None = None
     instead: str | None = None
@@ -47,8 +48,12 @@ class Blame:
         moved = f"token {self.position} of row {self.row} is off by {self.nats:+.3g} nats ({self.test})"
         if self.token is not None:
             moved += f"; token {self.token}, which it may not see, moves it"
+        elif self.beside:
+            moved += "; the rows beside it, which it may not see, move it"
         if self.part is None:
             return moved
+        if self.part == self.instead:
+            return f"{moved}; with the defaults of {self.place} '{self.part}' it is not"
         return f"{moved}; with {self.place} '{self.instead}' in place of '{self.part}' it is not"
 
     def record(self) -> dict[str, Any]:
@@ -63,7 +68,9 @@ def blame(calls: Calls, rows: Batch, found: Probe, others: Iterable[Substitute] 
     if worst is None or worst.row is None or worst.position is None:
         raise ValueError("the probe has not failed")
     with restored(calls):
-        said = Blame(worst.test, worst.row, worst.position, worst.largest, _token(calls, rows, worst))
+        token = _token(calls, rows, worst)
+    beside = any(finding.beside and not finding.passed for finding in found.findings)
+    said = Blame(worst.test, worst.row, worst.position, worst.largest, token, beside)
     for kind, name, instead, model in others:
         if probe(replace(calls, model=model, forward=model), rows, offset=found.offset).passed:
             return replace(said, place=f"model.{kind}", part=name, instead=instead)

@@ -27,11 +27,6 @@ class Gap:
     value: Tensor
     where: Tensor
 
-    @property
-    def tokens(self) -> int:
-        """Tokens per entry of the second dimension, unless the entries are of whole chunks."""
-        return self.value.shape[2] if self.value.dim() == 3 else 1
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -59,6 +54,11 @@ class Finding:
         if self.exact:
             return abs(self.largest) <= LARGEST
         return abs(self.mean) <= LARGEST + _ERRORS * self.standard_error
+
+    @property
+    def beside(self) -> bool:
+        """Whether it is about the rows beside one, not its own text."""
+        return self.test.endswith("beside it")
 
     @property
     def passed(self) -> bool:

@@ -28,19 +28,23 @@ def write_committed(root: Path, experiment: str, records: Iterable[Record]) -> P
     """Write `records` to runs.jsonl, beside lines of runs that are not among them. Those that did not finish have lines
     that say so: a clone's table lacks as many seeds as this one.
 
-    A line is replaced by a run of the same variant, arm and seed and dropped only when that was deleted, so that a
-    clone without run directories loses nothing; a name that another arm carries now is taken off it. The same content
-    gives the same bytes; a file that has them already is left alone.
+    A line is replaced by a run of the same variant, arm and seed and dropped only when that was deleted; every other
+    one stays byte for byte, so that a clone without run directories loses nothing. A name that another arm carries now
+    is taken off. The same content gives the same bytes; a file that has them already is left alone.
     """
     path = root / experiment / FILE
-    known = {_key(record): record for record in _standing(root, experiment, struck(read_ledger(root)))}
+    there = read_committed(root, experiment)
+    lines = path.read_bytes().splitlines() if there else []
+    texts = {id(record): line.decode() for record, line in zip(there, lines, strict=True)}
+    gone = struck(read_ledger(root))
+    known = {_key(record): record for record in there if place_of(record) not in gone}
     ordered = sorted(records, key=lambda record: (record.state == "finished", record.finished_at))
     for record in ordered:  # what was trained anew comes last and stays
         if not _same(known.get(_key(record)), record):
             known[_key(record)] = record
     carried = newest_arms(ordered)
-    lines = [_line(_unnamed(known[key], carried)) for key in sorted(known)]
-    data = "".join(f"{line}\n" for line in lines).encode()
+    kept = [_unnamed(known[key], carried) for key in sorted(known)]
+    data = "".join(f"{texts.get(id(record)) or _line(record)}\n" for record in kept).encode()
     if not path.is_file() or path.read_bytes() != data:
         write_bytes(path, data)
     return path

@@ -23,8 +23,8 @@ def footnotes(comparison: Comparison) -> list[str]:
         notes.append("*: timed while other runs shared the machine.")
     proven = [row.deviation for row in rows if row.runs and not (row.unproven or row.stale)]
     if proven:
-        all_ = "every row" if len(proven) == sum(bool(row.runs) and not row.stale for row in rows) else "the others"
-        notes.append(f"Probed: no future token reaches a prediction of {all_} ({max(proven):.0e} nats at most).")
+        where = "in any row" if len(proven) == sum(bool(row.runs) and not row.stale for row in rows) else "elsewhere"
+        notes.append(f"Probed: no future token reaches a prediction {where} (by {max(proven):.0e} nats at most).")
     notes += [f"{row.variant}: {row.unproven}." for row in rows if row.unproven and not row.stale]
     if any(row.unproven.startswith("not probed") for row in rows if not row.stale):
         notes.append("`lllm probe RUN` probes what was trained without; no verdict is given before.")

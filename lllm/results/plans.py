@@ -86,22 +86,25 @@ def enlarged(rule: Rule, baseline: Expected, records: Sequence[Record]) -> Rule:
 
 def added(table: Sequence[Row], records: Sequence[Record]) -> list[str]:
     """That seeds were added to others by which the row could be judged: whoever looked at those had one chance more."""
-    lists = {record.name: tuple(record.info.get("planned") or ()) for record in records}
+    first: dict[tuple[str, int], tuple[int, ...]] = {}  # the list by which a seed of an arm was planned first
+    for record in sorted(records, key=lambda record: record.finished_at):
+        for seed in record.info.get("planned") or (record.seed,):
+            first.setdefault((record.arm, seed), tuple(record.info.get("planned") or ()))
     late: set[int] = set()
     for row in table:
         if row.stale or row.other or row.looks or row.baseline:
             continue
         together: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for seed, name in zip(row.seeds, row.runs, strict=True):
-            together[lists[name]].append(seed)
+        for seed in row.seeds:
+            together[first.get((row.arm, seed), ())].append(seed)
         before = 0
         for seeds in sorted(together.values(), key=min):
             late |= set(seeds) if before > 1 else set()  # one seed judges nothing
             before += len(seeds)
     if not late:
         return []
-    listed = ", ".join(map(str, sorted(late)))
-    return [f"Seeds {listed} were added to others: intervals take their number as fixed before any was looked at."]
+    listed = f"Seeds {', '.join(map(str, sorted(late)))} were" if len(late) > 1 else f"Seed {min(late)} was"
+    return [f"{listed} added to others: intervals take their number as fixed before any was looked at."]
 
 
 def changed(table: Sequence[Row], records: Sequence[Record], rule: Rule) -> list[str]:

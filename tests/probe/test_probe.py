@@ -172,6 +172,15 @@ def test_a_cheat_is_named(planted: Registry, name: str, tmp_path: Path) -> None:
     assert str(said.position) in str(said)
 
 
+def test_rows_that_move_one_another_are_named(planted: Registry, tmp_path: Path) -> None:
+    _, calls, rows, found = probed(planted, PLANTS["rows sharing a state"], tmp_path, rows=8)
+    said = blame(calls, rows, found)
+    assert (said.token, said.beside, said.part) == (None, True, None)
+    assert str(said).endswith("the rows beside it, which it may not see, move it")
+    alone = replace(said, beside=False, place="model.mixer", part="mine", instead="mine")
+    assert str(alone).endswith("; with the defaults of model.mixer 'mine' it is not")
+
+
 def test_a_cheat_inside_another_part_is_named_and_not_what_it_is_in(planted: Registry, tmp_path: Path) -> None:
     trunk = {"use": "pattern", "mixers": ["attention", {"use": "plant_lookahead", "lookahead": 1}], "depth": 4}
     plant = Plant("mixers.py", {"model.trunk": trunk}, "sees the next latent in every other layer")

@@ -128,6 +128,8 @@ def test_a_command_of_the_readme_works(command: list[str], studio: Path, data: P
     rest = [next(runs) if word == "RUN" else word for word in rest]
     if verb == "new":
         rest = [*rest[:-1], "another_idea"]
+    if verb == "delete":  # of a run that no other line needs
+        rest = ["quickstart/parallel/s0", "--yes"]
     if verb == "bench":
         rest = [*rest, "flat", "--rounds", "1", *TINY]
     if verb in ("noise", "sweep"):

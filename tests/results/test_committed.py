@@ -81,6 +81,21 @@ def test_a_line_is_replaced_by_its_run_and_never_dropped(make_run: MakeRun, root
     assert compare(root, "study", ROWS).rows[0].seeds == (1,)
 
 
+def test_lines_of_runs_that_are_elsewhere_stay_byte_for_byte(make_run: MakeRun, root: Path) -> None:
+    """Whatever they say that this code would not: a key of an older one, another spacing, a separator of lines."""
+    four(make_run)
+    path = write_committed(root, "study", load_records(root, "study"))
+    first, *others = path.read_text(encoding="utf-8").splitlines()
+    older = json.dumps({**json.loads(first), "blocks": {"old": [1]}, "why": "a\u2028b"}, ensure_ascii=False)
+    path.write_text("".join(f"{line}\n" for line in (older, *others)), encoding="utf-8")
+    shutil.rmtree(root / "study" / json.loads(first)["variant"])
+    make_run("third", 0, 2.4)
+    lines = write_committed(root, "study", load_records(root, "study")).read_bytes().splitlines()
+    assert lines[0].decode() == older
+    assert [line.decode() for line in lines[1:4]] == others
+    assert len(lines) == 5
+
+
 def test_of_a_run_and_its_stale_directory_the_run_is_committed(make_run: MakeRun, root: Path) -> None:
     retire(make_run("flat", 0, 9.0, fingerprints={**FINGERPRINTS, "code": "f" * 32}).path, "stale")
     make_run("flat", 0, 2.0, baseline=True)

@@ -23,7 +23,7 @@ def test_a_rule_that_was_changed_and_seeds_that_were_added_are_said(make_run: Ma
         make_run("good", seed, BASE[seed] - 0.1 + SLIGHT[seed], rule=Rule().written(), planned=planned)
     notes = footnotes(compare(root, "study", rows_of("base", "good")))
     assert "The rule was changed: 3 of these runs were begun under floor=0.02." in notes
-    assert "Seeds 2 were added to others: intervals take their number as fixed before any was looked at." in notes
+    assert "Seed 2 was added to others: intervals take their number as fixed before any was looked at." in notes
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,15 @@ def test_seeds_are_fixed_when_the_first_ones_begin(
         table = tabulate_named("study", found)
     else:
         table = compare(root, "study", [replace(row, seeds=(0, 1, 2, 3)) for row in rows_of("base", "good")])
-    notes = [note.partition(" were")[0] for note in footnotes(table) if "were added to others" in note]
-    assert notes == ([f"Seeds {added}"] if added else [])
+    notes = [note.partition(" added to")[0] for note in footnotes(table) if " added to others" in note]
+    assert notes == ([f"Seeds {added} were" if "," in added else f"Seed {added} was"] if added else [])
+
+
+def test_a_seed_of_the_first_list_that_was_trained_again_was_not_added(make_run: MakeRun, root: Path) -> None:
+    for seed in range(3):
+        make_run("base", seed, BASE[seed], planned=[0, 1, 2])
+        make_run("good", seed, BASE[seed] - 0.1 + SLIGHT[seed], planned=[1, 2] if seed == 2 else [0, 1, 2])
+    assert not any("added to others" in note for note in footnotes(compare(root, "study", rows_of("base", "good"))))
 
 
 def test_seeds_of_the_baseline_alone_may_be_added(make_run: MakeRun, root: Path) -> None:
@@ -60,7 +67,7 @@ def test_seeds_of_the_baseline_alone_may_be_added(make_run: MakeRun, root: Path)
     for seed in range(2):
         make_run("good", seed, BASE[seed] - 0.1 + SLIGHT[seed], planned=[0, 1])
     notes = footnotes(compare(root, "study", rows_of("base", "good")))
-    assert not any("were added" in note for note in notes)
+    assert not any("added to others" in note for note in notes)
     assert any("by least squares, as not all rows have the same seeds" in note for note in notes)
 
 
