@@ -19,8 +19,7 @@ from lllm.errors import UserError
 from lllm.model import Composition
 from lllm.probe import Calls, probe
 from lllm.probe.blame import blame
-from lllm.probe.calls import entries
-from lllm.probe.probe import restored
+from lllm.probe.calls import entries, restored
 from lllm.registry import PartSpec, Registry
 
 __all__ = ["probing", "real_size", "real_text"]

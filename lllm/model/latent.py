@@ -66,8 +66,9 @@ class LatentModel(nn.Module):
         """
         if ctx is None:
             ctx = Context.of(ok, self.visibility, prefix=prefix)
-        tokens, ctx = self._closed(tokens, ok, replace(ctx, prefix=prefix))
-        e_BTd, _ = self.embedding(tokens, ctx)
+        # Copies: a part that writes into what it reads changes neither the targets nor the caller's batch.
+        tokens, ctx = self._closed(tokens.clone(), ok.clone(), replace(ctx, prefix=prefix))
+        e_BTd, _ = self.embedding(tokens.clone(), ctx)
         encoded = self.downsampler(e_BTd, ctx)
         shifted = replace(encoded, latents=encoded.latents[:, :-1], ok=encoded.ok[:, :-1])
         x_BND, latent_ctx = self.trunk_input(shifted, ctx)

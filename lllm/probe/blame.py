@@ -13,9 +13,9 @@ from lllm.errors import BuildError, UserError
 from lllm.model.compose import Composition, compose
 from lllm.model.latent import LatentModel
 from lllm.model.simplest import simplest
-from lllm.probe.calls import Calls, entries
+from lllm.probe.calls import Calls, entries, restored
 from lllm.probe.finding import LARGEST, Finding
-from lllm.probe.probe import Probe, probe, restored
+from lllm.probe.probe import Probe, probe
 from lllm.registry import PartSpec, Registry
 from lllm.registry.config import with_nodes
 from lllm.registry.part import part_info
@@ -72,7 +72,11 @@ def blame(calls: Calls, rows: Batch, found: Probe, others: Iterable[Substitute] 
     beside = any(finding.beside and not finding.passed for finding in found.findings)
     said = Blame(worst.test, worst.row, worst.position, worst.largest, token, beside)
     for kind, name, instead, model in others:
-        if probe(replace(calls, model=model, forward=model), rows, offset=found.offset).passed:
+        try:
+            mends = probe(replace(calls, model=model, forward=model), rows, offset=found.offset).passed
+        except Exception:  # noqa: BLE001 - a stranger's part may raise anything where it was not meant to stand
+            continue
+        if mends:
             return replace(said, place=f"model.{kind}", part=name, instead=instead)
     return said
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +16,7 @@ from lllm.data.batches import Batch
 from lllm.model.contracts import Block, Hidden, Likelihood, TrainOut
 from lllm.model.latent import LatentModel
 
-__all__ = ["Calls", "left_to_right"]
+__all__ = ["Calls", "entries", "left_to_right", "mode", "restored"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,35 @@ def mode(model: LatentModel, *, train: bool) -> Iterator[None]:
         yield
     finally:
         model.train(was_training)
+
+
+@contextmanager
+def restored(calls: Calls) -> Iterator[None]:
+    """What a forward pass may leave behind is put back: parameters, buffers and attributes of modules and hooks, and
+    the state of every generator."""
+    owners = [(owner, dict(vars(owner))) for owner in (*calls.model.modules(), *calls.hooks)]
+    values = [value for _, attributes in owners for value in attributes.values()]
+    containers = [(value, copy.copy(value)) for value in values if isinstance(value, dict | list | set)]
+    tensors = [*calls.model.parameters(), *calls.model.buffers(), *(v for v in values if isinstance(v, Tensor))]
+    kept = [(tensor, tensor.detach().clone()) for tensor in {id(tensor): tensor for tensor in tensors}.values()]
+    python, numpy = random.getstate(), np.random.get_state()
+    cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    try:
+        with torch.random.fork_rng(devices=cuda):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        for held, before in containers:
+            held.clear()
+            held.extend(before) if isinstance(held, list) else held.update(before)
+        for owner, attributes in owners:
+            vars(owner).clear()
+            vars(owner).update(attributes)
+        with torch.no_grad():
+            for tensor, was in kept:
+                if not torch.equal(tensor, was):
+                    tensor.copy_(was)
 
 
 def left_to_right(model: LatentModel) -> bool:

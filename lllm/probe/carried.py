@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lllm.data.batches import Batch
 from lllm.model.context import Context
-from lllm.model.contracts import Hidden
+from lllm.model.contracts import Head, Hidden
 from lllm.model.contracts.visibility import CAUSAL
 from lllm.model.incremental import peek, prefill, push
 from lllm.probe.calls import Calls, entries, left_to_right, mode
@@ -26,9 +26,12 @@ __all__ = ["Carried", "carried"]
 
 @dataclass(frozen=True)
 class Carried:
-    """covered: how many positions of the longest row were predicted from a carried state; gaps: the comparisons."""
+    """covered: how many positions of the longest row were predicted from a carried state; drawn: whether the nats that
+    tables show, where they are exact, were compared with the distributions by which the head draws; gaps: the
+    comparisons."""
 
     covered: int
+    drawn: bool
     gaps: list[Gap]
 
 
@@ -46,7 +49,7 @@ def carried(calls: Calls, rows: Batch, offset: int, seconds: float) -> Carried:
         if not model.head.wants_tokens:
             comparable = comparable & (x.ctx.prefix == said.prefix)[:, None]
         ok = x.ok & comparable.unsqueeze(-1)
-        whole, gaps = model.head.likelihoods(said.x), []
+        whole, gaps, drawn = model.head.likelihoods(said.x), [], True
         for name, scored in likelihoods.items():
             if scored.kind == "none":
                 gaps.append(Gap("carried latents", apart(said.x.hidden, x.hidden), ok.any(-1)))
@@ -58,24 +61,28 @@ def carried(calls: Calls, rows: Batch, offset: int, seconds: float) -> Carried:
             if not model.head.stateful:
                 gaps.append(Gap(f"'{name}' chunk by chunk", _alone(calls, rows, said, name) - scored.nats, ok.any(-1)))
             # A joint likelihood that marginalises otherwise is not the product of what is drawn token by token.
-            if said.peeked is not None and (scored.slots is not None or model.head.projective):
-                known = ok & ~torch.isnan(said.peeked)
-                if scored.slots is None:
-                    known, gap = known.all(-1), said.peeked.sum(-1) - scored.nats
-                else:
-                    gap = said.peeked - scored.slots
-                gaps.append(Gap(f"'{name}' of the next token", gap, known))
-    return Carried(int(comparable.any(0).sum()) * model.head.ratio, gaps)
+            tied = model.head.categorical and (scored.slots is not None or model.head.projective)
+            drawn &= tied or not scored.primary
+            if not tied:
+                continue
+            if said.peeked is None:
+                nats, known, test = _drawn(model.head, said.x), ok & ok.all(-1, keepdim=True), "as it is drawn"
+            else:
+                nats, known, test = said.peeked, ok & said.asked, "of the next token"
+            gap = nats - scored.slots if scored.slots is not None else nats.sum(-1) - scored.nats
+            gaps.append(Gap(f"'{name}' {test}", gap, known if scored.slots is not None else known.all(-1)))
+    return Carried(int(comparable.any(0).sum()) * model.head.ratio, drawn, gaps)
 
 
 @dataclass(frozen=True)
 class _Said:
-    """x: what the head reads, with carried values where there [B, N]; peeked [B, N, R]: nats of the next token, NaN
-    where nobody asked, None of a head that does not draw from left to right; prefix [B]."""
+    """x: what the head reads, with carried values where there [B, N]; peeked [B, N, R]: nats of the next token where
+    asked [B, N, R], None of a head that does not draw from left to right; prefix [B]."""
 
     x: Hidden
     there: Tensor
     peeked: Tensor | None
+    asked: Tensor
     prefix: Tensor
 
 
@@ -88,7 +95,8 @@ def _generated(calls: Calls, rows: Batch, x: Hidden, starts: Tensor, stretch: in
     hidden, there = x.hidden.clone(), torch.zeros_like(x.ok[:, :, 0])
     tokens = None if x.tokens is None else x.tokens.clone()
     lent = {name: value.clone() for name, value in x.lent.items()}
-    peeked = torch.full(x.ok.shape, torch.nan, dtype=torch.float64, device=starts.device)
+    peeked = torch.zeros(x.ok.shape, dtype=torch.float64, device=starts.device)
+    asked = torch.zeros_like(x.ok)
     asks = left_to_right(model)
     until = time.monotonic() + seconds
     for turn in range(stretch):
@@ -105,9 +113,20 @@ def _generated(calls: Calls, rows: Batch, x: Hidden, starts: Tensor, stretch: in
         target = rows.tokens.gather(1, state.count.clamp(max=length - 1)[:, None])[:, 0]
         if asks:
             log_p = peek(model, state).double().log_softmax(-1)
-            peeked[row, chunk, slot] = -log_p.gather(1, target[:, None])[row, 0]
+            peeked[row, chunk, slot], asked[row, chunk, slot] = -log_p.gather(1, target[:, None])[row, 0], True
         state = push(model, state, torch.where(live, target, 0), live)
-    return _Said(replace(x, hidden=hidden, tokens=tokens, lent=lent), there, peeked if asks else None, state.prefix)
+    x = replace(x, hidden=hidden, tokens=tokens, lent=lent)
+    return _Said(x, there, peeked if asks else None, asked, state.prefix)
+
+
+def _drawn(head: Head, x: Hidden) -> Tensor:
+    """Nats [B, N, R] of each slot by the conditional by which the head draws it, when it draws the chunk from nothing
+    in an order of its own."""
+    nats = torch.zeros(x.ok.shape, dtype=torch.float64, device=x.ok.device)
+    for slot, seen in head.drawn():
+        log_p = head.conditionals(x, [(slot, seen)])[slot, seen].double().log_softmax(-1)
+        nats[:, :, slot] = -log_p.gather(-1, x.chunk[:, :, slot, None]).squeeze(-1)
+    return nats
 
 
 def _alone(calls: Calls, rows: Batch, said: _Said, name: str) -> Tensor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import random
 import secrets
 import time
 from collections.abc import Iterator
@@ -11,17 +9,16 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lllm.data.batches import Batch
 from lllm.model.noise import stream
-from lllm.probe.calls import Calls, mode
-from lllm.probe.carried import carried
+from lllm.probe.calls import Calls, mode, restored
+from lllm.probe.carried import Carried, carried
 from lllm.probe.finding import Finding, judged
-from lllm.probe.replaced import company, in_score, in_training
-from lllm.probe.rows import other_text, places
+from lllm.probe.replaced import as_evaluated, company, in_score, in_training, unread
+from lllm.probe.rows import drawn_text, other_text, places
 
 __all__ = ["PUSHING", "Probe", "probe"]
 
@@ -34,14 +31,16 @@ class Probe:
     """What was tried and found.
 
     rows, context: of the text; longest: its longest row, in tokens; covered: positions that were predicted from a
-    carried state; offset: where in a stretch rows were cut; progress: of training, of the weights; dtype, device: of
-    the model; precision: float32, or lower and float32 after it; seconds: what it took; findings: of every test.
+    carried state; drawn: see `Carried`; offset: where in a stretch rows were cut; progress: of training, of the
+    weights; dtype, device: of the model; precision: float32, or lower and float32 after it; seconds: what it took;
+    findings: of every test.
     """
 
     rows: int
     context: int
     longest: int
     covered: int
+    drawn: bool
     offset: int
     progress: float
     dtype: str
@@ -73,26 +72,30 @@ class Probe:
         return {**plain, "passed": self.passed, "largest": self.largest, "findings": findings}
 
 
-def probe(calls: Calls, rows: Batch, *, micro: int | None = None, offset: int | None = None) -> Probe:
-    """Every test on `rows` of the shape in which evaluation scores. micro: rows of a training micro-batch (None: as
-    many as `rows`); offset: see `places`; by default no run has that of another."""
+def probe(
+    calls: Calls, rows: Batch, *, micro: int | None = None, offset: int | None = None, evaluated: Tensor | None = None
+) -> Probe:
+    """Every test on `rows` of the shape in which evaluation scores, shortest first. micro: rows of a training
+    micro-batch (None: as many as `rows`); offset: see `places`; by default no run has that of another; evaluated [B]:
+    nats of the rows in an evaluation of these weights."""
     began = time.monotonic()
     device = rows.tokens.device
     longest = int(rows.ok.sum(1).max())
     offset = secrets.randbelow(max(1, longest)) if offset is None else offset
     lower = _lower_precision(calls, device)
     with restored(calls):
-        covered, findings = _examined(calls, rows, micro or len(rows), offset, exact=not lower)
+        said, findings = _examined(calls, rows, micro or len(rows), offset, evaluated, exact=not lower)
         if lower:
             plain = replace(calls, autocast=nullcontext, forward=calls.model)
             with _without_tf32():
-                covered, more = _examined(plain, rows, micro or len(rows), offset, exact=True)
+                said, more = _examined(plain, rows, micro or len(rows), offset, None, exact=True)
             findings += more
     return Probe(
         rows=len(rows),
         context=rows.tokens.shape[1],
         longest=longest,
-        covered=covered,
+        covered=said.covered,
+        drawn=said.drawn,
         offset=offset,
         progress=calls.progress,
         dtype=str(next(calls.model.parameters()).dtype).removeprefix("torch."),
@@ -103,7 +106,9 @@ def probe(calls: Calls, rows: Batch, *, micro: int | None = None, offset: int | 
     )
 
 
-def _examined(calls: Calls, rows: Batch, micro: int, offset: int, *, exact: bool) -> tuple[int, list[Finding]]:
+def _examined(
+    calls: Calls, rows: Batch, micro: int, offset: int, evaluated: Tensor | None, *, exact: bool
+) -> tuple[Carried, list[Finding]]:
     slots = calls.model.head.ratio
     generator = stream(offset, "probe")
     other = other_text(rows, generator)
@@ -112,7 +117,10 @@ def _examined(calls: Calls, rows: Batch, micro: int, offset: int, *, exact: bool
     said = carried(calls, rows.take(_spread(len(rows), min(len(rows), MOST)).to(points.device)), offset, PUSHING)
     scored = calls.score(rows)
     gaps = [*said.gaps, *in_score(calls, scored, rows, points, other)]
-    gaps += company(calls, scored, rows, replace(rows, tokens=torch.where(rows.ok, other, rows.tokens)))
+    gaps += company(calls, scored, rows, _reading(rows, other))
+    fresh, later = drawn_text(rows, generator), drawn_text(rows, generator)
+    gaps += unread(calls, _reading(rows, fresh), points, later)
+    gaps += [] if evaluated is None else as_evaluated(scored, rows, evaluated)
     findings = [judged(gap, slots, exact=exact) for gap in gaps]
     index = _spread(len(rows), micro).to(points.device)
     required = not calls.training_leaks
@@ -120,41 +128,16 @@ def _examined(calls: Calls, rows: Batch, micro: int, offset: int, *, exact: bool
         for gap in in_training(calls, rows.take(index), points[index], other[index]):
             found = judged(gap, slots, exact=exact, required=required)
             findings.append(found if found.row is None else replace(found, row=int(index[found.row])))
-    return said.covered, findings
+    return said, findings
+
+
+def _reading(rows: Batch, tokens: Tensor) -> Batch:
+    return replace(rows, tokens=torch.where(rows.ok, tokens, rows.tokens))
 
 
 def _spread(rows: int, wanted: int) -> Tensor:
     """Indices of `wanted` of so many rows, from the first to the last; repeated where there are fewer."""
     return (torch.arange(wanted) * rows // wanted) if wanted <= rows else torch.arange(wanted) % rows
-
-
-@contextmanager
-def restored(calls: Calls) -> Iterator[None]:
-    """What a forward pass may leave behind is put back: parameters, buffers and attributes of modules and hooks, and
-    the state of every generator."""
-    owners = [(owner, dict(vars(owner))) for owner in (*calls.model.modules(), *calls.hooks)]
-    values = [value for _, attributes in owners for value in attributes.values()]
-    containers = [(value, copy.copy(value)) for value in values if isinstance(value, dict | list | set)]
-    tensors = [*calls.model.parameters(), *calls.model.buffers(), *(v for v in values if isinstance(v, Tensor))]
-    kept = [(tensor, tensor.detach().clone()) for tensor in {id(tensor): tensor for tensor in tensors}.values()]
-    python, numpy = random.getstate(), np.random.get_state()
-    cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    try:
-        with torch.random.fork_rng(devices=cuda):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
-        for held, before in containers:
-            held.clear()
-            held.extend(before) if isinstance(held, list) else held.update(before)
-        for owner, attributes in owners:
-            vars(owner).clear()
-            vars(owner).update(attributes)
-        with torch.no_grad():
-            for tensor, was in kept:
-                if not torch.equal(tensor, was):
-                    tensor.copy_(was)
 
 
 def _lower_precision(calls: Calls, device: torch.device) -> str | None:

@@ -10,18 +10,21 @@ from torch import Tensor
 
 from lllm.data.batches import Batch
 from lllm.model.contracts import Hidden, Likelihood
-from lllm.probe.calls import Calls, entries, left_to_right
+from lllm.probe.calls import Calls, entries, left_to_right, restored
 from lllm.probe.carried import apart
 from lllm.probe.finding import Gap
 from lllm.probe.rows import with_text_after
 
-__all__ = ["company", "in_score", "in_training"]
+__all__ = ["as_evaluated", "company", "in_score", "in_training", "unread"]
 
 Scored = tuple[Hidden, Mapping[str, Likelihood]]
 
 
-def in_score(calls: Calls, scored: Scored, rows: Batch, points: Tensor, other: Tensor) -> Iterator[Gap]:
-    """Score the rows with other text after each row's point [B]; scored: of the rows as they are."""
+def in_score(
+    calls: Calls, scored: Scored, rows: Batch, points: Tensor, other: Tensor, where: str = ""
+) -> Iterator[Gap]:
+    """Score the rows with other text after each row's point [B]; scored: of the rows as they are; where: of the tests'
+    names."""
     x, likelihoods = scored
     changed = with_text_after(rows, points, other)
     after, moved = calls.score(changed)
@@ -30,19 +33,21 @@ def in_score(calls: Calls, scored: Scored, rows: Batch, points: Tensor, other: T
         own = calls.model.head.likelihoods(replace(after, chunk=x.chunk))
     for name, value in likelihoods.items():
         if value.kind == "none":
-            yield Gap("latents of later text", apart(after.hidden, x.hidden), until & x.ok.any(-1))
+            yield Gap(f"latents of later text{where}", apart(after.hidden, x.hidden), until & x.ok.any(-1))
             continue
         gap = entries(moved[name]) - entries(value)
-        yield Gap(f"'{name}' of later text", gap, _where(gap, before, x.ok))
+        yield Gap(f"'{name}' of later text{where}", gap, _where(gap, before, x.ok))
         gap = entries(own[name]) - entries(value)
-        yield Gap(f"'{name}' of the chunk's own text", gap, _where(gap, until.unsqueeze(-1), x.ok))
+        yield Gap(f"'{name}' of the chunk's own text{where}", gap, _where(gap, until.unsqueeze(-1), x.ok))
 
 
 def in_training(calls: Calls, rows: Batch, points: Tensor, other: Tensor) -> Iterator[Gap]:
     """The same of the training loss, under autograd; through the compiled callable where there is one."""
     changed = with_text_after(rows, points, other)
-    x, loss = _trained(calls, rows)
-    after, moved = _trained(calls, changed)
+    with restored(calls):  # a part may learn from what it trains on, as a running mean does
+        x, loss = _trained(calls, rows)
+    with restored(calls):
+        after, moved = _trained(calls, changed)
     before, until = _before(calls, x, points)
     gap = entries(moved) - entries(loss)
     yield Gap("training loss of later text", gap, _where(gap, before, x.ok))
@@ -50,21 +55,52 @@ def in_training(calls: Calls, rows: Batch, points: Tensor, other: Tensor) -> Ite
         gap = entries(calls.model.head.train_loss(replace(after, chunk=x.chunk))) - entries(loss)
     yield Gap("training loss of the chunk's own text", gap, _where(gap, until.unsqueeze(-1), x.ok))
     if calls.compiled:
-        pair = [calls.train(some) for some in (rows, changed)]
+        pair = []
+        for some in (rows, changed):
+            with restored(calls):
+                pair.append(calls.train(some))
         one, two = (out.nats.detach() if out.slots is None else out.slots.detach() for out in pair)
         yield Gap("compiled training loss of later text", two - one, _where(one, before, x.ok))
         yield Gap("compiled training loss", one - entries(loss), _where(one, torch.ones_like(before), x.ok))
 
 
+def unread(calls: Calls, rows: Batch, points: Tensor, other: Tensor) -> Iterator[Gap]:
+    """Rows [B, T] and text to replace theirs that no call has read before: scored, and scored again, which shows what a
+    part remembers; then with other text after each row's point, from the state that was before. What a part has read
+    of validation text may hide there whatever it sees of it now."""
+    with restored(calls):
+        first, (y, second) = calls.score(rows), calls.score(rows)
+    x = first[0]
+    for name, value in first[1].items():
+        if value.kind == "none":
+            yield Gap("latents, scored twice", apart(y.hidden, x.hidden), x.ok.any(-1))
+            continue
+        gap = entries(second[name]) - entries(value)
+        yield Gap(f"'{name}', scored twice", gap, _where(gap, torch.ones_like(x.ok), x.ok))
+    with restored(calls):
+        yield from in_score(calls, first, rows, points, other, " where none was read before")
+
+
+def as_evaluated(scored: Scored, rows: Batch, nats: Tensor) -> Iterator[Gap]:
+    """The evaluation's own nats [B] of the rows, in company of its own and in whichever process it scored them. The
+    deviation is over the root of a row's tokens, as that of a sum of rounding is."""
+    x, likelihoods = scored
+    ok = x.ok if "scored" not in rows.columns else x.ok & (rows.columns["scored"].view(x.ok.shape) > 0)
+    for name, value in likelihoods.items():
+        if value.primary and value.kind != "none":
+            said = value.nats * ok.any(-1) if value.slots is None else (value.slots * ok).flatten(1)
+            gap = (said.double().sum(1) - nats) / ok.flatten(1).sum(1).clamp(min=1).sqrt()
+            yield Gap(f"'{name}' as it was evaluated", gap[:, None], ok.flatten(1).any(1)[:, None])
+
+
 def company(calls: Calls, scored: Scored, rows: Batch, others: Batch) -> Iterator[Gap]:
-    """Rows in reverse order, every second of them another one; a third of the rows; and all of them once more."""
+    """Rows in reverse order, every second of them another one; and a third of the rows."""
     every = torch.arange(len(rows), device=rows.tokens.device)
     swapped = (every % 2 == 1)[:, None] & rows.ok
     mixed = replace(rows, tokens=torch.where(swapped, others.tokens, rows.tokens))
     for test, some, index, kept in (
         ("other rows beside it", mixed, every.flip(0), every % 2 == 0),
         ("fewer rows beside it", rows, every[::3], every % 3 == 0),
-        ("scored twice", rows, every, every >= 0),
     ):
         x, again = calls.score(some.take(index))
         place = torch.zeros_like(every).index_put((index,), torch.arange(len(index), device=every.device))

@@ -44,7 +44,7 @@ class Evaluation:
     """What a model scored.
 
     documents: their indices in order; bytes [documents]: raw bytes of the scored targets.
-    ends [documents]: scored EOS; rows: how many were read.
+    ends [documents]: scored EOS; rows [rows]: nats of each that was read, of the primary likelihood.
     scores: by likelihood.
     slots: mean nats per token of each slot of a chunk; positions: mean nats per token by first position of log-2
     buckets of the place in the document, both of the primary likelihood where it has nats per token.
@@ -55,7 +55,7 @@ class Evaluation:
     documents: NDArray[np.int64]
     bytes: NDArray[np.int64]
     ends: NDArray[np.int64]
-    rows: int
+    rows: NDArray[np.float64]
     tokens: int
     scores: dict[str, Score]
     slots: list[float] = field(default_factory=list)
@@ -106,7 +106,7 @@ class Evaluation:
             "positions": self.positions,
             "documents": len(self.documents),
             "evaluated_bytes": int(total),
-            "bytes_per_row": total / max(1, self.rows),
+            "bytes_per_row": total / max(1, len(self.rows)),
         }
 
 
@@ -121,6 +121,7 @@ class _Sums:
         self.ends = torch.zeros(documents, dtype=torch.float64, device=device)
         self.seen = torch.zeros(documents, dtype=torch.float64, device=device)
         self.count = 0  # rows, of all ranks
+        self.rows: list[tuple[int, Tensor]] = []  # nats of those that this one scored, from such a row on
         self.tokens = torch.zeros((), dtype=torch.float64, device=device)
         self.slots = torch.zeros(2, slots, dtype=torch.float64, device=device)
         self.positions = torch.zeros(2, self.BUCKETS, dtype=torch.float64, device=device)
@@ -163,7 +164,8 @@ def evaluate(
             for first in range(start, stop, most):
                 rows = batch.slice(first, min(first + most, stop))
                 with autocast():
-                    _add(sums, model, rows.to(world.device), bytes_per_token, trained, last)
+                    nats = _add(sums, model, rows.to(world.device), bytes_per_token, trained, last)
+                sums.rows.append((sums.count + first, nats))
             idle = batch.slice(0, 1)
             sums.count += len(batch)
             progress(len(batch))
@@ -176,8 +178,11 @@ def evaluate(
                 tensor.zero_()
     finally:
         model.train(was_training)
-    world.sum_(sums.all())
-    return _finish(sums)
+    by_row = torch.zeros(sums.count, dtype=torch.float64, device=world.device)
+    for first, nats in sums.rows:
+        by_row[first : first + len(nats)] = nats
+    world.sum_([*sums.all(), by_row])
+    return _finish(sums, by_row)
 
 
 def _add(
@@ -187,7 +192,8 @@ def _add(
     bytes_per_token: Tensor,
     trained: float,
     last: Mapping[str, float] | None,
-) -> None:
+) -> Tensor:
+    """Nats [B] of the rows, of the primary likelihood."""
     x, likelihoods = model.score(batch, progress=trained, last=last)
     ok = x.ok
     _, n, slots = ok.shape
@@ -200,11 +206,14 @@ def _add(
     sums.ends.index_add_(0, batch.documents, (ok & (size == 0)).sum((1, 2)).double())
     sums.seen.index_add_(0, batch.documents, ok.any(-1).any(-1).double())
     sums.tokens += ok.sum()
+    primary = torch.zeros(len(batch), dtype=torch.float64, device=size.device)
     for name, likelihood in likelihoods.items():
         sums.meta[name] = (likelihood.kind, likelihood.primary)
         nats = likelihood.nats * ok.any(-1) if likelihood.slots is None else likelihood.slots * ok
         held = sums.nats.setdefault(name, torch.zeros_like(sums.bytes))
-        held.index_add_(0, batch.documents, nats.double().flatten(1).sum(1))
+        by_row = nats.double().flatten(1).sum(1)
+        held.index_add_(0, batch.documents, by_row)
+        primary = by_row if likelihood.primary else primary
         if likelihood.slots is None:
             continue
         per_token = likelihood.slots.double() * ok
@@ -216,6 +225,7 @@ def _add(
                 sums.slots[i] += value.sum((0, 1))
                 sums.positions[i].index_add_(0, bucket.flatten(), value.flatten())
     sums.measures.add(x, batch, ok, size, likelihoods)
+    return primary
 
 
 def _refuse_mixed(likelihoods: Mapping[str, Likelihood]) -> None:
@@ -228,7 +238,7 @@ def _refuse_mixed(likelihoods: Mapping[str, Likelihood]) -> None:
         )
 
 
-def _finish(sums: _Sums) -> Evaluation:
+def _finish(sums: _Sums, by_row: Tensor) -> Evaluation:
     index = torch.nonzero(sums.seen)[:, 0]
     scores: dict[str, Score] = {}
     for name, nats in sums.nats.items():
@@ -239,7 +249,7 @@ def _finish(sums: _Sums) -> Evaluation:
         documents=index.cpu().numpy(),
         bytes=sums.bytes[index].round().long().cpu().numpy(),
         ends=sums.ends[index].round().long().cpu().numpy(),
-        rows=sums.count,
+        rows=by_row.cpu().numpy(),
         tokens=int(sums.tokens),
         scores=scores,
         slots=_means(sums.slots) if bool(sums.slots[1].any()) else [],

@@ -144,7 +144,7 @@ def _train(
         probing = Probing(path, setup, trainer, final="trial" not in info)
         probing.begin()
         evaluation = trainer.run()
-        probing.end()
+        probing.end(evaluation)
         if world.first:
             _write(path, info, setup, model, trainer, evaluation, charged)
             trainer.finish()

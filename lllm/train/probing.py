@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
 from lllm.probe import Calls, probe, probe_rows
 from lllm.probe.blame import blame, substitutes
 from lllm.results.files import write_json
 from lllm.results.probed import FILE, read_probe
+from lllm.train.evaluate import Evaluation
 from lllm.train.hooks import progress_at
 from lllm.train.setup import Setup
 from lllm.train.trainer import Failed, Trainer
@@ -21,12 +27,17 @@ if TYPE_CHECKING:
 __all__ = ["Probing", "add_rounds", "probed", "text_of"]
 
 
-def probed(calls: Calls, setup: Setup, *, micro: int | None = None, turn: int = 0) -> dict[str, Any]:
-    """The record of a probe on the longest validation rows, others of them at another `turn`; of one that failed with
-    its `blame`. micro: rows of a training micro-batch (None: as many as evaluation scores at once)."""
+def probed(
+    calls: Calls, setup: Setup, *, micro: int | None = None, evaluated: NDArray[np.float64] | None = None
+) -> dict[str, Any]:
+    """The record of a probe on validation rows, other ones in every run and call; of one that failed with its `blame`.
+    micro: rows of a training micro-batch (None: as many as evaluation scores at once); evaluated: nats of every row in
+    an evaluation of these weights."""
     device = next(calls.model.parameters()).device
-    rows = probe_rows(setup.valid, setup.resolved.train.batch, turn).to(device)
-    found = probe(calls, rows, micro=micro)
+    rows = probe_rows(setup.valid, setup.resolved.train.batch, secrets.randbits(32))
+    nats = None if evaluated is None else torch.from_numpy(evaluated)[rows.rows].to(device)
+    rows = rows.to(device)
+    found = probe(calls, rows, micro=micro, evaluated=nats)
     said = found.record()
     if found.worst is not None and found.worst.row is not None:
         others = substitutes(setup.registry, setup.composition, calls.model)
@@ -59,13 +70,14 @@ class Probing:
             said = read_probe(self.path)["begin"]
             raise Failed(f"not causal: {text_of(said)}. The run ends here; --no-probe --force trains all the same")
 
-    def end(self) -> None:
-        """Probe the evaluated weights: the proof, since outputs that begin at zero hide every leak before training."""
+    def end(self, evaluation: Evaluation) -> None:
+        """Probe the evaluated weights and what the evaluation made of them: the proof, since outputs that begin at zero
+        hide every leak before training."""
         if not (self.asked and self.final and self.trainer.world.first):
             return
         with self.trainer.evaluated_weights():
             calls = self._calls(1.0, self.trainer.settings.steps)
-            said = self._add("end", probed(calls, self.setup, micro=self._micro()))
+            said = self._add("end", probed(calls, self.setup, micro=self._micro(), evaluated=evaluation.rows))
             if not said["passed"]:
                 print(f"not causal: {text_of(said)}", file=sys.stderr)
 
@@ -94,8 +106,7 @@ class Probing:
 
 
 def add_rounds(loaded: Loaded, rounds: int) -> Iterator[dict[str, Any]]:
-    """Probe a loaded run's weights so many times, each time on other rows as long as there are any, and cut elsewhere;
-    each record is kept in its probe.json as soon as it is known."""
+    """Probe a loaded run's weights so many times; each record is kept in its probe.json as soon as it is known."""
     setup, path = loaded.setup, loaded.run.path
     calls = Calls(
         loaded.model,
@@ -106,8 +117,8 @@ def add_rounds(loaded: Loaded, rounds: int) -> Iterator[dict[str, Any]]:
         step=loaded.step,
         seed=loaded.run.seed,
     )
-    for turn in range(rounds):
-        said = probed(calls, setup, micro=setup.resolved.run.micro_batch, turn=turn)
+    for _ in range(rounds):
+        said = probed(calls, setup, micro=setup.resolved.run.micro_batch)
         kept = read_probe(path)
         write_json(path / FILE, {**kept, "more": [*kept.get("more", []), said]})
         yield said

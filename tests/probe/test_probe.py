@@ -16,8 +16,8 @@ from lllm.model import LatentModel, compose
 from lllm.model.incremental import peek, prefill, push
 from lllm.probe import Calls, probe, probe_rows
 from lllm.probe.blame import blame, substitutes
+from lllm.probe.calls import restored
 from lllm.probe.finding import Gap, judged
-from lllm.probe.probe import restored
 from lllm.probe.rows import other_text, places, with_text_after
 from lllm.registry import Registry, load_registry
 from tests.check import controls, ends, heads, layers, stacks
@@ -57,12 +57,28 @@ def test_the_longest_rows_are_probed_and_the_longest_is_said(registry: Registry)
     assert 32 <= found.covered <= 60
 
 
-def test_rows_of_all_documents_are_probed_and_other_ones_the_next_time() -> None:
-    full = batch_of(12, 16)
-    batches = [full.slice(0, 5), full.slice(5, 12)]
-    assert probe_rows(lambda: batches, 4).rows.tolist() == [0, 3, 6, 9]
-    assert probe_rows(lambda: batches, 4, turn=1).rows.tolist() == [1, 4, 7, 10]
-    assert probe_rows(lambda: batches, 4, turn=3).rows.tolist() == [0, 3, 6, 9]
+def test_which_rows_are_probed_is_chance_and_short_ones_are_among_them() -> None:
+    full = batch_of(40, 16)
+    lengths = torch.where(torch.arange(40) % 4 == 0, torch.arange(40) % 15 + 1, 16)
+    ragged = replace(full, ok=torch.arange(16) < lengths[:, None])
+    seen = set()
+    for turn in range(40):
+        rows = probe_rows(lambda: [ragged.slice(0, 17), ragged.slice(17, 40)], 16, turn)
+        assert len(set(rows.rows.tolist())) == 16
+        assert (rows.ok.sum(1) < 16).sum() == 2
+        assert rows.ok.sum(1).tolist() == sorted(rows.ok.sum(1).tolist())
+        seen |= set(rows.rows.tolist())
+    assert seen == set(range(40))
+
+
+def test_short_rows_beside_long_ones_leave_no_position_out() -> None:
+    for short in ([3, 9], [1, 100], [128, 255]):
+        for offset in range(40):
+            lengths = [*short, *[256] * 14]
+            starts, stretch = places(torch.tensor(lengths), offset, 4)
+            begun = list(zip(starts.tolist(), lengths, strict=True))
+            assert {at for start, end in begun for at in range(start, min(start + stretch, end))} == set(range(256))
+            assert all(start <= end for start, end in begun)
 
 
 def test_rows_of_several_batches_are_joined() -> None:

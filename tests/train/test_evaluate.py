@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -139,8 +139,8 @@ def test_of_a_cut_document_its_beginning_is_scored_and_no_end(registry: Registry
     sizes = [len(text) for text in texts(24)]
     assert found.bytes.tolist() == [min(size, 40) for size in sizes]
     assert found.ends.tolist() == [int(size <= 40) for size in sizes]
-    assert found.rows == sum(-(-len(ids) // CONTEXT) for ids in np.split(some.tokens, some.offsets[1:-1]))
-    assert found.result()["bytes_per_row"] == sum(found.bytes) / found.rows
+    assert len(found.rows) == sum(-(-len(ids) // CONTEXT) for ids in np.split(some.tokens, some.offsets[1:-1]))
+    assert found.result()["bytes_per_row"] == sum(found.bytes) / len(found.rows)
 
 
 def test_statistics_of_the_last_step_reach_the_parts(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,13 +183,14 @@ def test_several_ranks_are_one(registry: Registry, name: str, size: int, monkeyp
         held: list[list[torch.Tensor]] = []
         with monkeypatch.context() as patch:
             patch.setattr(World, "sum_", _keeping(held))
-            patch.setattr(module, "_finish", lambda sums: sums)
+            patch.setattr(module, "_finish", lambda sums, by_row: (sums, by_row))
             for rank in range(size):
-                sums: Any = scored(registry, built, data, size=4, world=World(rank, size))
+                sums, by_row = cast(Any, scored(registry, built, data, size=4, world=World(rank, size)))
         assert len({len(tensors) for tensors in held}) == 1  # every rank takes part in every sum
-        for target, *pieces in zip(sums.all(), *held, strict=True):
+        for target, *pieces in zip([*sums.all(), by_row], *held, strict=True):
             target.copy_(torch.stack(pieces).sum(0))
-        together = module._finish(sums)
+        together = module._finish(sums, by_row)
+        assert together.rows.tolist() == pytest.approx(whole.rows.tolist(), rel=1e-12)
         assert together.bpb() == pytest.approx(whole.bpb(), rel=1e-12)
         assert together.documents.tolist() == whole.documents.tolist()
         assert together.bytes.tolist() == whole.bytes.tolist()
