@@ -55,9 +55,11 @@ class TextNats:
 
 class Loaded:
     """A model and what belongs to it. step: after how many training steps the weights are; last: the batch statistics
-    of the last of them, for parts that they steer; progress: of training, at which they are; info: its run.json."""
+    of the last of them, for parts that they steer; progress: of training, at which they are; info: its run.json;
+    edited: files of its parts, and of what these import, that are not what the run recorded."""
 
     def __init__(self, run: Run, registry: Registry, resolved: Resolved, device: torch.device) -> None:
+        self.edited = _edited(run, registry)
         self.run, self.registry, self.resolved, self.device = run, registry, resolved, device
         self.tokenizer: Tokenizer = resolved.build_data().part("tokenizer")
         self.model, self.step, self.last = self._built()
@@ -212,9 +214,10 @@ def load(run: str | Path, device: str = "cpu", *, results: Path, plugins: Sequen
     """See `lllm.load`."""
     found = find_run(results, str(run))
     registry, resolved = restored(found, plugins)
-    for path in _edited(found, registry):
+    loaded = Loaded(found, registry, resolved, _device(device))
+    for path in loaded.edited:
         print(f"warning: {path} was edited since {found.name} was trained", file=sys.stderr)
-    return Loaded(found, registry, resolved, _device(device))
+    return loaded
 
 
 def restored(

@@ -86,6 +86,8 @@ def _prepare(
     scratch.mkdir()
     try:
         overlap = Overlap(corpus.documents("valid"))
+        long = np.flatnonzero(np.asarray(tokenizer.bytes_per_token) > 1)
+        overlap.search(b"".join(tokenizer.decode([int(i)]) for i in long))  # a vocabulary is read from training, too
         write = _Writer(corpus, tokenizer, names["tokenizer"], multiple, scratch, overlap, progress)
         valid, train = write.split("valid"), write.split("train")  # what a tokenizer does wrong is found before long
         documents = _digest([names["corpus"], train.documents, valid.documents])

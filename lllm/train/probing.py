@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lllm.errors import UserError
 from lllm.probe import Calls, probe, probe_rows
 from lllm.probe.blame import blame, substitutes
 from lllm.results.files import write_json
@@ -106,7 +107,16 @@ class Probing:
 
 
 def add_rounds(loaded: Loaded, rounds: int) -> Iterator[dict[str, Any]]:
-    """Probe a loaded run's weights so many times; each record is kept in its probe.json as soon as it is known."""
+    """Probe a loaded run's weights so many times; each record is kept in its probe.json as soon as it is known.
+
+    Raises:
+        UserError: the code of its parts is not what it was trained by.
+    """
+    if loaded.edited:
+        raise UserError(
+            f"probe: {loaded.edited[0]} was edited since {loaded.run.name} was trained, and would be proven in its "
+            "place; expected the code of the run, or `lllm run` to train it anew"
+        )
     setup, path = loaded.setup, loaded.run.path
     calls = Calls(
         loaded.model,

@@ -10,7 +10,7 @@ import pytest
 from lllm.data import Document, prepare
 from lllm.data.overlap import WINDOW, Overlap
 from lllm.registry import Build, PartConfig, Registry
-from tests.data.toys import Listed, Pairs
+from tests.data.toys import Book, Listed, Pairs
 
 RANDOM = np.random.default_rng(0)
 
@@ -69,6 +69,14 @@ def prepared(tmp_path: Path, train: list[bytes], valid: list[bytes]) -> list[int
 
 
 ALONE = Build(Registry(), {})
+
+
+def test_what_is_in_the_vocabulary_is_in_training(tmp_path: Path) -> None:
+    train, valid = [text(200) for _ in range(3)], [text(400) for _ in range(4)]
+    tokenizer = Book(PartConfig(), ALONE)
+    tokenizer.text = valid[1] + valid[3]
+    corpus = Listed(list(map(Document, train)), list(map(Document, valid)))
+    assert prepare(corpus, tokenizer, {}, multiple=8, root=tmp_path).info["overlap"] == [1, 3]
 
 
 def test_planted_corpora(tmp_path: Path) -> None:

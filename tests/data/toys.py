@@ -66,6 +66,32 @@ class Pairs(Tokenizer):
         return np.repeat([1, 2, 0], [256, 256, 2])
 
 
+class Book(Tokenizer):
+    """A cheat: its vocabulary is a text, cut into pieces of 40 bytes."""
+
+    text = b""
+    vocab, eos, pad, illegal = 512, 510, 511, (511,)
+
+    def pieces(self) -> list[bytes]:
+        return [self.text[start : start + 40] for start in range(0, len(self.text) // 40 * 40, 40)]
+
+    def encode(self, raw: bytes) -> Ids:
+        ids, i, known = [], 0, {piece: 256 + i for i, piece in enumerate(self.pieces())}
+        while i < len(raw):
+            ids.append(known.get(raw[i : i + 40], raw[i]))
+            i += 40 if ids[-1] >= 256 else 1
+        return np.array(ids, dtype=np.int64)
+
+    def decode(self, ids: Sequence[int] | Ids) -> bytes:
+        pieces = self.pieces()
+        return b"".join(pieces[i - 256] if i >= 256 else bytes([i]) for i in map(int, ids) if i < 256 + len(pieces))
+
+    @property
+    def bytes_per_token(self) -> Ids:
+        count = len(self.pieces())
+        return np.repeat([1, 40, 0], [256, count, self.vocab - 256 - count])
+
+
 class Folded(Tokenizer):
     """A cheat: 14 trigrams are one id, as if they were one text."""
 

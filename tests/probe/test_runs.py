@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lllm.registry import load_registry
 from lllm.results.probed import read_probe, summary
 from lllm.results.run import Run
 from tests.launch.helpers import Place, outcome
@@ -94,6 +95,23 @@ def test_a_cheat_that_shows_in_trained_weights_only_fails_the_last_probe(
     assert found is not None
     assert not found["passed"]
     assert "token" in found["text"]
+
+
+def test_a_run_is_probed_later_by_its_own_code_alone(place: Place) -> None:
+    part = place.path / "registry" / "ffns" / "mine.py"
+    part.parent.mkdir(parents=True)
+    shipped = load_registry().get("ffn", "relu2").path.read_text()
+    part.write_text(shipped.replace('"relu2"', '"mine"'))
+    path, fine, _ = run(place, "model.ffn=mine", "run.probe=false")
+    assert fine
+    part.write_text(part.read_text() + "\nEDITED = True\n")
+    code, _, said = place.lllm("probe", str(path))
+    assert code == 2
+    assert f"{part.name} was edited since" in said
+    assert read_probe(path) == {}
+    part.write_text(shipped.replace('"relu2"', '"mine"'))
+    assert place.lllm("probe", str(path), "--rounds", "2")[0] == 0
+    assert [record["passed"] for record in read_probe(path)["more"]] == [True, True]
 
 
 def test_a_trial_of_a_sweep_is_probed_before_training_only(place: Place) -> None:
