@@ -17,8 +17,6 @@ from lllm.data.contracts import Corpus, Document, Split
 from lllm.errors import UserError, nearest
 from lllm.registry import PartConfig, register
 
-_PIECE = 16 * 1024
-
 
 def _from_here(path: str) -> str:
     """One spelling of a path, links resolved, relative to the working directory where it lies below it."""
@@ -42,10 +40,10 @@ class TextCorpus(Corpus):
 
     class Config(PartConfig):
         """path: a file, a folder (every file below it, by name), or a frozen text: tinyshakespeare, state_union.
-        document: what one is: a whole file, a paragraph, or 16 KB. split: training's share of the bytes."""
+        document: what one is: a whole file, a paragraph, or 2 or 16 KB. split: training's share of the bytes."""
 
         path: Annotated[str, AfterValidator(_from_here)] = "tinyshakespeare"
-        document: Literal["file", "blank_line", "16KB"] = "file"
+        document: Literal["file", "blank_line", "2KB", "16KB"] = "file"
         split: Annotated[float, Field(gt=0, lt=1)] = 0.9
 
     @cached_property
@@ -80,8 +78,9 @@ class TextCorpus(Corpus):
         config: Any = self.config
         if config.document == "blank_line":
             return re.split(rb"(?<=\n\n)(?!\n)", raw)  # the blank line stays with its paragraph: no byte is lost
-        if config.document == "16KB":
-            return [raw[i : i + _PIECE] for i in range(0, len(raw), _PIECE)]
+        if config.document.endswith("KB"):
+            size = 1024 * int(config.document[:-2])
+            return [raw[i : i + size] for i in range(0, len(raw), size)]
         return [raw]
 
     def digest(self) -> str:

@@ -13,7 +13,7 @@ def corpus(registry: Registry, node: Any) -> Any:
     return Build(registry, {}).part("corpus", node)
 
 
-@pytest.mark.parametrize("document", ["file", "blank_line", "16KB"])
+@pytest.mark.parametrize("document", ["file", "blank_line", "2KB", "16KB"])
 def test_no_byte_is_lost_or_read_twice(registry: Registry, tmp_path: Path, document: str) -> None:
     (tmp_path / "a.txt").write_bytes(b"one\n\ntwo\n\n\n\nthree " * 3000)
     (tmp_path / "b.txt").write_bytes(b"four\n" * 2000)
