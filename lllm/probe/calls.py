@@ -16,7 +16,11 @@ from lllm.data.batches import Batch
 from lllm.model.contracts import Block, Hidden, Likelihood, TrainOut
 from lllm.model.latent import LatentModel
 
-__all__ = ["Calls", "entries", "left_to_right", "mode", "restored"]
+__all__ = ["Calls", "Scored", "entries", "left_to_right", "mode", "restored"]
+
+
+Scored = tuple[Hidden, Mapping[str, Likelihood]]
+"""What a head reads of a batch, and its likelihoods."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Calls:
         """Whether training calls something else than the model itself."""
         return self.forward is not self.model
 
-    def score(self, rows: Batch) -> tuple[Hidden, Mapping[str, Likelihood]]:
+    def score(self, rows: Batch) -> Scored:
         """As evaluation scores a batch."""
         with torch.no_grad(), mode(self.model, train=False), self.autocast():
             return self.model.score(rows, progress=self.progress, last=self.last)

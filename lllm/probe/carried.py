@@ -17,7 +17,7 @@ from lllm.model.context import Context
 from lllm.model.contracts import Head, Hidden
 from lllm.model.contracts.visibility import CAUSAL
 from lllm.model.incremental import peek, prefill, push
-from lllm.probe.calls import Calls, entries, left_to_right, mode
+from lllm.probe.calls import Calls, Scored, entries, left_to_right, mode
 from lllm.probe.finding import Gap
 from lllm.probe.rows import places
 
@@ -36,13 +36,15 @@ class Carried:
 
 
 @torch.no_grad()
-def carried(calls: Calls, rows: Batch, offset: int, seconds: float) -> Carried:
-    """Prefill each row up to its place and push what follows, for at most `seconds`; compare with `score`."""
+def carried(calls: Calls, rows: Batch, scored: Scored, offset: int, seconds: float) -> Carried:
+    """Prefill each row up to its place and push what follows, for at most `seconds`; compare with how the rows are
+    scored."""
     model = calls.model
     starts, stretch = places(rows.ok.sum(1), offset, model.ratio)
     if model.visibility.noncausal_region:  # a prompt that was pushed is one that was read both ways
         rows = replace(rows, prompt=starts)
-    x, likelihoods = calls.score(rows)
+        scored = calls.score(rows)
+    x, likelihoods = scored
     with mode(model, train=False), calls.autocast():
         said = _generated(calls, rows, x, starts, stretch, seconds)
         comparable = said.there
@@ -50,27 +52,27 @@ def carried(calls: Calls, rows: Batch, offset: int, seconds: float) -> Carried:
             comparable = comparable & (x.ctx.prefix == said.prefix)[:, None]
         ok = x.ok & comparable.unsqueeze(-1)
         whole, gaps, drawn = model.head.likelihoods(said.x), [], True
-        for name, scored in likelihoods.items():
-            if scored.kind == "none":
+        for name, value in likelihoods.items():
+            if value.kind == "none":
                 gaps.append(Gap("carried latents", apart(said.x.hidden, x.hidden), ok.any(-1)))
                 continue
-            where = ok if scored.slots is not None else ok.any(-1)
-            gaps.append(Gap(f"'{name}' of carried latents", entries(whole[name]) - entries(scored), where))
-            if scored.kind != "exact":
+            where = ok if value.slots is not None else ok.any(-1)
+            gaps.append(Gap(f"'{name}' of carried latents", entries(whole[name]) - entries(value), where))
+            if value.kind != "exact":
                 continue
             if not model.head.stateful:
-                gaps.append(Gap(f"'{name}' chunk by chunk", _alone(calls, rows, said, name) - scored.nats, ok.any(-1)))
+                gaps.append(Gap(f"'{name}' chunk by chunk", _alone(calls, rows, said, name) - value.nats, ok.any(-1)))
             # A joint likelihood that marginalises otherwise is not the product of what is drawn token by token.
-            tied = model.head.categorical and (scored.slots is not None or model.head.projective)
-            drawn &= tied or not scored.primary
+            tied = model.head.categorical and (value.slots is not None or model.head.projective)
+            drawn &= tied or not value.primary
             if not tied:
                 continue
             if said.peeked is None:
                 nats, known, test = _drawn(model.head, said.x), ok & ok.all(-1, keepdim=True), "as it is drawn"
             else:
                 nats, known, test = said.peeked, ok & said.asked, "of the next token"
-            gap = nats - scored.slots if scored.slots is not None else nats.sum(-1) - scored.nats
-            gaps.append(Gap(f"'{name}' {test}", gap, known if scored.slots is not None else known.all(-1)))
+            gap = nats - value.slots if value.slots is not None else nats.sum(-1) - value.nats
+            gaps.append(Gap(f"'{name}' {test}", gap, known if value.slots is not None else known.all(-1)))
     return Carried(int(comparable.any(0).sum()) * model.head.ratio, drawn, gaps)
 
 

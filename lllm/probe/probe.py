@@ -114,12 +114,17 @@ def _examined(
     other = other_text(rows, generator)
     points, stretch = places(rows.ok.sum(1), offset + 1 + len(rows), calls.model.ratio)
     points = points + int(torch.randint(max(1, stretch), (1,), generator=generator))
-    said = carried(calls, rows.take(_spread(len(rows), min(len(rows), MOST)).to(points.device)), offset, PUSHING)
     scored = calls.score(rows)
+    if len(rows) > MOST:
+        pushed = rows.take(_spread(len(rows), MOST).to(points.device))
+        said = carried(calls, pushed, calls.score(pushed), offset, PUSHING)
+    else:
+        said = carried(calls, rows, scored, offset, PUSHING)
     gaps = [*said.gaps, *in_score(calls, scored, rows, points, other)]
     gaps += company(calls, scored, rows, _reading(rows, other))
+    half = torch.arange(len(rows), device=points.device)[len(rows) % 2 :: 2]
     fresh, later = drawn_text(rows, generator), drawn_text(rows, generator)
-    gaps += unread(calls, _reading(rows, fresh), points, later)
+    gaps += unread(calls, _reading(rows, fresh).take(half), points[half], later[half])
     gaps += [] if evaluated is None else as_evaluated(scored, rows, evaluated)
     findings = [judged(gap, slots, exact=exact) for gap in gaps]
     index = _spread(len(rows), micro).to(points.device)

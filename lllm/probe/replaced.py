@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -10,14 +10,12 @@ from torch import Tensor
 
 from lllm.data.batches import Batch
 from lllm.model.contracts import Hidden, Likelihood
-from lllm.probe.calls import Calls, entries, left_to_right, restored
+from lllm.probe.calls import Calls, Scored, entries, left_to_right, restored
 from lllm.probe.carried import apart
 from lllm.probe.finding import Gap
 from lllm.probe.rows import with_text_after
 
 __all__ = ["as_evaluated", "company", "in_score", "in_training", "unread"]
-
-Scored = tuple[Hidden, Mapping[str, Likelihood]]
 
 
 def in_score(
