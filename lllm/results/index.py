@@ -21,7 +21,7 @@ from lllm.results.state import ASIDE, state_of
 __all__ = ["index"]
 
 CACHE = ".index.json"
-_VERSION = f"2 {' '.join(INFO)}"  # of its form, and what it keeps of a run.json
+_VERSION = f"3 {' '.join(INFO)}"  # of its form, and what it keeps of a run.json
 _FILES = ("run.json", "result.json", "status.json", PROBE)
 _WORTH_WRITING = 16  # directories read anew beyond which the cache is written: reading a few costs less than that
 _SHARED = {"config", "fingerprints", "parts", "sizes", "budget", "rule", "planned", "family", "machine"}
