@@ -59,15 +59,16 @@ def compare(
     row is judged against its own experiment's baseline; rows of two experiments are never ranked.
     """
     from lllm.launch.timing import Timings
-    from lllm.results.columns import sorted_by
+    from lllm.results.columns import chosen, sorted_by
 
     wanted = None if columns is None else [key.strip() for key in columns.split(",")]
-    shown = []
-    for experiment in experiments:
-        with _uncollected():
-            found = find(experiment, name, all_runs, results, plugin or [])
-            shown.append(sorted_by(found.shown, sort))
-            _show(shown[-1], form if not as_json else "json", wanted)
+    with _uncollected():
+        every = [find(experiment, name, all_runs, results, plugin or []) for experiment in experiments]
+        shown = [sorted_by(found.shown, sort) for found in every]
+        for comparison in shown:
+            chosen(comparison, wanted)  # an unknown column is refused in every format, before anything is written
+        for found, comparison in zip(every, shown, strict=True):
+            _show(comparison, form if not as_json else "json", wanted)
             if commit and (path := found.write()):
                 Timings(results, found.experiment).commit()
                 if form == "terminal" and not as_json:
@@ -103,10 +104,8 @@ def find(name: str, label: str | None, all_runs: bool, results: Path, plugins: l
 
 def _show(comparison: Comparison, form: Format, wanted: Sequence[str] | None) -> None:
     """Print it, unless it is printed together with others."""
-    from lllm.results.columns import chosen
     from lllm.results.table import markdown, show
 
-    chosen(comparison, wanted)  # an unknown column is refused in every format
     if form == "terminal":
         show(comparison, wanted)
     elif form == "markdown":

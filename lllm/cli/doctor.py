@@ -114,6 +114,8 @@ def _problems(registry: Registry, results: Path) -> list[str]:
     from lllm.data.dataset import data_root
     from lllm.results.index import index
     from lllm.results.ledger import FILE, damaged_lines
+    from lllm.results.probed import FILE as PROBE
+    from lllm.results.probed import damaged_probe
     from lllm.results.run import check_writable
 
     found = [f"{path}: gives no part: {why}" for path, why in registry.failures.items()]
@@ -126,8 +128,11 @@ def _problems(registry: Registry, results: Path) -> list[str]:
             check_writable(place)
         except UserError as error:
             found.append(str(error))
-    damaged = [record for record in index(results) if record.state == "damaged" and not record.aside]
+    runs = [record for record in index(results) if not record.aside]
+    damaged = [run for run in runs if run.state == "damaged"]
     found += [f"{run.path}: {run.reason}; expected it trained anew, by the same command" for run in damaged]
+    damaged = [run for run in runs if run.state != "running" and run.path and damaged_probe(run.path)]
+    found += [f"{run.path}: {PROBE} is damaged; expected it made anew, by `lllm probe {run.name}`" for run in damaged]
     found += [
         f"{results / FILE}, line {number}: damaged; only its directory tells of the run that it named"
         for number in damaged_lines(results)

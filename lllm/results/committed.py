@@ -14,7 +14,7 @@ from lllm.results.files import dumps, parse_lines, read_metrics, write_bytes
 from lllm.results.index import index
 from lllm.results.ledger import Place, place_of, read_ledger, reconciled, struck
 from lllm.results.named import WORDS, newest_arms, words_of
-from lllm.results.records import INFO, MAYBE, Record
+from lllm.results.records import INFO, MAYBE, Record, lists_sound
 
 __all__ = ["load_records", "read_committed", "write_committed"]
 
@@ -33,11 +33,10 @@ def write_committed(root: Path, experiment: str, records: Iterable[Record]) -> P
     is taken off. The same content gives the same bytes; a file that has them already is left alone.
     """
     path = root / experiment / FILE
-    there = read_committed(root, experiment)
-    lines = path.read_bytes().splitlines() if there else []
-    texts = {id(record): line.decode() for record, line in zip(there, lines, strict=True)}
+    there = _read(path)
+    texts = {id(record): text for record, text in there}
     gone = struck(read_ledger(root))
-    known = {_key(record): record for record in there if place_of(record) not in gone}
+    known = {_key(record): record for record, _ in there if place_of(record) not in gone}
     ordered = sorted(records, key=lambda record: (record.state == "finished", record.finished_at))
     for record in ordered:  # what was trained anew comes last and stays
         if not _same(known.get(_key(record)), record):
@@ -54,31 +53,9 @@ def read_committed(root: Path, experiment: str) -> list[Record]:
     """The runs of runs.jsonl: finished ones, and how those of their arms stand that are not; none without the file.
 
     Raises:
-        UserError: a line is damaged.
+        UserError: a line is damaged, or two say different things of one run.
     """
-    path = root / experiment / FILE
-    if not path.is_file():
-        return []
-    records = []
-    for number, line in enumerate(parse_lines(path, path.read_bytes()), start=1):
-        try:
-            records.append(
-                Record(
-                    experiment=experiment,
-                    variant=str(line["variant"]),
-                    arm=str(line["arm"]),
-                    seed=int(line["seed"]),
-                    state=line.get("state", "finished"),
-                    info={key: line.get(key) for key in INFO} | ({WORDS: line[WORDS]} if WORDS in line else {}),
-                    result=None if "state" in line else dict(line["result"]),
-                    reason=str(line.get("reason") or ""),
-                    curves=dict(line.get("curves") or {}),
-                    blocks=line.get("blocks"),
-                )
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path}, line {number}: not a run ({error}); the file is damaged") from None
-    return records
+    return [record for record, _ in _read(root / experiment / FILE)]
 
 
 def load_records(root: Path, experiment: str | None = None) -> list[Record]:
@@ -90,6 +67,46 @@ def load_records(root: Path, experiment: str | None = None) -> list[Record]:
     gone = struck(ledger)
     committed = [record for name in names for record in _standing(root, name, gone) if place_of(record) not in here]
     return reconciled([*found, *committed], ledger, experiment)
+
+
+def _read(path: Path) -> list[tuple[Record, str]]:
+    """Each run with its line; errors as in `read_committed`. Of equal lines, as git's union merge leaves them, the
+    first counts."""
+    if not path.is_file():
+        return []
+    data = path.read_bytes()
+    found: list[tuple[Record, str]] = []
+    first: dict[tuple[str, str, int], tuple[int, Mapping[str, Any]]] = {}
+    parsed = parse_lines(path, data)
+    for number, (line, text) in enumerate(zip(parsed, data.splitlines(), strict=True), start=1):
+        try:
+            record = _parsed(path.parent.name, line)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path}, line {number}: not a run ({error}); the file is damaged") from None
+        before, same = first.setdefault(_key(record), (number, line))
+        if before == number:
+            found.append((record, text.decode()))
+        elif same != line:
+            run = f"{record.variant}, arm {record.arm[:8]}, seed {record.seed}"
+            raise UserError(f"{path}, lines {before} and {number}: both are of {run}, and differ; expected one per run")
+    return found
+
+
+def _parsed(experiment: str, line: Mapping[str, Any]) -> Record:
+    if not lists_sound(line):
+        raise ValueError("planned seeds or the family are no lists of such")
+    return Record(
+        experiment=experiment,
+        variant=str(line["variant"]),
+        arm=str(line["arm"]),
+        seed=int(line["seed"]),
+        state=line.get("state", "finished"),
+        info={key: line.get(key) for key in INFO} | ({WORDS: line[WORDS]} if WORDS in line else {}),
+        result=None if "state" in line else dict(line["result"]),
+        reason=str(line.get("reason") or ""),
+        curves=dict(line.get("curves") or {}),
+        blocks=line.get("blocks"),
+    )
 
 
 def _standing(root: Path, experiment: str, gone: Collection[Place]) -> list[Record]:

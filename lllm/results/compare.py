@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import statistics
+import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -248,7 +248,7 @@ def _row(group: Sequence[Record], variant: str, arm: str, rule: Rule) -> Row:
         looks=max(looks) or None,
         shared_timing=any(result.get("shared_timing") for result in results),
         unproven=_unproven(group),
-        deviation=max(float(_mapping(record.info.get("probe")).get("largest") or 0.0) for record in group),
+        deviation=max(_real(_mapping(record.info.get("probe")).get("largest") for record in group), default=0.0),
         fingerprints=terms_of(group[0]),
         runs=tuple(record.name for record in group),
     )
@@ -257,7 +257,7 @@ def _row(group: Sequence[Record], variant: str, arm: str, rule: Rule) -> Row:
 def _unproven(group: Sequence[Record]) -> str:
     probes = {record.seed: _mapping(record.info.get("probe")) for record in group}
     for seed, found in probes.items():
-        if found and not found.get("passed"):
+        if found and found.get("passed") is not True:
             return f"not causal: seed {seed}, {found.get('text') or 'its probe covers no position'}"
     missing = [str(seed) for seed, found in probes.items() if not found]
     return f"not probed: seed{'s' if len(missing) > 1 else ''} {', '.join(missing)}" if missing else ""
@@ -325,7 +325,7 @@ def _real(values: Iterable[Any]) -> list[float]:
     return [
         float(value)
         for value in values
-        if isinstance(value, int | float) and math.isfinite(value) and not isinstance(value, bool)
+        if isinstance(value, int | float) and abs(value) <= sys.float_info.max and not isinstance(value, bool)
     ]
 
 

@@ -15,13 +15,13 @@ from lllm.errors import UserError
 from lllm.results.files import dumps, write_bytes
 from lllm.results.probed import FILE as PROBE
 from lllm.results.probed import summary
-from lllm.results.records import INFO, Record
+from lllm.results.records import INFO, Record, lists_sound
 from lllm.results.state import ASIDE, state_of
 
 __all__ = ["index"]
 
 CACHE = ".index.json"
-_VERSION = f"2 {' '.join(INFO)}"  # of its form, and what it keeps of a run.json
+_VERSION = f"3 {' '.join(INFO)}"  # of its form, and what it keeps of a run.json
 _FILES = ("run.json", "result.json", "status.json", PROBE)
 _WORTH_WRITING = 16  # directories read anew beyond which the cache is written: reading a few costs less than that
 _SHARED = {"config", "fingerprints", "parts", "sizes", "budget", "rule", "planned", "family", "machine"}
@@ -94,7 +94,7 @@ def _read_entry(path: Path, signature: Signature) -> Entry:
 def _sound(info: Mapping[str, Any]) -> bool:
     """Whether what the tables look into has the shape they expect; hand-edited files may not."""
     inner = (info.get("config"), info.get("fingerprints"), info.get("parts"))
-    return all(isinstance(value, dict | None) for value in inner)
+    return all(isinstance(value, dict | None) for value in inner) and lists_sound(info)
 
 
 def _read_object(path: Path) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from lllm.errors import UserError
 from lllm.results.files import dumps, explained
-from lllm.results.records import Record
+from lllm.results.records import Record, lists_sound
 
 __all__ = ["FILE", "Place", "damaged_lines", "enter", "place_of", "read_ledger", "reconciled", "strike", "struck"]
 
@@ -146,9 +146,10 @@ def _parsed(text: bytes) -> Line | None:
     try:
         line = json.loads(text)
         sound = isinstance(line["seed"], int) and all(isinstance(line[name], str) for name in _NAMES)
-        sound = sound and isinstance(line.get("planned"), list | None) and isinstance(line.get("family"), list | None)
-        return line if sound and line["fingerprints"]["arm"] == line["arm"] else None
-    except (ValueError, TypeError, KeyError):
+        prints = line["fingerprints"]
+        sound = sound and lists_sound(line) and all(isinstance(value, str | None) for value in prints.values())
+        return line if sound and prints["arm"] == line["arm"] else None
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None
 
 

@@ -40,7 +40,7 @@ def incomplete(row: Row, baseline: Row, rule: Rule) -> str:
                 return f"{len(here)} of {len(one.planned)} planned{whose}"
         return ""
     needed = set(row.planned)
-    if needed and not (row.looks or baseline.looks):
+    if needed and not row.looks:
         needed |= {seed for seed in baseline.planned if seed < max(needed)}
     here = {seed for seed in needed if seed in row.values or seed in row.diverged}
     paired = {seed for seed in here if seed in baseline.values}

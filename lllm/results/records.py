@@ -9,7 +9,7 @@ from typing import Any
 
 from lllm.results.state import State
 
-__all__ = ["INFO", "MAYBE", "Record", "differences", "flatten"]
+__all__ = ["INFO", "MAYBE", "Record", "differences", "flatten", "lists_sound"]
 
 # What a run may have beside what defines it. tuned: {"trials", "trained", "terms", "fields", "sensitivity", "tried"} of
 # a run at tuned settings; trial: {"study", "number", "fields"} of one that a sweep asked for; looks: {"most"} of one
@@ -81,6 +81,13 @@ class Record:
     def fingerprint(self, name: str) -> str:
         """The fingerprint of 'code', 'data' or 'evaluator', '' when unknown."""
         return str((self.info.get("fingerprints") or {}).get(name) or "")
+
+
+def lists_sound(info: Mapping[str, Any]) -> bool:
+    """Whether seeds that were planned are a list of numbers, and the family one of names, where there are any."""
+    kinds = {"planned": int, "begun": int, "family": str}
+    lists = ((info.get(name), kind) for name, kind in kinds.items())
+    return all(one is None or (isinstance(one, list) and all(isinstance(x, of) for x in one)) for one, of in lists)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,18 @@ def test_the_kernel_of_a_part_is_shown(verb: Verb, tmp_path: Path, monkeypatch: 
     )
     found = json.loads(verb("doctor", "--plugin", "kernel.py", "--json").out)
     assert found["kernels"]["schedule/quick"] == "hand-written"
+
+
+def test_a_damaged_probe_is_named_and_made_anew(
+    verb: Verb, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(home, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    (run,) = Path().glob("results/tiny/four/*/s0")
+    before = json.loads(verb("doctor", "--json").out)["problems"]
+    (run / "probe.json").write_text('{"begin": {"passed": tr')
+    (said,) = set(json.loads(verb("doctor", "--json").out)["problems"]) - set(before)
+    assert f"{run}: probe.json is damaged" in said
+    assert verb("probe", "tiny/four", "--rounds", "1").code == 0
+    assert list(json.loads((run / "probe.json").read_text())) == ["more"]
+    assert json.loads(verb("doctor", "--json").out)["problems"] == before

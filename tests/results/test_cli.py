@@ -29,7 +29,13 @@ def call(root: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run a verb on `root`; the experiment 'study' has two variants."""
     expected = ModuleType("lllm.launch.expected")
     rows = [Expected("flat", arm("flat"), True), Expected("small", arm("small"))]
-    expected.expected_rows = lambda name, plugins, results: rows  # type: ignore[attr-defined]
+
+    def rows_of(name: str, plugins: list[Path], results: Path) -> list[Expected]:
+        if name == "unknown":
+            raise UserError("no experiment 'unknown'")
+        return rows
+
+    expected.expected_rows = rows_of  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "lllm.launch.expected", expected)
     app = typer.Typer()
     app.command("compare")(compare)
@@ -64,6 +70,16 @@ def test_compare_without_runs_writes_nothing(root: Path, call: Any) -> None:
     assert done.exit_code == 0
     assert "no verdict: no finished run" in done.stdout
     assert not root.exists()
+
+
+@pytest.mark.parametrize("wrong", [["study", "unknown"], ["study", "--columns", "x"], ["study", "--sort", "x"]])
+def test_nothing_is_written_where_something_is_unknown(
+    make_run: MakeRun, root: Path, call: Any, wrong: list[str]
+) -> None:
+    make_run("flat", 0)
+    before = sorted(root.rglob("*"))
+    assert isinstance(call("compare", *wrong, "--commit").exception, UserError)
+    assert sorted(root.rglob("*")) == before
 
 
 def test_a_folder_that_cannot_be_written_is_said_below_the_table(

@@ -135,6 +135,34 @@ def test_a_damaged_line_is_named(root: Path, line: str) -> None:
         load_records(root, "study")
 
 
+def test_lines_that_a_union_merge_doubled_count_once(make_run: MakeRun, root: Path) -> None:
+    four(make_run)
+    path = write_committed(root, "study", load_records(root, "study"))
+    whole = path.read_bytes()
+    before = compare(root, "study", ROWS)
+    for variant in ("flat", "small"):
+        shutil.rmtree(root / "study" / variant)
+    first, *others = whole.decode().splitlines()
+    respaced = json.dumps(json.loads(others[0]), ensure_ascii=False)
+    path.write_text("".join(f"{line}\n" for line in (first, *others, first, respaced)), encoding="utf-8")
+    assert [record.seed for record in read_committed(root, "study")] == [0, 1, 0, 1]
+    assert compare(root, "study", ROWS) == before
+    assert write_committed(root, "study", load_records(root, "study")).read_bytes() == whole
+
+
+def test_two_lines_that_say_different_things_of_one_run_are_named(make_run: MakeRun, root: Path) -> None:
+    four(make_run)
+    path = write_committed(root, "study", load_records(root, "study"))
+    second = json.loads(path.read_text().splitlines()[1])
+    with path.open("a") as file:
+        file.write(json.dumps({**second, "result": {**second["result"], "bpb": 2.0}}) + "\n")
+    before = path.read_bytes()
+    for read in (read_committed, load_records, lambda *at: publish(*at, ROWS)):
+        with pytest.raises(UserError, match=r"runs\.jsonl, lines 2 and 5: .*; expected one per run"):
+            read(root, "study")
+    assert path.read_bytes() == before
+
+
 def test_git_sees_what_is_committed_and_nothing_else(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     shutil.copy(Path(__file__).parents[2] / ".gitignore", tmp_path)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from lllm.errors import UserError
 from lllm.results.committed import load_records, read_committed
 from lllm.results.compare import compare, publish, tabulate_named
 from lllm.results.files import write_json
@@ -80,6 +81,46 @@ def test_what_a_killed_process_left_of_a_line_harms_no_other(root: Path) -> None
         file.write(b"[]\n\xff\n" + json.dumps({"experiment": "x", "seed": "0"}).encode())
     assert [line["seed"] for line in read_ledger(root)] == [0, 1]
     assert damaged_lines(root) == [2, 4, 5, 6]
+
+
+ODD: list[dict[str, Any]] = [
+    {"planned": 3},
+    {"planned": ["0"]},
+    {"planned": [[0]]},
+    {"family": "good"},
+    {"family": [1]},
+    {"family": [["good"]]},
+]
+
+
+@pytest.mark.parametrize("odd", [*ODD, {"fingerprints": {"arm": arm("good"), "code": ["c"]}}])
+def test_a_line_of_another_shape_is_damaged(make_run: MakeRun, root: Path, odd: dict[str, Any]) -> None:
+    study(make_run, against=arm("base"), family=["good"])
+    before = compare(root, "study", ROWS)
+    line = {"experiment": "study", "variant": "good", "arm": arm("good"), "seed": 9, "against": arm("base")}
+    with (root / FILE).open("a") as file:
+        file.write(json.dumps({**line, "fingerprints": {"arm": arm("good")}, **odd}) + "\n")
+    assert compare(root, "study", ROWS) == before
+    assert damaged_lines(root) == [9]
+    study(make_run, against=arm("base"))
+    assert len(read_ledger(root)) == 8
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_run_or_a_committed_line_of_another_shape_is_damaged(
+    make_run: MakeRun, root: Path, odd: dict[str, Any]
+) -> None:
+    run = study(make_run)["good"][3]
+    path = publish(root, "study", ROWS)
+    assert path is not None
+    write_json(run.path / "run.json", {**run.info, **odd})
+    assert [record.seed for record in load_records(root, "study") if record.state == "damaged"] == [3]
+    assert good(root) == "no verdict: 3 of 4 planned"
+    path = path.with_name("runs.jsonl")
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:2], json.dumps({**json.loads(lines[2]), **odd})]))
+    with pytest.raises(UserError, match=r"runs\.jsonl, line 3: not a run"):
+        compare(root, "study", ROWS)
 
 
 def test_a_run_has_its_line_once_and_a_trial_none(make_run: MakeRun, root: Path) -> None:

@@ -29,7 +29,7 @@ def test_a_row_whose_seeds_lie_beyond_the_last_look_has_no_verdict(make_run: Mak
     fill(make_run, {"good": -0.1}, seeds=3, looks={"most": 3})
     for seed in (3, 4):
         make_run("base", seed, 2.5)
-        make_run("late", seed, 2.3 + SLIGHT[seed - 3])
+        make_run("late", seed, 2.3 + SLIGHT[seed - 3], looks={"most": 3})
     table = compare(root, "study", rows_of("base", "good", "late"))
     assert texts(table)["late"] == "no verdict: its seeds lie beyond the last look"
     assert texts(table)["good"].startswith("better")
@@ -84,3 +84,16 @@ def test_seeds_of_the_baseline_alone_are_no_look(make_run: MakeRun, root: Path) 
     assert found(after, "good").interval == found(before, "good").interval
     assert after.family == before.family
     assert (after.family and after.family.level) == pytest.approx(look_level(0.95, 3, 6))
+
+
+def test_looks_of_the_baseline_do_not_excuse_a_row_at_chosen_seeds(make_run: MakeRun, root: Path) -> None:
+    looks = {"planned": None, "looks": {"most": 8}}
+    for seed in range(8):
+        make_run("base", seed, 2.5 + SLIGHT[seed % 4], **looks)
+        if seed != 3:
+            make_run("together", seed, 2.4 + SLIGHT[(seed + 1) % 4], **looks)
+    for seed in (0, 1, 2, 4):
+        make_run("good", seed, 2.4 + SLIGHT[(seed + 1) % 4], planned=[0, 1, 2, 4])
+    found = texts(compare(root, "study", rows_of("base", "good", "together")))
+    assert found["good"] == "no verdict: 4 of 5 planned"
+    assert found["together"].startswith("better")

@@ -3,6 +3,7 @@ worse, whatever its numbers."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from lllm.results.committed import load_records, write_committed
 from lllm.results.compare import compare
 from lllm.results.files import write_json
 from lllm.results.footnotes import footnotes
+from lllm.results.probed import damaged_probe, read_probe, summary
 from lllm.results.run import Run
 from tests.results.conftest import PROBED, MakeRun
 from tests.results.tables import BASE, SLIGHT, rows_of, texts
@@ -72,6 +74,58 @@ def test_runs_that_their_first_probe_ended_are_not_causal(
             write_json(run.path / "probe.json", {"begin": FAILED})
             write_json(run.path / "status.json", {"state": "failed", "reason": "not causal: token 7"})
     assert texts(compare(root, "study", ROWS))["row"] == "not causal"
+
+
+DAMAGED: list[Any] = [
+    {"end": {"passed": True, "largest": "x", "blame": 3}},
+    {"end": {"passed": False, "largest": 1, "blame": 3}},
+    {"end": {"passed": False, "largest": [1]}},
+    {"end": {"passed": True, "largest": 10**400}},
+    {"end": {"passed": True, "covered": "all"}},
+    {"end": {"passed": "yes"}},
+    {"end": 3},
+    {"begin": [], "end": PASSED},
+    {"end": PASSED, "more": 3},
+    {"end": PASSED, "more": [PASSED, None, {"passed": False, "blame": {"text": []}}]},
+]
+
+
+@pytest.mark.parametrize("said", DAMAGED)
+def test_a_damaged_record_did_not_pass_and_is_left_out(make_run: MakeRun, root: Path, said: dict[str, Any]) -> None:
+    assert summary(said) == {"passed": False, "largest": None, "covered": None}
+    tables(make_run, "base")
+    run = tables(make_run, "row", 0.1)[1]
+    assert not damaged_probe(run.path)
+    write_json(run.path / "probe.json", said)
+    assert texts(compare(root, "study", ROWS))["row"] == "not causal"
+    assert damaged_probe(run.path)
+    assert all(one == PASSED or one == [PASSED] for one in read_probe(run.path).values())
+
+
+@pytest.mark.parametrize("text", ["", '{"begin": {"passed": tr', "[]", "null", "3", "\xff"])
+def test_a_damaged_file_is_as_none(make_run: MakeRun, root: Path, text: str) -> None:
+    tables(make_run, "base")
+    run = tables(make_run, "row", 0.1)[1]
+    (run.path / "probe.json").write_text(text, encoding="latin-1")
+    assert read_probe(run.path) == {}
+    assert damaged_probe(run.path)
+    assert texts(compare(root, "study", ROWS))["row"] == "not probed"
+
+
+@pytest.mark.parametrize("odd", ["x", [1], True, 10**400, None])
+def test_a_committed_line_with_an_odd_probe_is_read(make_run: MakeRun, root: Path, odd: Any) -> None:
+    tables(make_run, "base")
+    tables(make_run, "row", 0.1)
+    path = write_committed(root, "study", load_records(root, "study"))
+    clone = root.parent / "clone" / "study" / path.name
+    clone.parent.mkdir(parents=True)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        line["probe"]["largest"] = odd
+    clone.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    table = compare(clone.parents[1], "study", ROWS)
+    assert [row.deviation for row in table.rows] == [0.0, 0.0]
+    assert texts(table)["row"].startswith("better")
 
 
 def test_nothing_is_measured_from_an_unproven_baseline(make_run: MakeRun, root: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from lllm.results.statistics.dunnett import critical, p_value
+from lllm.results.statistics.sequential import look_level
 
 # Dunnett (1964), Biometrics 20, 482: two-sided 5% points, by number of comparisons and degrees of freedom.
 TABLE = {(2, 5): 3.03, (3, 5): 3.29, (2, 10): 2.57, (5, 20): 2.73, (9, 30): 2.86, (3, 60): 2.41, (1, 12): 2.18}
@@ -45,6 +46,32 @@ def test_critical_and_p_are_inverse_and_ordered() -> None:
             assert p_value(1.01 * c, k, df) < 0.1
     assert critical(0.95, 5, 10, 0.2) > critical(0.95, 5, 10, 0.5)  # what the smallest correlation gives is wider
     assert p_value(0.0, 5, 10) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("level", [look_level(0.95, 2, most) for most in (12, 16, 20, 30)] + [0.5, 0.999, 1 - 1e-9])
+@pytest.mark.parametrize("df", [1, 1.5, 4, 30, 1e6])
+def test_far_tails(level: float, df: float) -> None:
+    """Between Student's t and Bonferroni's bound; by Sidak's inequality not above what equals it where rho is 0 and the
+    degrees are many."""
+    for k in (1, 2, 6, 20):
+        c = critical(level, k, df)
+        assert p_value(c, k, df) == pytest.approx(1 - level, rel=1e-7)
+        low, high = (stats.t.isf((1 - level) / (2 * of), df) for of in (1, k))
+        assert low * (1 - 1e-7) <= c <= high * (1 + 1e-7)
+        if df == 1e6:
+            each = -np.expm1(np.log(level) / k)
+            assert c <= critical(level, k, df, 0.0) * (1 + 1e-7)
+            assert critical(level, k, df, 0.0) == pytest.approx(stats.norm.isf(each / 2), rel=2e-5)
+
+
+def test_a_far_tail_of_two_comparisons_with_one_degree() -> None:
+    """1 - P(|T_1| <= c, |T_2| <= c) by inclusion and exclusion: of uncorrelated ones, P(both beyond c) is the chance of
+    s < min(|z|) / c, in closed form for large c."""
+    c = 1e6
+    one = 2 * stats.t.sf(c, 1)
+    least = 2 / np.sqrt(np.pi) * (np.sqrt(2) - 1)  # E of the smaller of two |z|, uncorrelated
+    both = np.sqrt(2 / np.pi) * least / c
+    assert p_value(c, 2, 1, 0.0) == pytest.approx(2 * one - both, rel=1e-6)
 
 
 @pytest.mark.parametrize("wrong", [{"level": 1.0}, {"k": 0}, {"df": 0}, {"rho": 1.0}, {"rho": -0.1}])
