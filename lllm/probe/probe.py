@@ -122,7 +122,7 @@ def _examined(
         said = carried(calls, rows, scored, offset, PUSHING)
     gaps = [*said.gaps, *in_score(calls, scored, rows, points, other)]
     gaps += company(calls, scored, rows, _reading(rows, other))
-    half = torch.arange(len(rows), device=points.device)[len(rows) % 2 :: 2]
+    half = torch.arange(len(rows), device=points.device)[(len(rows) - 1) % 2 :: 2]
     fresh, later = drawn_text(rows, generator), drawn_text(rows, generator)
     gaps += unread(calls, _reading(rows, fresh).take(half), points[half], later[half])
     gaps += [] if evaluated is None else as_evaluated(scored, rows, evaluated)

@@ -248,6 +248,7 @@ def _row(group: Sequence[Record], variant: str, arm: str, rule: Rule) -> Row:
         looks=max(looks) or None,
         shared_timing=any(result.get("shared_timing") for result in results),
         unproven=_unproven(group),
+        drawn=all(_mapping(record.info.get("probe")).get("drawn") is not False for record in group),
         deviation=max(_real(_mapping(record.info.get("probe")).get("largest") for record in group), default=0.0),
         fingerprints=terms_of(group[0]),
         runs=tuple(record.name for record in group),

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from lllm.errors import UserError
 from lllm.results.documents import read_documents
 from lllm.results.files import file_digest
+from lllm.results.probed import FILE, proof_digest
 from lllm.results.records import Record
 
 __all__ = ["edited", "sifted"]
@@ -30,6 +31,10 @@ def edited(record: Record) -> str:
         return "edited by hand: result.json has no digests" if record.fingerprint("platform") else ""
     for name, digest in sorted(digests.items()):
         path = record.path / str(name)
+        if name == FILE:
+            if proof_digest(record.path) not in ("", digest):  # what is gone proves nothing, and may be made again
+                return f"edited by hand: {name} is not what the run wrote"
+            continue
         if not path.is_file():
             return f"edited by hand: {name} is gone"
         if file_digest(path) != digest:

@@ -26,6 +26,12 @@ def footnotes(comparison: Comparison) -> list[str]:
         where = "in any row" if len(proven) == sum(bool(row.runs) and not row.stale for row in rows) else "elsewhere"
         notes.append(f"Probed: no future token reaches a prediction {where} (by {max(proven):.0e} nats at most).")
     notes += [f"{row.variant}: {row.unproven}." for row in rows if row.unproven and not row.stale]
+    notes += [
+        f"{row.variant}: its likelihood was not compared with what its head draws; `lllm check` sums it over all texts "
+        "of a small vocabulary."
+        for row in rows
+        if not (row.drawn or row.stale)
+    ]
     if any(row.unproven.startswith("not probed") for row in rows if not row.stale):
         notes.append("`lllm probe RUN` probes what was trained without; no verdict is given before.")
     notes += [_missing(row) for row in rows if row.unfinished]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lllm.errors import UserError
-from lllm.results.files import read_json
+from lllm.results.files import dumps, read_json
 
-__all__ = ["FILE", "damaged_probe", "read_probe", "summary"]
+__all__ = ["FILE", "damaged_probe", "proof_digest", "read_probe", "summary"]
 
 FILE = "probe.json"
 
@@ -21,6 +22,13 @@ def read_probe(run: Path) -> dict[str, Any]:
     said = _content(run) or {}
     found = {when: said[when] for when in ("begin", "end") if _whole(said.get(when))}
     return found | ({"more": kept} if (kept := [one for one in _listed(said.get("more")) if _whole(one)]) else {})
+
+
+def proof_digest(run: Path) -> str:
+    """Of what the run itself wrote, '' where that is nothing; `lllm probe` adds to the file, and may."""
+    said = read_probe(run)
+    own = {when: said[when] for when in ("begin", "end") if when in said}
+    return hashlib.blake2b(dumps(own).encode(), digest_size=16).hexdigest() if own else ""
 
 
 def damaged_probe(run: Path) -> bool:
@@ -34,9 +42,9 @@ def damaged_probe(run: Path) -> bool:
 
 def summary(said: Mapping[str, Any]) -> dict[str, Any] | None:
     """What tables and committed lines keep: whether every probe passed, the largest deviation in nats, how many
-    positions of the longest row were predicted from a carried state, and of a failed one its sentence. A damaged record
-    is one that did not pass. None where the evaluated weights were not probed, and nothing failed: before training
-    outputs that begin at zero hide every leak.
+    positions of the longest row were predicted from a carried state, whether the likelihood was not compared with what
+    the head draws, and of a failed probe its sentence. A damaged record is one that did not pass. None where the
+    evaluated weights were not probed, and nothing failed: before training outputs that begin at zero hide every leak.
     """
     proof = [one for one in (said.get("end"), *_listed(said.get("more"))) if one is not None]
     every = [said["begin"], *proof] if said.get("begin") is not None else proof
@@ -47,6 +55,7 @@ def summary(said: Mapping[str, Any]) -> dict[str, Any] | None:
     if not _whole(shown):
         shown = {}
     kept = {"passed": not failed, "largest": shown.get("largest"), "covered": shown.get("covered")}
+    kept |= {"drawn": False} if any(_whole(one) and one.get("drawn") is False for one in proof) else {}
     text = (shown.get("blame") or {}).get("text")
     return kept | ({"text": text} if text else {})
 

@@ -147,6 +147,7 @@ class Row:
     budget, steps: as run.json has them; machines: on which these were trained;
     looks: seeds at which the last look is taken, where they were added one by one;
     shared_timing: the machine was shared with other runs while one of these was timed;
+    drawn: whether its likelihood was compared with what its head draws, as far as is known;
     unproven: '' where the probe of every run passed, else 'not causal: ...' or 'not probed: ...'; deviation: the
     largest of its probes, in nats.
     """
@@ -179,6 +180,7 @@ class Row:
     looks: int | None = None
     shared_timing: bool = False
     unproven: str = ""
+    drawn: bool = True
     deviation: float = 0.0
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     runs: tuple[str, ...] = ()

@@ -25,6 +25,8 @@ from lllm.registry.build import place_of
 from lllm.results.documents import Documents, write_documents
 from lllm.results.files import Metrics, file_digest, write_bytes, write_json
 from lllm.results.ownership import Owned, own
+from lllm.results.probed import FILE as PROBE
+from lllm.results.probed import proof_digest
 from lllm.train.evaluate import Evaluation
 from lllm.train.mirror import mirrored
 from lllm.train.parts import hooks_of, training_parts
@@ -206,7 +208,10 @@ def _write(
         "steps": trainer.settings.steps,
         "untuned": True,
         "finished_at": time.time(),
-        "digests": {name: file_digest(path / name) for name in ("documents.npz", "metrics.jsonl")},
+        "digests": {
+            **{name: file_digest(path / name) for name in ("documents.npz", "metrics.jsonl")},
+            PROBE: proof_digest(path),
+        },
     }
     write_json(path / "result.json", result)
 

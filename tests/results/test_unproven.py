@@ -11,9 +11,9 @@ import pytest
 
 from lllm.results.committed import load_records, write_committed
 from lllm.results.compare import compare
-from lllm.results.files import write_json
+from lllm.results.files import file_digest, write_json
 from lllm.results.footnotes import footnotes
-from lllm.results.probed import damaged_probe, read_probe, summary
+from lllm.results.probed import damaged_probe, proof_digest, read_probe, summary
 from lllm.results.run import Run
 from tests.results.conftest import PROBED, MakeRun
 from tests.results.tables import BASE, SLIGHT, rows_of, texts
@@ -126,6 +126,35 @@ def test_a_committed_line_with_an_odd_probe_is_read(make_run: MakeRun, root: Pat
     table = compare(clone.parents[1], "study", ROWS)
     assert [row.deviation for row in table.rows] == [0.0, 0.0]
     assert texts(table)["row"].startswith("better")
+
+
+def test_a_likelihood_that_was_not_compared_with_draws_is_said_so(make_run: MakeRun, root: Path) -> None:
+    tables(make_run, "base")
+    runs = tables(make_run, "row", 0.1)
+    assert "draws" not in " ".join(footnotes(compare(root, "study", ROWS)))
+    write_json(runs[2].path / "probe.json", {"begin": PASSED, "end": {**PASSED, "drawn": False}})
+    found = compare(root, "study", ROWS)
+    assert texts(found)["row"] == "better (untuned)"
+    assert [note.partition(":")[0] for note in footnotes(found) if "what its head draws" in note] == ["row"]
+
+
+def test_what_a_run_wrote_of_its_probe_is_not_edited(make_run: MakeRun, root: Path) -> None:
+    """What `lllm probe` adds is; what is gone proves nothing, and is asked again."""
+    tables(make_run, "base")
+    run = tables(make_run, "row", 0.1)[1]
+    path, result = run.path / "probe.json", json.loads((run.path / "result.json").read_text())
+    write_json(path, {"begin": PASSED, "end": FAILED})
+    digests = {name: file_digest(run.path / name) for name in ("documents.npz", "metrics.jsonl")}
+    write_json(run.path / "result.json", {**result, "digests": {**digests, path.name: proof_digest(run.path)}})
+    assert texts(compare(root, "study", ROWS))["row"] == "not causal"
+    path.write_text(path.read_text().replace("false", "true"))
+    found = compare(root, "study", ROWS)
+    assert texts(found)["row"] == "no verdict: 2 of 3 planned"
+    assert "edited by hand: probe.json is not what the run wrote" in " ".join(footnotes(found))
+    write_json(path, {"begin": PASSED, "end": FAILED, "more": [PASSED]})
+    assert texts(compare(root, "study", ROWS))["row"] == "not causal"
+    path.unlink()
+    assert texts(compare(root, "study", ROWS))["row"] == "not probed"
 
 
 def test_nothing_is_measured_from_an_unproven_baseline(make_run: MakeRun, root: Path) -> None:
