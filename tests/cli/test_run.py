@@ -46,7 +46,8 @@ def test_what_a_repository_keeps_is_written_when_asked_and_else_never(verb: Verb
         assert done.code == 0, done.err
         assert verb("compare", "tiny").code == 0
         assert git("status", "--porcelain") == ""
-    assert verb("compare", "tiny", "--commit").out.endswith("written: results/tiny/table.md and results/tiny/runs.jsonl\n")
+    written = "written: results/tiny/table.md and results/tiny/runs.jsonl\n"
+    assert verb("compare", "tiny", "--commit").out.endswith(written)
     assert git("status", "--porcelain").split() == ["M", "results/tiny/runs.jsonl", "M", "results/tiny/table.md"]
 
 
