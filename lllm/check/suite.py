@@ -50,6 +50,7 @@ class Checker:
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
+        self.done: Callable[[float], object] = lambda share: None  # told which share of a part is checked
         self._known: dict[tuple[str, object], list[Failure]] = {}
         self._notes: dict[tuple[str, object], set[str]] = {}
         self._said: set[str] = set()  # notes of what is being checked
@@ -108,11 +109,14 @@ class Checker:
             yield Failure(where, "fits", "no composition at any ratio takes this part; see what `compose` refuses")
             return
         first = next(ratio for ratio in _FIRST if ratio in choices)
-        for ratio, choice in choices.items():
-            yield from self.composition(choice, *((SEEDS, TESTS) if ratio == first else (SEEDS[:1], ALGEBRA)))
+        asked: list[tuple[Composition, Sequence[int], Mapping[str, Test]]] = [
+            (choice, *((SEEDS, TESTS) if ratio == first else (SEEDS[:1], ALGEBRA))) for ratio, choice in choices.items()
+        ]
         ratios = [ratio for ratio in (first, *RATIOS) if ratio in choices]
-        for choice in options(self.registry, entry, ratios):
-            yield from self.composition(choice, SEEDS[:2])
+        asked += [(choice, SEEDS[:2], TESTS) for choice in options(self.registry, entry, ratios)]
+        for done, composition in enumerate(asked, start=1):
+            yield from self.composition(*composition)
+            self.done(done / len(asked))
         if entry.kind in _TRAINED:
             yield from self._once(choices[first], "LEARNS", lambda: self._trained(choices[first]))
 

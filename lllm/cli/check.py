@@ -10,6 +10,7 @@ import typer
 
 from lllm.cli.options import Json, Plugins
 from lllm.cli.output import json_alone, print_table
+from lllm.cli.progress import progress
 from lllm.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -51,8 +52,12 @@ def _outcomes(name: str | None, every: bool, plugins: list[Path]) -> list[Outcom
         raise UserError(f"check: '{name}' and --all; expected one of them")
     from lllm.check.suite import Checker
 
-    checker = Checker(registry)
-    outcomes = [_said(checker.part(entry)) for entry in entries]
+    checker, outcomes = Checker(registry), []
+    for entry in entries:
+        with progress(f"checking {entry.kind}/{entry.name}", 100, "%") as done:
+            checker.done = lambda share, done=done: done(100 * share)  # type: ignore[misc]
+            found = checker.part(entry)
+        outcomes.append(_said(found))
     if not name:
         outcomes += [_said(outcome) for outcome in checker.covering(full=every)]
     return outcomes

@@ -52,6 +52,16 @@ def test_the_command_covers_them_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [outcome.where for outcome in Checker(LOADED).covering()] == list(ASKED)
 
 
+def test_the_share_that_is_checked_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Checker, "composition", lambda self, *asked: [])
+    checker, told = Checker(LOADED), list[float]()
+    checker.done = told.append
+    checker.part(LOADED.get("mixer", "attention"))
+    assert told == sorted(told)
+    assert len(told) > 8  # ratios and options
+    assert told[-1] == 1
+
+
 GROUPED = {"use": "attention", "heads": 2, "kv_heads": 1}
 
 
