@@ -106,7 +106,7 @@ def _token(calls: Calls, rows: Batch, finding: Finding) -> int | None:
                     place = int(torch.searchsorted(ids, changed[row, token]))
                     changed[row, token] = ids[(place + step * len(ids) // (_TRIES + 1)) % len(ids)]
                 after = _nats(calls, replace(same, tokens=changed), same, train)[:, chunk]
-                moved |= (after - before).abs().flatten(1).amax(1) > LARGEST
+                moved |= (after - before).abs().reshape(len(rows), -1).amax(1) > LARGEST
             for row, token in enumerate(tokens):
                 if bool(moved[row]):
                     return token

@@ -15,7 +15,7 @@ from lllm.train.contracts import Named, TorchOptimizer
 QUINTIC = (3.4445, -4.7750, 2.0315)  # of steepest slope at 0: singular values end between 0.7 and 1.2, not at 1
 
 
-@register("optimizer", "muon", version=2, refs=["arXiv:2502.16982", "arXiv:1711.05101"])
+@register("optimizer", "muon", refs=["arXiv:2502.16982", "arXiv:1711.05101"])
 class Muon(TorchOptimizer):
     """Muon on parameters of role matrix, AdamW on the rest, at one learning rate: the orthogonalised update is scaled
     to AdamW's typical size (arXiv:2502.16982, section 2.2). Each of a role's `blocks` is a matrix of its own."""

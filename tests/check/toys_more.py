@@ -97,8 +97,7 @@ class LaterChunk(VarHead):
     def likelihoods(self, x: Hidden) -> Mapping[str, Likelihood]:
         (made,) = super().likelihoods(x).values()
         later: Tensor = (x.chunk * x.ok).to(made.nats.dtype).sum(-1)
-        if later.dim() > 1:  # a pushed chunk stands alone
-            later = torch.cat([later[:, 1:], 0 * later[:, :1]], 1)
+        later = torch.cat([later[:, 1:], 0 * later[:, :1]], 1)
         return {"bound": Likelihood("bound", (made.nats + 0.01 * later) * x.ok.any(-1), primary=True)}
 
 

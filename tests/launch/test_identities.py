@@ -190,7 +190,7 @@ def test_how_the_process_computed_is_recorded_and_shown(place: Place) -> None:
         )
         assert run.info["fingerprints"]["platform"] == identity.platform()
         assert run.result is not None
-        assert run.result["digests"].keys() == {"documents.npz", "metrics.jsonl"}
+        assert run.result["digests"].keys() == {"documents.npz", "metrics.jsonl", "probe.json"}
     assert "environment" not in diff(one, two).sections
     other = {**two.info["environment"], "default_dtype": "float64"}
     write_json(two.path / "run.json", {**two.info, "environment": other})

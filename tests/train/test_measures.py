@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -156,13 +156,13 @@ def together(
     held: list[list[torch.Tensor]] = []
     with monkeypatch.context() as patch:
         patch.setattr(World, "sum_", lambda self, tensors: held.append([tensor.clone() for tensor in tensors]))
-        patch.setattr(module, "_finish", lambda sums: sums)
+        patch.setattr(module, "_finish", lambda sums, by_row: (sums, by_row))
         for rank in range(3):
-            sums: Any = measured(registry, built, data, corpus, world=World(rank, 3))
+            sums, by_row = cast(Any, measured(registry, built, data, corpus, world=World(rank, 3)))
     assert len({len(tensors) for tensors in held}) == 1
-    for target, *pieces in zip(sums.all(), *held, strict=True):
+    for target, *pieces in zip([*sums.all(), by_row], *held, strict=True):
         target.copy_(torch.stack(pieces).sum(0))
-    return module._finish(sums)
+    return module._finish(sums, by_row)
 
 
 def test_a_rank_without_rows_adds_nothing(toys: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
