@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from lllm.model import Context, State
-from lllm.model.contracts import Conditional, Cost, Embedding, Head, Hidden, Likelihood
-from lllm.model.layers import Linear, TokenTable
+from lllm.model.contracts import Cost, Embedding, Hidden, Likelihood
+from lllm.model.layers import TokenTable
 from lllm.model.sampling import Sampling
 from lllm.registry import Build, PartConfig, register
+from tests.plants.heads import Cheap
 
 
 class Table(Embedding):
@@ -55,41 +56,7 @@ class Pairs(Table):
         return self.table(tokens) + self.later(self.memory[pair]), None
 
 
-class Independent(Head):
-    """An honest head of independent slots."""
-
-    def __init__(self, config: PartConfig, build: Build) -> None:
-        super().__init__(config, build)
-        self.up = Linear(build.width, build.ratio * build.token_width)
-        self.unembedding = build.unembedding(build.token_width)
-
-    def table(self) -> Sequence[Conditional]:
-        return [(k, frozenset()) for k in range(self.ratio)]
-
-    def observed(self, slot: int, known: frozenset[int]) -> frozenset[int]:
-        return frozenset()
-
-    def states(self, x: Hidden) -> Tensor:
-        return self.up(x.hidden).unflatten(-1, (self.ratio, -1))
-
-    def conditionals(
-        self, x: Hidden, which: Sequence[Conditional], state: State | None = None
-    ) -> Mapping[Conditional, Tensor]:
-        logits = self.unembedding(self.states(x))
-        return {(k, seen): logits[:, :, k] for k, seen in which}
-
-    def likelihoods(self, x: Hidden) -> Mapping[str, Likelihood]:
-        slots = torch.where(x.ok, self.nats(x), 0.0)
-        return {"independent": Likelihood("exact", slots.sum(-1), slots, primary=True)}
-
-    def nats(self, x: Hidden) -> Tensor:
-        return self.unembedding.nats(self.states(x), x.chunk)
-
-    def cost(self, n: int) -> Cost:
-        return Cost.dense(self.up.flops(n) + self.unembedding.flops(n * self.ratio))
-
-
-class Half(Independent):
+class Half(Cheap):
     """Half of what it should cost."""
 
     def nats(self, x: Hidden) -> Tensor:
@@ -97,7 +64,7 @@ class Half(Independent):
 
 
 @register("head", "cunning_honest")
-class Honest(Independent):
+class Honest(Cheap):
     """The control."""
 
 
@@ -110,7 +77,7 @@ class Backwards(Half):
 
 
 @register("head", "cunning_backwards_honest")
-class BackwardsHonest(Independent):
+class BackwardsHonest(Cheap):
     """The same, at its price."""
 
     def plan(self, known: int) -> Sequence[int]:
@@ -147,7 +114,7 @@ class NotANumber(Half):
 
 
 @register("head", "cunning_later")
-class Later(Independent):
+class Later(Cheap):
     """Honest until it has scored a few batches; then half."""
 
     def __init__(self, config: PartConfig, build: Build) -> None:
