@@ -93,7 +93,7 @@ def test_what_a_clone_has_is_enough(tmp_path: Path, verb: Verb) -> None:
     assert facts["path"] == str(place / "report.frozen.html")
     assert {"learning", "slots", "positions", "front"} <= set(facts["figures"])
     page = (place / "report.frozen.html").read_text(encoding="utf-8")
-    assert "Changed on the command line: corpus={use: text, path: tinyshakespeare, document: 16KB}" in page
+    assert "Changed on the command line: corpus={use: text, path: tinyshakespeare, document: 2KB}" in page
     done = verb("report", "quickstart", "--results", tmp_path / "results")
     assert done.out.startswith("No row of the experiment has a finished run; runs are here under the name frozen")
     plain = (place / "report.html").read_text(encoding="utf-8")
