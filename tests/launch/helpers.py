@@ -86,8 +86,15 @@ class Place:
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """`lllm ARGUMENTS` in a process of its own."""
+        return self._python("-c", "from lllm.cli import main; main()", *arguments, **environment)
+
+    def work(self, path: Path) -> subprocess.Popen[str]:
+        """The worker of the run at `path`, as a launcher starts it."""
+        return self._python("-m", "lllm.train.worker", str(path))
+
+    def _python(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-c", "from lllm.cli import main; main()", *arguments],
+            [sys.executable, *arguments],
             cwd=self.path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
