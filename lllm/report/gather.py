@@ -87,7 +87,7 @@ def gather(
         UserError: noise.json or pareto.json is damaged.
     """
     base = next((row for row in comparison.rows if row.baseline and row.runs and not row.stale), None)
-    asked = (base.arm, base.fingerprints, comparison.decide) if base else None
+    asked = (base.arm, base.fingerprints, comparison.rule.metric) if base else None
     stored = read_noise(root, comparison.experiment)
     rows = {(row.variant, row.arm) for row in comparison.rows}
     own = not comparison.label  # under a name, what did not finish elsewhere is not its business

@@ -17,7 +17,7 @@ _DECISIVE = ("seeds", "bpb", "kind", "difference", "half", "verdict")  # columns
 def verdicts(comparison: Comparison) -> str:
     """HTML: tables that a page has room for, and the notes below them."""
     name, *rest = chosen(comparison)
-    first = [column for column in rest if column.key in (*_DECISIVE, comparison.decide)]
+    first = [column for column in rest if column.key in (*_DECISIVE, comparison.rule.metric)]
     other = [column for column in rest if column not in first and not column.cost]
     cost = [column for column in rest if column not in first and column.cost]
     body = table_html(_table(comparison, [name, *first]), "verdicts judged", "Verdicts")

@@ -220,11 +220,6 @@ class Comparison:
     command: str = ""
 
     @property
-    def decide(self) -> str:
-        """The metric by which it is decided."""
-        return self.rule.metric
-
-    @property
     def title(self) -> str:
         """EXPERIMENT, or EXPERIMENT as NAME."""
         return f"{self.experiment} as {self.label}" if self.label else self.experiment

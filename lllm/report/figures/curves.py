@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import statistics
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from lllm.errors import UserError
 from lllm.results.committed import thin
@@ -57,23 +57,17 @@ def curves_of(record: Record, fields: Sequence[str]) -> dict[str, Curve]:
 
 def _curve(points: Sequence[tuple[float, float]], clock: Sequence[Mapping[str, Any]], record: Record) -> Curve:
     steps = tuple(float(step) for step, _ in points)
-    at = [float(line["step"]) for line in clock]
+    at = [line["step"] for line in clock]
+    result = record.result or {}
+    last = result.get("steps", record.info.get("steps"))
     spent = {}
     for name in SPENT:
+        total = result.get(_TOTALS[name])
         if clock:
-            spent[name] = tuple(between(step, at, [float(line[name]) for line in clock]) for step in steps)
-        elif (per_step := _per_step(record, name)) is not None:
-            spent[name] = tuple(step * per_step for step in steps)
+            spent[name] = _between(steps, at, [line[name] for line in clock])
+        elif _real(total) and _real(last) and last:  # what a step spent on average, as the committed numbers tell
+            spent[name] = tuple(step * (total / last) for step in steps)
     return Curve(steps, tuple(float(value) for _, value in points), spent)
-
-
-def _per_step(record: Record, name: str) -> float | None:
-    """What a step spent on average, as the committed numbers tell."""
-    total, steps = (
-        (record.result or {}).get(_TOTALS[name]),
-        (record.result or {}).get("steps", record.info.get("steps")),
-    )
-    return total / steps if _real(total) and _real(steps) and steps else None
 
 
 def mean_of(curves: Sequence[Curve]) -> Band | None:
@@ -82,26 +76,19 @@ def mean_of(curves: Sequence[Curve]) -> Band | None:
         return None
     last = min(curve.steps[-1] for curve in curves)
     steps = tuple(step for step in curves[0].steps if step <= last)
-    every = [[between(step, curve.steps, curve.values) for step in steps] for curve in curves]
-    columns = list(zip(*every, strict=True))
+    values = np.array([_between(steps, curve.steps, curve.values) for curve in curves])
     spent = {
-        name: tuple(
-            statistics.fmean(between(step, curve.steps, curve.spent[name]) for curve in curves) for step in steps
-        )
+        name: tuple(np.mean([_between(steps, curve.steps, curve.spent[name]) for curve in curves], 0).tolist())
         for name in SPENT
         if all(name in curve.spent for curve in curves)
     }
-    mean = Curve(steps, tuple(statistics.fmean(column) for column in columns), spent)
-    return Band(mean, tuple(min(column) for column in columns), tuple(max(column) for column in columns))
+    mean, low, high = (tuple(of.tolist()) for of in (values.mean(0), values.min(0), values.max(0)))
+    return Band(Curve(steps, mean, spent), low, high)
 
 
-def between(x: float, xs: Sequence[float], ys: Sequence[float]) -> float:
-    """Linear interpolation; flat before the first and after the last of the ascending `xs`."""
-    i = bisect_left(xs, x)
-    if i == 0 or i == len(xs):
-        return ys[min(i, len(xs) - 1)]
-    share = (x - xs[i - 1]) / (xs[i] - xs[i - 1])
-    return ys[i - 1] + share * (ys[i] - ys[i - 1])
+def _between(steps: Sequence[float], at: Sequence[float], values: Sequence[float]) -> tuple[float, ...]:
+    """Linear between the ascending steps at which there are values, flat beyond."""
+    return tuple(np.interp(steps, at, values).tolist())
 
 
 def _real(value: Any) -> bool:

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lllm.report.figures.palette import soft, token
+from lllm.report.figures.palette import token
 from lllm.report.html import Table, plain
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["CONFIG", "LAYOUT", "NARROW", "NO_BOX", "Figure", "Option", "Switch", "label", "numbers", "tagged"]
+__all__ = ["CONFIG", "LAYOUT", "NARROW", "NO_BOX", "Figure", "Option", "Switch", "bars", "label", "numbers", "tagged"]
 
 _DIGITS = 6  # significant digits of what is drawn
 _AXIS = {
@@ -139,39 +139,15 @@ def tagged(**when: str) -> dict[str, Any]:
     return {"when": when}
 
 
-def scatter(
-    name: str,
-    x: Sequence[Any],
-    y: Sequence[Any],
-    colour: str,
-    **more: Any,
-) -> go.Scatter:
+def bars(halves: Iterable[float | None], colour: str, thickness: float) -> dict[str, Any]:
+    """Error bars of these half widths, none where one is not known."""
+    array = numbers(half or 0 for half in halves)
+    return {"type": "data", "array": array, "color": token(colour), "thickness": thickness, "width": 0}
+
+
+def scatter(name: str, x: Sequence[Any], y: Sequence[Any], colour: str, **more: Any) -> go.Scatter:
     """A trace called by a user's word."""
     import plotly.graph_objects as go
 
     shown = label(name)
     return go.Scatter(x=x, y=y, name=shown, legendgroup=shown, **{"line": {"color": token(colour)}, **more})
-
-
-def band(
-    name: str,
-    x: Sequence[float | None],
-    low: Sequence[float | None],
-    high: Sequence[float | None],
-    colour: str,
-    **more: Any,
-) -> go.Scatter:
-    """The area between two lines, hidden and shown with the trace of that name."""
-    return scatter(
-        name,
-        [*x, *reversed(x)],
-        [*high, *reversed(low)],
-        colour,
-        mode="lines",
-        line={"width": 0, "color": token(colour)},
-        fill="toself",
-        fillcolor=soft(colour),
-        hoverinfo="skip",
-        showlegend=False,
-        **more,
-    )
