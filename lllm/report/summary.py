@@ -5,7 +5,7 @@ Without building a model it is not known which arms the file defines now, so the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from lllm.results.compare import tabulate, tabulate_named
 from lllm.results.grouping import Expected
 from lllm.results.named import named, semantic_words, words_of
 from lllm.results.records import Record
-from lllm.results.rows import Comparison, Row
+from lllm.results.rows import WORDS, Comparison, Row
 from lllm.results.rule import Rule
 
 __all__ = ["Question", "Summary", "summaries"]
@@ -81,24 +81,19 @@ def _changed(record: Record) -> bool:
 
 def _summary(comparison: Comparison) -> Summary:
     rows = [row for row in comparison.rows if row.runs and not row.stale]
-    by_word: dict[str, list[Row]] = {}
-    for row in rows:
-        by_word.setdefault(row.verdict.word, []).append(row)
     base = next((row.variant for row in comparison.rows if row.baseline), "the baseline")
-    words = ("better", "worse", "inconclusive", "unstable", "not comparable", "not causal", "not probed")
-    told = [_told(word, by_word, base, comparison.rule) for word in words]
-    without = len(by_word.get("none", ()))
-    told.append(f"{without} without a verdict" if without else "")
-    said = "; ".join(filter(None, told)) or "no verdict yet"
+    by_word = {word: [row for row in rows if row.verdict.word == word] for word in WORDS}
+    told = [_told(word, some, base, comparison.rule) for word, some in by_word.items() if some]
+    said = "; ".join(told) or "no verdict yet"
     return Summary(comparison.label, len(rows), f"{said[0].upper()}{said[1:]}.")
 
 
-def _told(word: str, by_word: Mapping[str, Sequence[Row]], base: str, rule: Rule) -> str:
+def _told(word: str, found: Sequence[Row], base: str, rule: Rule) -> str:
     """'better than flat: local (-0.0577 ± 0.0044)'; of many rows the best are named."""
+    if word == "none":
+        return f"{len(found)} without a verdict"
     sign = 1 if rule.better == "lower" else -1
-    rows = sorted(by_word.get(word, ()), key=lambda row: sign * (row.delta or 0))
-    if not rows:
-        return ""
+    rows = sorted(found, key=lambda row: sign * (row.delta or 0))
     names = [_difference(row) for row in rows[:_TOLD]]
     more = f" and {len(rows) - _TOLD} more" if len(rows) > _TOLD else ""
     than = f"{word} than {base}" if word in ("better", "worse") else word

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from lllm.results.rule import Rule
 
 __all__ = [
-    "NOT_JUDGED",
     "NUMBERS",
+    "WORDS",
     "Comparison",
     "Effect",
     "Effects",
@@ -39,6 +39,7 @@ NUMBERS = (
 Word = Literal[
     "", "baseline", "better", "worse", "inconclusive", "unstable", "not comparable", "not causal", "not probed", "none"
 ]
+WORDS: tuple[Word, ...] = get_args(Word)[2:]  # of a comparison, in the order in which pages tell them
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,6 @@ class Verdict:
     def decided(self) -> bool:
         """Whether it says that the row differs from the baseline."""
         return self.word in ("better", "worse")
-
-
-NOT_JUDGED = Verdict("")
 
 
 @dataclass(frozen=True)
@@ -168,7 +166,7 @@ class Row:
     numbers: Mapping[str, float | None] = field(default_factory=dict)
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     interval: Interval | None = None
-    verdict: Verdict = NOT_JUDGED
+    verdict: Verdict = Verdict("")
     other: bool = False
     trials: int = 0
     trained: int | None = None
