@@ -10,7 +10,7 @@ from typing import Any
 
 from lllm.errors import UserError
 from lllm.report.figures.palette import look
-from lllm.results.files import parse_lines, read_json
+from lllm.results.files import parse_lines, read_object
 from lllm.results.noise import Noise, read_noise
 from lllm.results.records import Record
 from lllm.results.rows import Comparison, Row
@@ -95,20 +95,13 @@ def gather(
         series=_series(comparison.rows, {record.name: record for record in records}),
         runs=tuple(runs),
         trials=tuple(record for record in records if _is_trial(record)),
-        pareto=tuple(map(_pareto, sorted((root / comparison.experiment).glob("pareto*.json")))),
+        pareto=tuple(map(read_object, sorted((root / comparison.experiment).glob("pareto*.json")))),
         noise=stored.fitting(*asked) if asked else None,
         without_noise=stored.unused(*asked) if asked else "",
         compositions=tuple(compositions),
         without_compositions=without_compositions,
         names=tuple(sorted({record.label for record in records if record.label and not record.aside})),
     )
-
-
-def _pareto(path: Path) -> Mapping[str, Any]:
-    found = read_json(path)
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: expected a JSON object; the file is damaged")
-    return found
 
 
 def _series(rows: Sequence[Row], by_name: Mapping[str, Record]) -> tuple[Series, ...]:

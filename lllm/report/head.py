@@ -29,8 +29,9 @@ def head(report: Report, sections: Sequence[tuple[str, str]]) -> str:
 def _tally(comparison: Comparison) -> str:
     """How many rows have which verdict."""
     words = [row.verdict.word for row in comparison.rows if not row.stale]
+    told = {"none": "without a verdict"}
     items = "".join(
-        f'<li class="{word.split()[0]}"><b>{words.count(word)}</b> {word.replace("none", "without a verdict")}</li>'
+        f'<li class="{word.split()[0]}"><b>{words.count(word)}</b> {told.get(word, word)}</li>'
         for word in WORDS
         if word in words
     )

@@ -9,10 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lllm.errors import UserError
 from lllm.results.compare import tabulate, tabulate_named
 from lllm.results.grouping import Expected
-from lllm.results.named import named, semantic_words, words_of
+from lllm.results.named import as_filed, named
 from lllm.results.records import Record
 from lllm.results.rows import WORDS, Comparison, Row
 from lllm.results.rule import Rule
@@ -55,13 +54,13 @@ def _plain(name: str, records: Sequence[Record], question: Question) -> Comparis
     """The comparison of the newest arms that no command line changed; where a variant has none, of its newest."""
     usual = [record for record in records if record.info.get("trial") is None and not record.aside]
     newest: dict[str, Record] = {}
-    changed: dict[tuple[str, str], bool] = {}
+    filed: dict[tuple[str, str], bool] = {}
     for record in sorted(usual, key=lambda record: (record.state == "finished", record.finished_at)):
         key = (record.variant, record.arm)
-        if key not in changed:
-            changed[key] = _changed(record)
+        if key not in filed:
+            filed[key] = as_filed(record)
         known = newest.get(record.variant)
-        if known is None or changed[key] <= changed[known.variant, known.arm]:
+        if known is None or filed[key] >= filed[known.variant, known.arm]:
             newest[record.variant] = record
     rows = [
         Expected(variant, newest[variant].arm, variant == question.baseline, question.rule)
@@ -69,14 +68,6 @@ def _plain(name: str, records: Sequence[Record], question: Question) -> Comparis
         if variant in newest
     ]
     return tabulate(usual, name, rows) if rows else None
-
-
-def _changed(record: Record) -> bool:
-    """Whether its command line changed what the file says."""
-    try:
-        return bool(semantic_words(words_of(record)))
-    except UserError:  # a damaged run.json says nothing
-        return True
 
 
 def _summary(comparison: Comparison) -> Summary:

@@ -19,7 +19,7 @@ from lllm.results.effects import effects_of
 from lllm.results.evidence import sifted
 from lllm.results.grouping import FINGERPRINTS, PLATFORM, Expected, differs, groups, is_current, stale, terms_of
 from lllm.results.judging import judged
-from lllm.results.named import Named, facts, newest_arms
+from lllm.results.named import Named, newest_arms
 from lllm.results.plans import added, changed, enlarged, planned, steady, without
 from lllm.results.records import Record
 from lllm.results.rows import NUMBERS, Comparison, Row
@@ -117,7 +117,8 @@ def tabulate_named(experiment: str, runs: Named) -> Comparison:
     """The comparison of runs that have one name, whatever the file says now."""
     made = tabulate(runs.records, experiment, runs.rows, all_runs=True)
     rows = tuple(_labelled(row, runs.labels[row.variant, row.arm]) for row in made.rows)
-    return _judged(replace(made, rows=rows, **facts(runs)), runs.records)
+    said = replace(made, rows=rows, label=runs.label, settings=runs.settings, command=runs.command)
+    return _judged(said, runs.records)
 
 
 def publish_named(root: Path, experiment: str, runs: Named) -> Path | None:

@@ -22,8 +22,8 @@ __all__ = [
     "WORDS",
     "Code",
     "Named",
+    "as_filed",
     "check_name",
-    "facts",
     "named",
     "newest_arms",
     "recorded_words",
@@ -98,14 +98,21 @@ def named(
             seeds[record.variant].add(record.seed)
     order = [v for v in variants if v in found] + sorted(found.keys() - set(variants))
     asked = tuple(sorted(set().union(*seeds.values())))
-    rows = tuple(_row(found[variant], variant == baseline, rule, asked, *code(found[variant])) for variant in order)
+    rows = []
+    for variant in order:
+        record = found[variant]
+        digest, parts = code(record)
+        made_by, now = {"code": digest}, variant == baseline
+        rows.append(Expected(variant, record.arm, now, rule, asked, made_by, record.config, parts))
     made = _made(called)
     common = shared([made[key] for key in dict.fromkeys((r.variant, r.arm) for r in [*found.values(), *mine])])
     newest_made = {row.variant: made[row.variant, row.arm] for row in rows}
-    reference = newest_made.get(baseline)
-    labels = {key: _labelled(key, made[key], reference, newest_made, common) for key in made}
+    labels = {
+        (variant, arm): label_of(one, newest_made.get(baseline), newest_made.get(variant, one), common, arm[:8])
+        for (variant, arm), one in made.items()
+    }
     command = _commands(found, order, variants, asked)
-    return Named(label, rows, tuple(called), common, labels, command)
+    return Named(label, tuple(rows), tuple(called), common, labels, command)
 
 
 def _made(records: Sequence[Record]) -> dict[tuple[str, str], Made]:
@@ -117,13 +124,6 @@ def _made(records: Sequence[Record]) -> dict[tuple[str, str], Made]:
             words[record.variant, record.arm] += semantic_words(words_of(record))
             configs[record.variant, record.arm] = record.config
     return {key: Made(configs[key], without_repeats(typed)) for key, typed in words.items()}
-
-
-def _labelled(
-    key: tuple[str, str], made: Made, baseline: Made | None, newest: Mapping[str, Made], common: Sequence[str]
-) -> Label:
-    variant, arm = key
-    return label_of(made, baseline, newest.get(variant, made), common, arm[:8])
 
 
 def _commands(found: Mapping[str, Record], order: Sequence[str], variants: Sequence[str], seeds: Sequence[int]) -> str:
@@ -138,21 +138,6 @@ def _commands(found: Mapping[str, Record], order: Sequence[str], variants: Seque
         command = ["lllm", "run", record.experiment, *chosen, *words]
         commands.append(shlex.join([*command, "--seeds", ",".join(map(str, seeds)), "--as", record.label]))
     return " && ".join(commands)
-
-
-def _row(
-    record: Record, baseline: bool, rule: Rule, seeds: tuple[int, ...], code: str, parts: Mapping[str, Any]
-) -> Expected:
-    return Expected(
-        variant=record.variant,
-        arm=record.arm,
-        baseline=baseline,
-        rule=rule,
-        seeds=seeds,
-        fingerprints={"code": code},
-        config=record.config,
-        parts=parts,
-    )
 
 
 def newest_arms(records: Sequence[Record]) -> dict[tuple[str, str], str]:
@@ -174,6 +159,14 @@ def semantic_words(words: Sequence[str]) -> list[str]:
     """Those of the form KEY=VALUE that define a run."""
     pairs = zip(["", *words], words, strict=False)
     return [word for before, word in pairs if before != _PLUGIN and "=" in word and not _only_executes(word)]
+
+
+def as_filed(record: Record) -> bool:
+    """Whether it is what the experiment's file says: no word of a command line defines it."""
+    try:
+        return not semantic_words(words_of(record))
+    except UserError:  # a damaged run.json says nothing
+        return False
 
 
 def recorded_words(words: Sequence[str]) -> list[str]:
@@ -213,8 +206,3 @@ def _only_executes(word: str) -> bool:
 
     top = word.partition("=")[0].strip().split(".")[0]
     return top == "run" or top in Execution.model_fields
-
-
-def facts(named: Named) -> Mapping[str, Any]:
-    """The fields of a `Comparison` that say under which name it stands."""
-    return {"label": named.label, "settings": named.settings, "command": named.command}

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lllm.errors import UserError
-from lllm.results.files import dumps, read_json
+from lllm.results.files import dumps, found_object
 
 __all__ = ["FILE", "damaged_probe", "proof_digest", "read_probe", "summary"]
 
@@ -63,11 +62,7 @@ def summary(said: Mapping[str, Any]) -> dict[str, Any] | None:
 def _content(run: Path) -> Mapping[str, Any] | None:
     """{} without the file, None where it is no JSON object."""
     path = run / FILE
-    try:
-        said = read_json(path) if path.is_file() else {}
-    except UserError:
-        return None
-    return said if isinstance(said, Mapping) else None
+    return found_object(path) if path.is_file() else {}
 
 
 def _listed(more: Any) -> list[Any]:
