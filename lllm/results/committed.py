@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lllm.errors import UserError
-from lllm.results.blocks import blocks_of, packed
+from lllm.results.documents import blocks_of, packed
 from lllm.results.files import dumps, parse_lines, read_metrics, write_bytes
 from lllm.results.index import index
 from lllm.results.ledger import Place, place_of, read_ledger, reconciled, struck

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from lllm.errors import UserError
-from lllm.results.blocks import Blocks, blocks_of
 from lllm.results.changes import Label
 from lllm.results.committed import load_records, write_committed
+from lllm.results.documents import Blocks, blocks_of
 from lllm.results.effects import effects_of
 from lllm.results.evidence import sifted
 from lllm.results.grouping import FINGERPRINTS, PLATFORM, Expected, differs, groups, is_current, stale, terms_of

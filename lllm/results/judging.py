@@ -13,7 +13,7 @@ from lllm.results.rule import Rule
 from lllm.results.verdict import apart, judge, refused
 
 if TYPE_CHECKING:
-    from lllm.results.blocks import Blocks
+    from lllm.results.documents import Blocks
     from lllm.results.statistics.family import Family
 
 __all__ = ["Judged", "judged", "looked"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from lllm.results.rule import Rule
@@ -122,10 +122,6 @@ class Effects:
     comparisons: int = 0
     reason: str = ""
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Row:
@@ -221,7 +217,3 @@ class Comparison:
     def title(self) -> str:
         """EXPERIMENT, or EXPERIMENT as NAME."""
         return f"{self.experiment} as {self.label}" if self.label else self.experiment
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
