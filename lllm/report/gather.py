@@ -16,7 +16,7 @@ from lllm.results.records import Record
 from lllm.results.rows import Comparison, Row
 from lllm.results.run import Run
 
-__all__ = ["Composition", "Report", "Series", "gather", "origin", "samples_of", "value_of"]
+__all__ = ["Composition", "Report", "Series", "gather", "origin", "samples_of"]
 
 _ORIGIN = ("git", "environment", "argv", "kernels")  # of run.json: what only a run's directory has
 
@@ -87,14 +87,14 @@ def gather(
     runs = [
         record
         for record in records
-        if (record.variant, record.arm) in rows or (own and record.state != "finished" and not _is_trial(record))
+        if (record.variant, record.arm) in rows or (own and record.state != "finished" and not record.told("trial"))
     ]
     return Report(
         hypothesis=hypothesis,
         comparison=comparison,
         series=_series(comparison.rows, {record.name: record for record in records}),
         runs=tuple(runs),
-        trials=tuple(record for record in records if _is_trial(record)),
+        trials=tuple(record for record in records if record.told("trial")),
         pareto=tuple(map(read_object, sorted((root / comparison.experiment).glob("pareto*.json")))),
         noise=stored.fitting(*asked) if asked else None,
         without_noise=stored.unused(*asked) if asked else "",
@@ -125,20 +125,6 @@ def _drawn(rows: Sequence[Row]) -> list[Row]:
         if row.runs and not old:
             kept.append(row)
     return kept
-
-
-def _is_trial(record: Record) -> bool:
-    """Whether a sweep asked for the run."""
-    return isinstance(record.info.get("trial"), Mapping)
-
-
-def value_of(record: Record, name: str) -> float | None:
-    """A number of a run's result, or a metric of its corpus or head; None where it has none."""
-    result = record.result or {}
-    found = result.get(name, record.metrics.get(name))
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        return None
-    return None if name == "bpb" and result.get("kind") == "none" else float(found)
 
 
 def origin(record: Record) -> Mapping[str, Any]:

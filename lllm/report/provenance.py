@@ -7,11 +7,10 @@ import shlex
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from lllm.report.gather import Report, origin, value_of
+from lllm.report.gather import Report, origin
 from lllm.report.html import Table, details, esc, paragraph, table_html
 from lllm.results.columns import digits, duration
-from lllm.results.grouping import FINGERPRINTS
-from lllm.results.records import Record
+from lllm.results.records import FINGERPRINTS, Record
 
 __all__ = ["provenance", "run_list"]
 
@@ -40,9 +39,9 @@ def _runs(records: Sequence[Record], metric: str) -> Table:
         [
             record.name,
             record.state,
-            digits(value_of(record, metric)),
+            digits(record.value(metric)),
             str((record.result or {}).get("steps") or "-"),
-            duration(value_of(record, "seconds")),
+            duration(record.value("seconds")),
             record.reason or ("" if record.path or record.state == "deleted" else "known from runs.jsonl alone"),
         ]
         for record in records

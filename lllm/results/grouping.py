@@ -9,23 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lllm.results.records import Record, differences
+from lllm.results.records import FINGERPRINTS, Record, differences
 from lllm.results.rule import BPB, Rule
 
-__all__ = [
-    "FINGERPRINTS",
-    "PLATFORM",
-    "Expected",
-    "assignments",
-    "differs",
-    "few",
-    "groups",
-    "is_current",
-    "stale",
-    "terms_of",
-]
+__all__ = ["PLATFORM", "Expected", "assignments", "differs", "few", "groups", "is_current", "stale", "terms_of"]
 
-FINGERPRINTS = ("code", "data", "evaluator")
 PLATFORM = "platform"  # the fingerprint of lllm's own code: no row averages two, and none makes a run stale
 _SHOWN = 3  # differences that fit in a table's cell
 

@@ -26,9 +26,8 @@ from lllm.report.figures.spread import spread
 from lllm.report.figures.trials import searches, tunings
 from lllm.report.figures.tuning import tuning
 from lllm.report.html import Table, esc, plain, table_html
-from lllm.report.index import entries, index_page
+from lllm.report.index import Question, entries, index_page
 from lllm.report.page import page
-from lllm.report.summary import Question
 from lllm.results.committed import load_records, read_committed, write_committed
 from lllm.results.files import write_json
 from lllm.results.grouping import Expected

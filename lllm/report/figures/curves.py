@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from lllm.errors import UserError
 from lllm.results.committed import thin
 from lllm.results.files import read_metrics
-from lllm.results.records import Record
+from lllm.results.records import Record, real
 
 __all__ = ["SPENT", "Band", "Curve", "curves_of", "mean_of"]
 
@@ -45,29 +45,30 @@ def curves_of(record: Record, fields: Sequence[str]) -> dict[str, Curve]:
             lines = read_metrics(record.path / "metrics.jsonl")
         except UserError:  # damaged: the table has the run's numbers, the figure does without its curve
             lines = []
-    clock = [line for line in lines if all(_real(line.get(name)) for name in ("step", *SPENT))]
+    clock = [line for line in lines if all(real(line.get(name)) is not None for name in ("step", *SPENT))]
     found = {}
     for field in fields:
-        points = [(line["step"], line[field]) for line in lines if _real(line.get("step")) and _real(line.get(field))]
-        points = points or [(s, v) for s, v in record.curves.get(field) or () if _real(s) and _real(v)]
-        if points:
+        logged = [(line.get("step"), line.get(field)) for line in lines]
+        if points := _known(logged) or _known(record.curves.get(field) or ()):
             found[field] = _curve(thin(points), clock, record)
     return found
 
 
+def _known(points: Iterable[tuple[Any, Any]]) -> list[tuple[float, float]]:
+    return [(x, y) for step, value in points if (x := real(step)) is not None and (y := real(value)) is not None]
+
+
 def _curve(points: Sequence[tuple[float, float]], clock: Sequence[Mapping[str, Any]], record: Record) -> Curve:
-    steps = tuple(float(step) for step, _ in points)
+    steps, values = zip(*points, strict=True)
     at = [line["step"] for line in clock]
-    result = record.result or {}
-    last = result.get("steps", record.info.get("steps"))
+    last = real((record.result or {}).get("steps", record.info.get("steps")))
     spent = {}
     for name in SPENT:
-        total = result.get(_TOTALS[name])
         if clock:
             spent[name] = _between(steps, at, [line[name] for line in clock])
-        elif _real(total) and _real(last) and last:  # what a step spent on average, as the committed numbers tell
+        elif last and (total := record.number(_TOTALS[name])) is not None:  # what a step spent on average
             spent[name] = tuple(step * (total / last) for step in steps)
-    return Curve(steps, tuple(float(value) for _, value in points), spent)
+    return Curve(steps, values, spent)
 
 
 def mean_of(curves: Sequence[Curve]) -> Band | None:
@@ -89,7 +90,3 @@ def mean_of(curves: Sequence[Curve]) -> Band | None:
 def _between(steps: Sequence[float], at: Sequence[float], values: Sequence[float]) -> tuple[float, ...]:
     """Linear between the ascending steps at which there are values, flat beyond."""
     return tuple(np.interp(steps, at, values).tolist())
-
-
-def _real(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -8,15 +8,31 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lllm.report.figures.palette import token
+from lllm.report.figures.palette import soft, token
 from lllm.report.html import Table, plain
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["CONFIG", "LAYOUT", "NARROW", "NO_BOX", "Figure", "Option", "Switch", "bars", "label", "numbers", "tagged"]
+__all__ = [
+    "CONFIG",
+    "LAYOUT",
+    "NARROW",
+    "NO_BOX",
+    "Figure",
+    "Option",
+    "Switch",
+    "around_zero",
+    "bars",
+    "label",
+    "lined_up",
+    "numbers",
+    "scatter",
+    "tagged",
+]
 
 _DIGITS = 6  # significant digits of what is drawn
+_LETTERS = 28  # of a name at the left
 _AXIS = {
     "gridcolor": token("line"),
     "linecolor": token("line"),
@@ -151,3 +167,25 @@ def scatter(name: str, x: Sequence[Any], y: Sequence[Any], colour: str, **more: 
 
     shown = label(name)
     return go.Scatter(x=x, y=y, name=shown, legendgroup=shown, **{"line": {"color": token(colour)}, **more})
+
+
+def lined_up(spec: go.Figure, names: Sequence[str], title: str) -> None:
+    """Line i of the figure is called names[i], from above; title: of the horizontal axis."""
+    spec.update_layout(
+        xaxis={"title": {"text": title}},
+        yaxis={
+            "tickvals": list(range(len(names))),
+            "ticktext": [label(name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…") for name in names],
+            "range": [len(names) - 0.4, -0.6],
+            "showgrid": False,
+            "tickfont": {"color": token("ink"), "size": 13},
+        },
+        margin={"l": 10},
+    )
+
+
+def around_zero(spec: go.Figure, floor: float | None) -> None:
+    """A line where nothing differs, and the band within which no difference counts."""
+    spec.add_vline(x=0, line={"color": token("ink"), "width": 1.5})
+    if floor is not None:
+        spec.add_vrect(-floor, floor, fillcolor=soft("muted"), line_width=0, layer="below")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lllm.report.figures.figure import NO_BOX, Figure, bars, label, numbers
-from lllm.report.figures.lines import around_zero, lined_up
+from lllm.report.figures.figure import NO_BOX, Figure, around_zero, bars, label, lined_up, numbers
 from lllm.report.figures.palette import token
 from lllm.report.gather import Report, Series
 from lllm.report.html import Table

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lllm.report.figures.figure import NO_BOX, Figure, Option, Switch, label, numbers, scatter, tagged
 from lllm.report.figures.palette import token
-from lllm.report.gather import Report, Series, value_of
+from lllm.report.gather import Report, Series
 from lllm.report.html import Table
 from lllm.results.columns import digits, si
 
@@ -101,7 +101,7 @@ def _points(every: Sequence[Series], metric: str, cost: Cost) -> list[tuple[Seri
 
 
 def _mean(series: Series, metric: str) -> float | None:
-    values = [value for record in series.runs if (value := value_of(record, metric)) is not None]
+    values = [value for record in series.runs if (value := record.value(metric)) is not None]
     return statistics.fmean(values) if values else None
 
 
@@ -123,7 +123,7 @@ def _point(series: Series, x: float, y: float, cost: Cost, metric: str, named: b
 
 
 def _seeds(series: Series, cost: Cost, metric: str) -> go.Scatter:
-    pairs = [(value_of(record, cost.key), value_of(record, metric)) for record in series.runs]
+    pairs = [(record.value(cost.key), record.value(metric)) for record in series.runs]
     known = [(x, y) for x, y in pairs if x is not None and y is not None]
     return scatter(
         series.name,

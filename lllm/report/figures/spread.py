@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from lllm.report.figures.figure import NO_BOX, Figure, label, numbers
-from lllm.report.figures.lines import lined_up
+from lllm.report.figures.figure import NO_BOX, Figure, label, lined_up, numbers
 from lllm.report.figures.palette import soft, token
 from lllm.report.gather import Report
 from lllm.report.html import Table

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lllm.errors import UserError
-from lllm.report.gather import Report, Series, value_of
+from lllm.report.gather import Report, Series
 from lllm.results.records import Record, flatten
 from lllm.results.rows import NUMBERS
 
@@ -74,7 +74,7 @@ def _recorded(every: Sequence[Series], metric: str) -> dict[str, tuple[str, list
     found = {}
     for series in every:
         trials = []
-        for line in (series.runs[0].info.get("tuned") or {}).get("tried") or ():
+        for line in series.runs[0].told("tuned").get("tried") or ():
             values = {metric: float(line["value"])} if line.get("value") is not None else {}
             state, fields = "finished" if values else "no value", dict(line.get("fields") or {})
             trials.append(Trial(_number(line.get("trial")), state, settings=fields, values=values))
@@ -115,7 +115,7 @@ def _trials(records: Sequence[Record], metric: str) -> list[Trial]:
     turned = [path for path in paths if len({repr(tree.get(path)) for tree in flat}) > 1]
     made = []
     for record, tree in zip(records, flat, strict=True):
-        values = {name: value_of(record, name) for name in dict.fromkeys((metric, *NUMBERS))}
+        values = {name: record.value(name) for name in dict.fromkeys((metric, *NUMBERS))}
         known = {name: value for name, value in values.items() if value is not None}
         settings = {path: tree[path] for path in turned if path in tree}
         made.append(Trial(_number(record.info["trial"].get("number")), record.state, record.reason, settings, known))

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from lllm.report.figures.figure import NO_BOX, Figure, Option, Switch, label, numbers, scatter, tagged
 from lllm.report.figures.palette import look, token
 from lllm.report.figures.trials import RATE, Trial, tunings
-from lllm.report.gather import Report, Series
+from lllm.report.gather import Report
 from lllm.report.html import Table
 from lllm.results.columns import digits
+from lllm.results.records import real
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -51,7 +52,7 @@ def tuning(report: Report) -> Figure | None:
 def _curves(tuned: Tuned, path: str, metric: str) -> dict[str, Points]:
     found: dict[str, Points] = {}
     for name, (_, trials) in tuned.items():
-        pairs = [(_number(trial.settings.get(path)), trial.values.get(metric)) for trial in trials]
+        pairs = [(real(trial.settings.get(path)), trial.values.get(metric)) for trial in trials]
         points = sorted((x, y) for x, y in pairs if x is not None and y is not None)
         if points:
             found[name] = points
@@ -63,17 +64,11 @@ def _sensitivities(report: Report) -> dict[str, Points]:
     of it."""
     found: dict[str, Points] = {}
     for series in report.series:
-        rate = _number(_tuned_fields(series).get(RATE))
+        rate = real((series.runs[0].told("tuned").get("fields") or {}).get(RATE))
         known = {float(at.removesuffix("x")): value for at, value in series.row.sensitivity.items()}
         if rate is not None and known:
             found[series.row.variant] = sorted((rate * times, value) for times, value in known.items())
     return found
-
-
-def _tuned_fields(series: Series) -> Mapping[str, Any]:
-    """The settings that tuning chose for a row."""
-    fields = (series.runs[0].info.get("tuned") or {}).get("fields")
-    return fields if isinstance(fields, Mapping) else {}
 
 
 def _traces(name: str, points: Points, path: str, metric: str, seen: tuple[str, str], better: str) -> list[go.Scatter]:
@@ -146,14 +141,10 @@ def _best(report: Report) -> Table:
         [
             series.name,
             str(series.row.trials),
-            ", ".join(f"{path}={value}" for path, value in _tuned_fields(series).items()),
+            ", ".join(f"{path}={value}" for path, value in (series.runs[0].told("tuned").get("fields") or {}).items()),
             ", ".join(f"{at}: {value:.4f}" for at, value in series.row.sensitivity.items()),
         ]
         for series in report.series
         if series.row.trials
     ]
     return Table(["row", "trials", "settings chosen", "at times the learning rate"], rows, right=(1,))
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lllm.results.files import dumps
-from lllm.results.grouping import FINGERPRINTS, Expected
-from lllm.results.records import differences
+from lllm.results.grouping import Expected
+from lllm.results.records import FINGERPRINTS, differences
 from lllm.results.rows import Row
 
 __all__ = ["Defined", "ExperimentDifference", "diff_experiments"]
