@@ -46,15 +46,9 @@ def _tree(one: Composition, usual: Composition) -> Table:
         old: Mapping[str, Any] = before.get(node["path"], {})
         last = str(node["path"]).rpartition(".")[2]
         name = "  " * int(node["depth"]) + (f"{last}: " if last else "") + str(node["name"])
+        counts = [(node[what], old.get(what)) for what in ("parameters", "flops_per_token")]
         rows.append(
-            [
-                name,
-                _rate(node["rate"]),
-                si(node["parameters"]),
-                _change(node["parameters"], old.get("parameters")),
-                si(node["flops_per_token"]),
-                _change(node["flops_per_token"], old.get("flops_per_token")),
-            ]
+            [name, _rate(node["rate"]), *(cell for now, was in counts for cell in (si(now), _change(now, was)))]
         )
     return Table(["node", "rate", "parameters", "", "FLOPs/token", ""], rows, right=range(1, 6))
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from lllm.errors import UserError
-from lllm.results.changes import Label
 from lllm.results.committed import load_records, write_committed
 from lllm.results.documents import Blocks, blocks_of
 from lllm.results.effects import effects_of
@@ -114,8 +113,12 @@ def _kept(root: Path, experiment: str, found: Sequence[Record], arms: Collection
 def tabulate_named(experiment: str, runs: Named) -> Comparison:
     """The comparison of runs that have one name, whatever the file says now."""
     made = tabulate(runs.records, experiment, runs.rows, all_runs=True)
-    rows = tuple(_labelled(row, runs.labels[row.variant, row.arm]) for row in made.rows)
-    said = replace(made, rows=rows, label=runs.label, settings=runs.settings, command=runs.command)
+    rows = []
+    for row in made.rows:
+        label = runs.labels[row.variant, row.arm]
+        note = "; ".join(filter(None, (label.note, row.note if row.stale else "")))
+        rows.append(replace(row, note=note, unlike=label.unlike))
+    said = replace(made, rows=tuple(rows), label=runs.label, settings=runs.settings, command=runs.command)
     return _judged(said, runs.records)
 
 
@@ -127,12 +130,6 @@ def publish_named(root: Path, experiment: str, runs: Named) -> Path | None:
     if not _kept(root, experiment, runs.records, arms):
         return None
     return write_markdown(root, tabulate_named(experiment, runs))
-
-
-def _labelled(row: Row, label: Label) -> Row:
-    """With what sets it apart under its name, and what is stale of it."""
-    note = "; ".join(filter(None, (label.note, row.note if row.stale else "")))
-    return replace(row, note=note, unlike=label.unlike)
 
 
 def _platforms(table: Sequence[Row]) -> list[str]:
@@ -169,13 +166,14 @@ def _variant_rows(
     missing = _unfinished(records, [seed for seed in wanted if seed not in done]) | refused
     missing |= {r.seed: "other code of lllm's own" for r in sound if r.seed in missing and is_current([r], expected)}
     ended = [r for r in mine if r.state != "finished" and r.info.get("probe") and not r.aside]  # by its first probe
+    diverged = {r.seed for r in mine if r.state == "diverged" and r.variant == expected.variant and not r.aside}
     row = replace(
         _row(fresh, expected.variant, expected.arm, expected.rule),
         unproven=_unproven([*ended, *fresh]),
         baseline=expected.baseline,
         unfinished={seed: "a sweep's trial" if seed in tried else state for seed, state in missing.items()},
         planned=seeds,
-        diverged=tuple(sorted({r.seed for r in mine if _ended_badly(r, expected)} - done)),
+        diverged=tuple(sorted(diverged - done)),
     )
     made = [row]
     for group in finished:
@@ -186,10 +184,6 @@ def _variant_rows(
                 note += f" (code {group[0].fingerprint('code')[:8]})"
             made.append(replace(old, stale=True, note=note))
     return made, first
-
-
-def _ended_badly(record: Record, expected: Expected) -> bool:
-    return record.state == "diverged" and record.variant == expected.variant and not record.aside
 
 
 def _unfinished(records: Sequence[Record], missing: Sequence[int]) -> dict[int, str]:

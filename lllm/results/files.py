@@ -28,6 +28,7 @@ __all__ = [
     "read_metrics",
     "read_object",
     "write_bytes",
+    "write_changed",
     "write_json",
 ]
 
@@ -79,6 +80,12 @@ def write_bytes(path: Path, data: bytes) -> None:
                 scratch.unlink()
             raise
         _sync_directory(path.parent)
+
+
+def write_changed(path: Path, data: bytes) -> None:
+    """`write_bytes`, unless the file has just that."""
+    if not path.is_file() or path.read_bytes() != data:
+        write_bytes(path, data)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -207,13 +207,10 @@ def _equal(row: Row, baseline: Row, name: str) -> bool:
 
 def _ratios(row: Row, baseline: Row) -> str:
     """'2.00x the bytes, 1.95x the FLOPs'."""
-    told = []
-    timed = [("seconds", "time")] if row.budget.get("seconds") else []
-    for name, what in (("train_bytes", "bytes"), ("train_flops", "FLOPs"), *timed):
-        ratio = _ratio(row, baseline, name)
-        if ratio is not None:
-            told.append(f"{ratio:.2f}x the {what}")
-    return ", ".join(told)
+    timed = {"seconds": "time"} if row.budget.get("seconds") else {}
+    names = {"train_bytes": "bytes", "train_flops": "FLOPs", **timed}
+    found = ((what, _ratio(row, baseline, name)) for name, what in names.items())
+    return ", ".join(f"{ratio:.2f}x the {what}" for what, ratio in found if ratio is not None)
 
 
 def _ratio(row: Row, baseline: Row, name: str) -> float | None:

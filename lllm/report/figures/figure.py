@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -139,10 +140,7 @@ class Figure:
 def label(text: str) -> str:
     """A user's words as Plotly is to show them: it reads some tags, and formulas between dollars; entities it turns
     back."""
-    shown = plain(text)
-    for sign, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("$", "&#36;")):
-        shown = shown.replace(sign, entity)
-    return shown
+    return html.escape(plain(text), quote=False).replace("$", "&#36;")
 
 
 def numbers(values: Iterable[float | None]) -> list[float | None]:

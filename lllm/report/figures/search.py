@@ -71,20 +71,15 @@ def _costs(study: Search, metric: str) -> list[Cost]:
 
 def _paid(trials: Sequence[Trial], metric: str, cost: Cost) -> list[tuple[Trial, float, float]]:
     """Trials with both values: trial, cost, metric."""
-    found = []
-    for trial in trials:
-        x = float(trial.number) if cost is _NUMBER else trial.values.get(cost.key)
-        y = trial.values.get(metric)
-        if x is not None and y is not None:
-            found.append((trial, x, y))
-    return found
+    found = ((trial, {_NUMBER.key: float(trial.number), **trial.values}) for trial in trials)
+    pairs = ((trial, of.get(cost.key), of.get(metric)) for trial, of in found)
+    return [(trial, x, y) for trial, x, y in pairs if x is not None and y is not None]
 
 
 def _axis(cost: Cost, xs: Sequence[float]) -> dict[str, Any]:
-    axis: dict[str, Any] = {"title": {"text": cost.title}, "nticks": 6, "type": "linear"}
-    if cost is not _NUMBER:
-        axis |= {"type": "log" if min(xs) > 0 else "linear", "tickformat": "~s"}
-    return axis
+    form = {} if cost is _NUMBER else {"tickformat": "~s"}
+    kind = "log" if form and min(xs) > 0 else "linear"
+    return {"title": {"text": cost.title}, "nticks": 6, "type": kind, **form}
 
 
 def _traces(known: Sequence[tuple[Trial, float, float]], cost: Cost, metric: str, better: str) -> list[go.Scatter]:
