@@ -14,9 +14,9 @@ from lllm.results.files import dumps, parse_lines, read_metrics, write_changed
 from lllm.results.index import index
 from lllm.results.ledger import place_of, read_ledger, reconciled, struck
 from lllm.results.named import WORDS, newest_arms, words_of
-from lllm.results.records import INFO, MAYBE, Record, lists_sound
+from lllm.results.records import INFO, MAYBE, Record, flatten, lists_sound
 
-__all__ = ["load_records", "read_committed", "write_committed"]
+__all__ = ["load_records", "read_committed", "runs", "thin", "write_committed"]
 
 FILE = "runs.jsonl"
 POINTS = 50  # a curve keeps at most so many
@@ -64,6 +64,12 @@ def load_records(root: Path, experiment: str | None = None) -> list[Record]:
     known = {place_of(record) for record in found if not record.aside} | struck(ledger)  # here, or deleted here
     committed = [record for name in names for record in read_committed(root, name) if place_of(record) not in known]
     return reconciled([*found, *committed], ledger, experiment)
+
+
+def runs(root: Path | str = "results", experiment: str | None = None) -> list[dict[str, Any]]:
+    """One flat mapping per run, finished or not: who it is, its state, its numbers, its metrics as 'metrics.accuracy',
+    its config as 'config.train.lr'."""
+    return [_flat(record) for record in load_records(Path(root), experiment)]
 
 
 def _read(path: Path) -> list[tuple[Record, str]]:
@@ -157,3 +163,26 @@ def thin(points: Sequence[Any], most: int = POINTS) -> list[Any]:
     if len(points) <= most:
         return list(points)
     return [points[round(i * (len(points) - 1) / (most - 1))] for i in range(most)]
+
+
+def _flat(record: Record) -> dict[str, Any]:
+    identity = {
+        "run": record.name,
+        "experiment": record.experiment,
+        "variant": record.variant,
+        "arm": record.arm,
+        "seed": record.seed,
+        "name": record.label or None,
+        "state": record.state,
+        "reason": record.reason or None,
+        "path": str(record.path) if record.path else None,
+        "steps": record.info.get("steps"),
+    }
+    numbers = {name: value for name, value in (record.result or {}).items() if name != "metrics"}
+    measured = {f"metrics.{name}": value for name, value in record.metrics.items()}
+    trees = {
+        "fingerprint": record.info.get("fingerprints") or {},
+        "size": record.info.get("sizes") or {},
+        "config": record.config,
+    }
+    return {**identity, **numbers, **measured, **flatten(trees)}
