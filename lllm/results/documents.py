@@ -7,6 +7,7 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,14 +140,8 @@ def _unpacked(line: Mapping[str, Any], where: str) -> Blocks | None:
 
     if "documents" not in line:  # written when blocks were pieces of text where documents were few
         return None
-    try:
-        key, documents = str(line["key"]), int(line["documents"])
+    with suppress(KeyError, TypeError, ValueError, OverflowError):
         size, nats = np.array(line["bytes"], np.int64), np.array(line["nats"], np.float64)
-        fine = size.ndim == 1 and size.shape == nats.shape
-    except (KeyError, TypeError, ValueError, OverflowError):
-        fine = False
-    if not fine:
-        raise UserError(
-            f"{where}: its blocks are damaged; expected key, documents, and as many bytes as nats"
-        ) from None
-    return Blocks(key, documents, size, nats)
+        if size.ndim == 1 and size.shape == nats.shape:
+            return Blocks(str(line["key"]), int(line["documents"]), size, nats)
+    raise UserError(f"{where}: its blocks are damaged; expected key, documents, and as many bytes as nats")

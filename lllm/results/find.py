@@ -72,5 +72,5 @@ def _has_components(name: str, wanted: str) -> bool:
 
 def _words(records: list[Record]) -> set[str]:
     """What could have been typed: names, labels, and the shorter forms that differ from them."""
-    names = {record.name for record in records} | {record.label for record in records if record.label}
-    return names | {record.variant for record in records} | {f"{r.experiment}/{r.variant}" for r in records}
+    every = {word for r in records for word in (r.name, r.label, r.variant, f"{r.experiment}/{r.variant}")}
+    return every - {""}

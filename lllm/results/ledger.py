@@ -103,14 +103,11 @@ def place_of(record: Record) -> Place:
 
 
 def _line(info: Mapping[str, Any]) -> dict[str, Any]:
+    who = {name: info[name] for name in (*_NAMES, "seed")}
     kept = {name: info[name] for name in _KEPT if info.get(name) is not None}
-    prints = info.get("fingerprints") or {}
-    return {
-        **{name: info[name] for name in (*_NAMES, "seed")},
-        **kept,
-        "fingerprints": {**{name: prints.get(name) for name in FINGERPRINTS}, "arm": info["arm"]},
-        "time": round(time.time(), 3),
-    }
+    known = info.get("fingerprints") or {}
+    prints = {**{name: known.get(name) for name in FINGERPRINTS}, "arm": info["arm"]}
+    return {**who, **kept, "fingerprints": prints, "time": round(time.time(), 3)}
 
 
 def _append(root: Path, line: Mapping[str, Any]) -> None:
