@@ -99,11 +99,10 @@ def named(
     order = [v for v in variants if v in found] + sorted(found.keys() - set(variants))
     asked = tuple(sorted(set().union(*seeds.values())))
     rows = []
-    for variant in order:
-        record = found[variant]
+    for record in (found[variant] for variant in order):
         digest, parts = code(record)
-        made_by, now = {"code": digest}, variant == baseline
-        rows.append(Expected(variant, record.arm, now, rule, asked, made_by, record.config, parts))
+        is_base, prints = record.variant == baseline, {"code": digest}
+        rows.append(Expected(record.variant, record.arm, is_base, rule, asked, prints, record.config, parts))
     made = _made(called)
     common = shared([made[key] for key in dict.fromkeys((r.variant, r.arm) for r in [*found.values(), *mine])])
     newest_made = {row.variant: made[row.variant, row.arm] for row in rows}
@@ -133,10 +132,9 @@ def _commands(found: Mapping[str, Record], order: Sequence[str], variants: Seque
         alike[tuple(words_of(found[variant]))].append(variant)
     commands = []
     for words, some in alike.items():
-        chosen = [] if set(some) == set(variants) else some
-        record = found[some[0]]
-        command = ["lllm", "run", record.experiment, *chosen, *words]
-        commands.append(shlex.join([*command, "--seeds", ",".join(map(str, seeds)), "--as", record.label]))
+        record, chosen = found[some[0]], [] if set(some) == set(variants) else some
+        options = ["--seeds", ",".join(map(str, seeds)), "--as", record.label]
+        commands.append(shlex.join(["lllm", "run", record.experiment, *chosen, *words, *options]))
     return " && ".join(commands)
 
 

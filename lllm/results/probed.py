@@ -25,8 +25,7 @@ def read_probe(run: Path) -> dict[str, Any]:
 
 def proof_digest(run: Path) -> str:
     """Of what the run itself wrote, '' where that is nothing; `lllm probe` adds to the file, and may."""
-    said = read_probe(run)
-    own = {when: said[when] for when in ("begin", "end") if when in said}
+    own = {when: said for when, said in read_probe(run).items() if when != "more"}
     return hashlib.blake2b(dumps(own).encode(), digest_size=16).hexdigest() if own else ""
 
 

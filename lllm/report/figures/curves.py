@@ -15,8 +15,7 @@ from lllm.results.records import Record, real
 
 __all__ = ["SPENT", "Band", "Curve", "curves_of", "mean_of"]
 
-SPENT = ("bytes", "flops", "seconds")
-_TOTALS = {"bytes": "train_bytes", "flops": "train_flops", "seconds": "seconds"}  # in result.json, where a run ended
+SPENT = {"bytes": "train_bytes", "flops": "train_flops", "seconds": "seconds"}  # in metrics.jsonl -> in result.json
 
 
 @dataclass(frozen=True)
@@ -63,11 +62,11 @@ def _curve(points: Sequence[tuple[float, float]], clock: Sequence[Mapping[str, A
     at = [line["step"] for line in clock]
     last = real((record.result or {}).get("steps", record.info.get("steps")))
     spent = {}
-    for name in SPENT:
+    for name, total in SPENT.items():
         if clock:
             spent[name] = _between(steps, at, [line[name] for line in clock])
-        elif last and (total := record.number(_TOTALS[name])) is not None:  # what a step spent on average
-            spent[name] = tuple(step * (total / last) for step in steps)
+        elif last and (whole := record.number(total)) is not None:  # what a step spent on average
+            spent[name] = tuple(step * (whole / last) for step in steps)
     return Curve(steps, values, spent)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from lllm.report.figures.figure import NO_BOX, Figure, around_zero, bars, label, lined_up, numbers
 from lllm.report.figures.palette import token
 from lllm.report.gather import Report
@@ -40,8 +38,12 @@ def design(report: Report) -> Figure | None:
     floor = report.comparison.rule.floor
     around_zero(spec, floor)
     lined_up(spec, [effect.name for effect in shown], f"effect on {label(effects.metric)}")
-    numbers_of = _table(effects.effects, effects.metric)
-    return Figure("effects", spec, _caption(effects, floor), 120 + 34 * len(shown), numbers=numbers_of)
+    rows = [
+        [one.name, digits(one.difference, "+.4g"), digits(one.half, ".4g"), digits(one.p, ".4g"), one.note]
+        for one in effects.effects
+    ]
+    table = Table(["effect", f"Δ {effects.metric}", "±", "p", ""], rows, right=(1, 2, 3))
+    return Figure("effects", spec, _caption(effects, floor), 120 + 34 * len(shown), numbers=table)
 
 
 def _said(effect: Effect, metric: str) -> str:
@@ -54,8 +56,3 @@ def _caption(effects: Effects, floor: float | None) -> str:
     heading = effects_text(effects)[0].rstrip(":")
     band = "" if floor is None else " Grey band: the floor."
     return f"{heading[0].upper()}{heading[1:]}. Coloured: told from none.{band}"
-
-
-def _table(effects: Sequence[Effect], metric: str) -> Table:
-    rows = [[e.name, digits(e.difference, "+.4g"), digits(e.half, ".4g"), digits(e.p, ".4g"), e.note] for e in effects]
-    return Table(["effect", f"Δ {metric}", "±", "p", ""], rows, right=(1, 2, 3))

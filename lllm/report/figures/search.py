@@ -138,15 +138,10 @@ def _table(study: Search, metric: str, better: str) -> Table:
         return math.inf if value is None else sign * value
 
     ordered = sorted(study.trials, key=lambda trial: (not trial.front, rank(trial)))
-    rows = [
-        [
-            f"{trial.number}{' ●' if trial.front else ''}",
-            *(_cell(trial.values.get(name)) for name in names),
-            ", ".join(trial.typed),
-            trial.outcome,
-        ]
-        for trial in ordered[:_LISTED]
-    ]
+    rows = []
+    for trial in ordered[:_LISTED]:
+        number = f"{trial.number}{' ●' if trial.front else ''}"
+        rows.append([number, *(_cell(trial.values.get(name)) for name in names), ", ".join(trial.typed), trial.outcome])
     headers = ["trial (● on the front)", *names, "settings", "state"]
     return Table(headers, rows, right=range(len(names) + 1))
 

@@ -52,9 +52,8 @@ def tuning(report: Report) -> Figure | None:
 def _curves(tuned: Tuned, path: str, metric: str) -> dict[str, Points]:
     found: dict[str, Points] = {}
     for name, (_, trials) in tuned.items():
-        pairs = [(real(trial.settings.get(path)), trial.values.get(metric)) for trial in trials]
-        points = sorted((x, y) for x, y in pairs if x is not None and y is not None)
-        if points:
+        pairs = ((real(trial.settings.get(path)), trial.values.get(metric)) for trial in trials)
+        if points := sorted((x, y) for x, y in pairs if x is not None and y is not None):
             found[name] = points
     return found
 
@@ -137,14 +136,11 @@ def _table(tuned: Tuned, metric: str) -> Table:
 
 def _best(report: Report) -> Table:
     """What tuned rows say of themselves."""
-    rows = [
-        [
-            series.name,
-            str(series.row.trials),
-            ", ".join(f"{path}={value}" for path, value in (series.runs[0].told("tuned").get("fields") or {}).items()),
-            ", ".join(f"{at}: {value:.4f}" for at, value in series.row.sensitivity.items()),
-        ]
-        for series in report.series
-        if series.row.trials
-    ]
+    rows = []
+    for series in report.series:
+        if trials := series.row.trials:
+            fields = (series.runs[0].told("tuned").get("fields") or {}).items()
+            settings = ", ".join(f"{path}={value}" for path, value in fields)
+            around = ", ".join(f"{at}: {value:.4f}" for at, value in series.row.sensitivity.items())
+            rows.append([series.name, str(trials), settings, around])
     return Table(["row", "trials", "settings chosen", "at times the learning rate"], rows, right=(1,))
