@@ -35,6 +35,6 @@ def load(
 
 def runs(root: str | Path = "results", experiment: str | None = None) -> list[dict[str, Any]]:
     """Every run below `root` as one flat mapping; `pandas.DataFrame(lllm.runs())` is a table of them."""
-    from lllm.results.frame import runs as every
+    from lllm.results.committed import runs as every
 
     return every(root, experiment)

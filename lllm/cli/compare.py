@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -74,7 +74,7 @@ def compare(
                 if form == "terminal" and not as_json:
                     print(f"written: {path} and {path.parent / 'runs.jsonl'}")
     if as_json or form == "json":
-        print_json([comparison.to_json() for comparison in shown])
+        print_json([asdict(comparison) for comparison in shown])
     elif form == "csv":
         from lllm.results.table import comma_separated
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def conclude(plan: Plan, arms: Arms, variants: Sequence[str], words: Sequence[st
     print_next(plan, words)
     return {
         "runs": _outcomes(plan),
-        "comparison": shown.to_json() if shown else None,
+        "comparison": asdict(shown) if shown else None,
     }
 
 

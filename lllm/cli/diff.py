@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,7 +48,7 @@ def diff(
 
     found = _found(a, b, docs, curves, plugin or [], results)
     if as_json:
-        print_json(found.to_json())
+        print_json(asdict(found))
     elif isinstance(found, Difference):
         print_difference(found)
     else:
@@ -103,8 +104,7 @@ def _of_experiments(a: str, b: str, plugins: Sequence[Path], results: Path) -> E
 def _with_now(run: Run, experiment: str | None, plugins: Sequence[Path]) -> Difference:
     """The run against its variant as its own experiment, or another one, defines it, with the run's plugins as well."""
     from lllm.launch.now import variant_now
-    from lllm.results.diff import diff_now
-    from lllm.results.diff.side import inner
+    from lllm.results.diff import diff_now, inner
 
     own = inner(run.info, "config", "execution").get("plugins")
     every = [*(own if isinstance(own, list) else []), *map(str, plugins)]

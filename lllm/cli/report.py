@@ -17,7 +17,7 @@ from lllm.errors import BuildError, UserError
 if TYPE_CHECKING:
     from lllm.config import Experiment
     from lllm.report.gather import Composition
-    from lllm.report.summary import Question
+    from lllm.report.index import Question
     from lllm.results.rows import Comparison
 
 __all__ = ["report"]
@@ -142,7 +142,7 @@ def _write_index(results: Path) -> dict[str, Any]:
 def _questions(names: set[str]) -> dict[str, Question]:
     """What those experiments ask whose files are here and sound."""
     from lllm.config import list_experiments, load_experiment
-    from lllm.report.summary import Question
+    from lllm.report.index import Question
     from lllm.results.rule import rule_of
 
     found = {}

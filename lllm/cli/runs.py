@@ -14,8 +14,7 @@ _LONG = 200  # rows beyond which a drawn table is slow to make and no easier to 
 
 def list_runs(as_json: bool = False, root: Path = Path("results")) -> None:
     """Print the runs below `root`, and those that are only committed there."""
-    from lllm.results.committed import load_records
-    from lllm.results.frame import runs
+    from lllm.results.committed import load_records, runs
     from lllm.results.table import aligned
 
     if as_json:

@@ -65,7 +65,7 @@ def tuned_plan(plan: Plan, tuned: Tuned) -> Plan:
 
 def print_tuned(tuned: Tuned, plan: Plan) -> None:
     """The settings, the trials behind them, and whether these were made on other terms than the plan's runs."""
-    from lllm.results.tuning import other_terms
+    from lllm.results.verdict import other_terms
     from lllm.search.space import typed
     from lllm.search.winners import terms_of
 

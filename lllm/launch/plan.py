@@ -20,12 +20,12 @@ from lllm.launch.metric import refuse_rule
 from lllm.openmp import variables
 from lllm.registry.build import blaming
 from lllm.results.committed import load_records
+from lllm.results.effects import twins
 from lllm.results.files import explained
 from lllm.results.grouping import Expected
 from lllm.results.records import Record
 from lllm.results.rule import rule_of
 from lllm.results.run import Run, check_writable, run_path
-from lllm.results.twins import twins
 from lllm.train import checkpoint
 from lllm.train.recheck import changes, platform_changed
 from lllm.train.world import refuse_device, refuse_dtype

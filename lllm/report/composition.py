@@ -46,16 +46,9 @@ def _tree(one: Composition, usual: Composition) -> Table:
         old: Mapping[str, Any] = before.get(node["path"], {})
         last = str(node["path"]).rpartition(".")[2]
         name = "  " * int(node["depth"]) + (f"{last}: " if last else "") + str(node["name"])
-        rows.append(
-            [
-                name,
-                _rate(node["rate"]),
-                si(node["parameters"]),
-                _change(node["parameters"], old.get("parameters")),
-                si(node["flops_per_token"]),
-                _change(node["flops_per_token"], old.get("flops_per_token")),
-            ]
-        )
+        sizes = [(node[what], old.get(what)) for what in ("parameters", "flops_per_token")]
+        cells = [cell for now, was in sizes for cell in (si(now), _change(now, was))]
+        rows.append([name, _rate(node["rate"]), *cells])
     return Table(["node", "rate", "parameters", "", "FLOPs/token", ""], rows, right=range(1, 6))
 
 
@@ -65,8 +58,6 @@ def _rate(rate: float) -> str:
 
 
 def _change(now: float, before: float | None) -> str:
-    if before is None:
-        return "new"
     return "=" if now == before else f"{now / before - 1:+.1%}" if before else "new"
 
 

@@ -26,7 +26,7 @@ _POLICY = (
 
 def document(title: str, body: str, figures: Sequence[Figure] = ()) -> str:
     """A whole HTML document. body: HTML. Plotly is in it once, compressed, where there are figures."""
-    scripts = [_script(), _plotly()] if figures else []
+    scripts = [_asset("script.js"), _plotly()] if figures else []
     policy = _POLICY.format(scripts=f"script-src {' '.join(map(_digest, scripts))}; " if scripts else "")
     style = style_sheet() + _asset("style.css")
     drawn = _drawing(figures) if figures else ""
@@ -41,18 +41,13 @@ def document(title: str, body: str, figures: Sequence[Figure] = ()) -> str:
 
 def _drawing(figures: Sequence[Figure]) -> str:
     """What draws the figures: their data, the library, the page's own script."""
-    told = {
-        "figures": [figure.to_json() for figure in figures],
-        "layout": LAYOUT,
-        "narrow": NARROW,
-        "config": CONFIG,
-        "palettes": PALETTES,
-    }
+    drawn = [figure.to_json() for figure in figures]
+    told = {"figures": drawn, "layout": LAYOUT, "narrow": NARROW, "config": CONFIG, "palettes": PALETTES}
     data = json.dumps(told, separators=(",", ":"), ensure_ascii=True, allow_nan=False).replace("<", "\\u003c")
     return (
         f'<script type="application/json" id="figures">{data}</script>\n'
         f'<script type="text/plain" id="plotly">{_packed()}</script>\n'
-        f"<script>{_script()}</script>\n"
+        f"<script>{_asset('script.js')}</script>\n"
     )
 
 
@@ -70,10 +65,6 @@ def _plotly() -> str:
 
 
 @cache
-def _script() -> str:
-    return _asset("script.js")
-
-
 def _asset(name: str) -> str:
     return (files("lllm.report") / "assets" / name).read_text(encoding="utf-8")
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from lllm.errors import UserError
-from lllm.report.figures.palette import DASHES, SERIES, SYMBOLS
-from lllm.results.files import parse_lines, read_json
+from lllm.report.figures.palette import look
+from lllm.results.files import parse_lines, read_object
 from lllm.results.noise import Noise, read_noise
 from lllm.results.records import Record
 from lllm.results.rows import Comparison, Row
 from lllm.results.run import Run
 
-__all__ = ["Composition", "Report", "Sample", "Series", "gather", "origin", "samples_of", "value_of"]
+__all__ = ["Composition", "Report", "Series", "gather", "origin", "samples_of"]
 
 _ORIGIN = ("git", "environment", "argv", "kernels")  # of run.json: what only a run's directory has
 
@@ -43,14 +44,6 @@ class Composition:
     nodes: tuple[Mapping[str, Any], ...]
     settings: Mapping[str, Any]
     matched: str = ""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A generation: what the model was given, and what it wrote."""
-
-    prompt: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -87,22 +80,22 @@ def gather(
         UserError: noise.json or pareto.json is damaged.
     """
     base = next((row for row in comparison.rows if row.baseline and row.runs and not row.stale), None)
-    asked = (base.arm, base.fingerprints, comparison.decide) if base else None
+    asked = (base.arm, base.fingerprints, comparison.rule.metric) if base else None
     stored = read_noise(root, comparison.experiment)
     rows = {(row.variant, row.arm) for row in comparison.rows}
     own = not comparison.label  # under a name, what did not finish elsewhere is not its business
     runs = [
         record
         for record in records
-        if (record.variant, record.arm) in rows or (own and record.state != "finished" and not _is_trial(record))
+        if (record.variant, record.arm) in rows or (own and record.state != "finished" and not record.told("trial"))
     ]
     return Report(
         hypothesis=hypothesis,
         comparison=comparison,
         series=_series(comparison.rows, {record.name: record for record in records}),
         runs=tuple(runs),
-        trials=tuple(record for record in records if _is_trial(record)),
-        pareto=tuple(map(_pareto, sorted((root / comparison.experiment).glob("pareto*.json")))),
+        trials=tuple(record for record in records if record.told("trial")),
+        pareto=tuple(map(read_object, sorted((root / comparison.experiment).glob("pareto*.json")))),
         noise=stored.fitting(*asked) if asked else None,
         without_noise=stored.unused(*asked) if asked else "",
         compositions=tuple(compositions),
@@ -111,28 +104,16 @@ def gather(
     )
 
 
-def _pareto(path: Path) -> Mapping[str, Any]:
-    found = read_json(path)
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: expected a JSON object; the file is damaged")
-    return found
-
-
 def _series(rows: Sequence[Row], by_name: Mapping[str, Record]) -> tuple[Series, ...]:
     """Of every row with runs; a stale one only where its variant has no other. The baseline has the text's colour."""
     base = next((row.variant for row in rows if row.baseline), None)
     found: list[Series] = []
-    place = 0
+    places = count()
     for row in _drawn(rows):
         name = f"{row.variant} ({'stale' if row.stale else row.note})" if row.note else row.variant
-        runs = tuple(by_name[run] for run in row.runs)
-        if row.variant == base and not row.other:
-            found.append(Series(name, row, runs, True, "ink", "solid", "circle"))
-            continue
-        turn, colour = divmod(place, len(SERIES))
-        symbol = SYMBOLS[place % len(SYMBOLS)]
-        found.append(Series(name, row, runs, False, SERIES[colour], DASHES[turn % len(DASHES)], symbol))
-        place += 1
+        baseline = row.variant == base and not row.other
+        colour, dash, symbol = ("ink", "solid", "circle") if baseline else look(next(places))
+        found.append(Series(name, row, tuple(by_name[run] for run in row.runs), baseline, colour, dash, symbol))
     return tuple(found)
 
 
@@ -146,20 +127,6 @@ def _drawn(rows: Sequence[Row]) -> list[Row]:
     return kept
 
 
-def _is_trial(record: Record) -> bool:
-    """Whether a sweep asked for the run."""
-    return isinstance(record.info.get("trial"), Mapping)
-
-
-def value_of(record: Record, name: str) -> float | None:
-    """A number of a run's result, or a metric of its corpus or head; None where it has none."""
-    result = record.result or {}
-    found = result.get(name, record.metrics.get(name))
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        return None
-    return None if name == "bpb" and result.get("kind") == "none" else float(found)
-
-
 def origin(record: Record) -> Mapping[str, Any]:
     """git, environment, argv and kernels of a run; nothing where only its committed line is here, or is damaged."""
     if record.path is None:
@@ -171,13 +138,13 @@ def origin(record: Record) -> Mapping[str, Any]:
     return {key: info[key] for key in _ORIGIN if info.get(key)}
 
 
-def samples_of(record: Record) -> tuple[Sample, ...]:
-    """samples.jsonl of a run; nothing where it has none, or a damaged one."""
-    path = (record.path or Path()) / "samples.jsonl"
-    if record.path is None or not path.is_file():
-        return ()
+def samples_of(record: Record) -> list[tuple[str, str]]:
+    """(prompt, text) of samples.jsonl of a run; nothing where it has none, or a damaged one."""
+    if record.path is None:
+        return []
+    path = record.path / "samples.jsonl"
     try:
         lines = parse_lines(path, path.read_bytes())
     except (OSError, UserError):
-        return ()
-    return tuple(Sample(str(line.get("prompt") or ""), str(line.get("text") or "")) for line in lines)
+        return []
+    return [(str(line.get("prompt") or ""), str(line.get("text") or "")) for line in lines]

@@ -6,20 +6,9 @@ from collections.abc import Sequence
 
 from lllm.report.gather import Report
 from lllm.report.html import esc, paragraph
-from lllm.results.rows import Comparison
+from lllm.results.rows import WORDS, Comparison
 
 __all__ = ["head", "warnings"]
-
-_WORDS = {  # of verdicts, in the order in which they are counted -> as they are told
-    "better": "better",
-    "worse": "worse",
-    "inconclusive": "inconclusive",
-    "unstable": "unstable",
-    "not comparable": "not comparable",
-    "not causal": "not causal",
-    "not probed": "not probed",
-    "none": "without a verdict",
-}
 
 
 def head(report: Report, sections: Sequence[tuple[str, str]]) -> str:
@@ -40,9 +29,10 @@ def head(report: Report, sections: Sequence[tuple[str, str]]) -> str:
 def _tally(comparison: Comparison) -> str:
     """How many rows have which verdict."""
     words = [row.verdict.word for row in comparison.rows if not row.stale]
+    told = {"none": "without a verdict"}
     items = "".join(
-        f'<li class="{esc(word.split()[0])}"><b>{words.count(word)}</b> {esc(told)}</li>'
-        for word, told in _WORDS.items()
+        f'<li class="{word.split()[0]}"><b>{words.count(word)}</b> {told.get(word, word)}</li>'
+        for word in WORDS
         if word in words
     )
     return f'<ul class="tally">{items}</ul>' if items else ""

@@ -47,8 +47,7 @@ def table_html(table: Table, kind: str = "", name: str = "Table") -> str:
 
     head = "".join(cell("th", i, text) for i, text in enumerate(table.headers))
     lines = []
-    for number, row in enumerate(table.rows):
-        mark = table.marks[number] if number < len(table.marks) else ""
+    for mark, row in zip(table.marks or [""] * len(table.rows), table.rows, strict=True):
         opening = f'<tr class="{esc(mark)}">' if mark else "<tr>"
         lines.append(opening + "".join(cell("td", i, text) for i, text in enumerate(row)) + "</tr>")
     body = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lllm.report.composition import compositions
 from lllm.report.document import document
 from lllm.report.figures.design import design
-from lllm.report.figures.figure import Figure
+from lllm.report.figures.figure import Figure, Switch
 from lllm.report.figures.forest import forest
 from lllm.report.figures.front import front
 from lllm.report.figures.learning import learning
@@ -92,7 +92,7 @@ def _sections(report: Report) -> Iterator[_Section]:
 
 
 def _figure(figure: Figure) -> str:
-    switches = "".join(_switch(figure, i) for i in range(len(figure.switches)))
+    switches = "".join(_switch(figure.key, switch) for switch in figure.switches)
     holder = (
         f'<div class="plot" id="figure-{esc(figure.key)}" style="height:{figure.height}px" role="img" '
         f'aria-label="{esc(figure.caption)}"><noscript>The figure is drawn by JavaScript, which is switched off; '
@@ -105,12 +105,10 @@ def _figure(figure: Figure) -> str:
     return f"{title}<figure>{controls}{holder}{caption}</figure>{told}"
 
 
-def _switch(figure: Figure, place: int) -> str:
-    switch = figure.switches[place]
+def _switch(figure: str, switch: Switch) -> str:
     buttons = "".join(
-        f'<button type="button" data-figure="{esc(figure.key)}" data-key="{esc(switch.key)}" '
-        f'data-option="{esc(option.key)}" '
-        f'aria-pressed="{"false" if i else "true"}">{esc(option.text)}</button>'
+        f'<button type="button" data-figure="{esc(figure)}" data-key="{esc(switch.key)}" '
+        f'data-option="{esc(option.key)}" aria-pressed="{"false" if i else "true"}">{esc(option.text)}</button>'
         for i, option in enumerate(switch.options)
     )
     return f"<fieldset><legend>{esc(switch.text)}</legend>{buttons}</fieldset>"

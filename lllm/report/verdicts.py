@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lllm.report.html import Table, esc, table_html
 from lllm.results.columns import Column, chosen
 from lllm.results.footnotes import footnotes
-from lllm.results.rows import Comparison, Row
+from lllm.results.rows import Comparison
 
 __all__ = ["verdicts"]
 
@@ -17,7 +17,7 @@ _DECISIVE = ("seeds", "bpb", "kind", "difference", "half", "verdict")  # columns
 def verdicts(comparison: Comparison) -> str:
     """HTML: tables that a page has room for, and the notes below them."""
     name, *rest = chosen(comparison)
-    first = [column for column in rest if column.key in (*_DECISIVE, comparison.decide)]
+    first = [column for column in rest if column.key in (*_DECISIVE, comparison.rule.metric)]
     other = [column for column in rest if column not in first and not column.cost]
     cost = [column for column in rest if column not in first and column.cost]
     body = table_html(_table(comparison, [name, *first]), "verdicts judged", "Verdicts")
@@ -29,14 +29,10 @@ def verdicts(comparison: Comparison) -> str:
 
 
 def _table(comparison: Comparison, columns: Sequence[Column]) -> Table:
+    rows = comparison.rows
     return Table(
         [column.header for column in columns],
-        [[column.cell(row) for column in columns] for row in comparison.rows],
+        [[column.cell(row) for column in columns] for row in rows],
         [i for i, column in enumerate(columns) if column.right],
-        [_mark(row) for row in comparison.rows],
+        ["aside" if row.stale or not row.runs else row.verdict.word.replace(" ", "-") for row in rows],
     )
-
-
-def _mark(row: Row) -> str:
-    """The class by which the style sheet knows the row."""
-    return "aside" if row.stale or not row.runs else row.verdict.word.replace(" ", "-")

@@ -10,12 +10,15 @@ from typing import Any
 
 from lllm.errors import UserError, nearest
 from lllm.results.rows import Comparison, Row
+from lllm.results.rule import OF_LIKELIHOOD
 
-__all__ = ["ABSENT", "Column", "chosen", "columns_of", "duration", "si", "sorted_by"]
+__all__ = ["Column", "chosen", "columns_of", "digits", "duration", "si", "sorted_by"]
 
 ABSENT = "-"
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E")
-_OF_BITS = ("bpb", "bpb_text", "nats_per_byte")
+
+
+Value = Callable[[Row], Any]
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Column:
 
     key: str
     header: str
-    value: Callable[[Row], Any]
+    value: Value
     cell: Callable[[Row], str]
     right: bool = True
     cost: bool = False
@@ -36,58 +39,60 @@ class Column:
 
 def columns_of(comparison: Comparison) -> list[Column]:
     """Every column that the comparison could show, in order."""
-    metric = comparison.decide
-    difference = _small if metric in _OF_BITS else _general
-    unmarked = " " if any(row.shared_timing for row in comparison.rows) else ""  # keeps the digits in line
+    metric, rows = comparison.rule.metric, comparison.rows
+    form = ".4f" if metric in OF_LIKELIHOOD else ".4g"
+    unmarked = " " if any(row.shared_timing for row in rows) else ""  # keeps the digits in line
 
-    def timed(shown: Callable[[float | None], str], name: str, row: Row) -> str:
-        cell = shown(row.numbers.get(name))
-        return cell + ("*" if row.shared_timing and cell != ABSENT else unmarked)
+    def column(key: str, header: str, value: Value, shown: Callable[[Any], str] = digits, **more: Any) -> Column:
+        return Column(key, header, value, lambda row: shown(value(row)), **more)
 
-    def number(key: str, header: str, name: str, shown: Callable[[float | None], str], **more: Any) -> Column:
-        return Column(key, header, lambda row: row.numbers.get(name), lambda row: shown(row.numbers.get(name)), **more)
+    def number(key: str, header: str, name: str, shown: Callable[[float | None], str] = si) -> Column:
+        return column(key, header, _entry("numbers", name), shown, cost=True)
 
-    def of_interval(key: str, header: str, field: str, shown: Callable[[float | None], str], **more: Any) -> Column:
+    def speed(name: str, header: str, shown: Callable[[float | None], str] = si) -> Column:
+        def cell(row: Row) -> str:
+            text = shown(row.numbers.get(name))
+            return text + ("*" if row.shared_timing and text != ABSENT else unmarked)
+
+        return replace(number(name, header, name), cell=cell)
+
+    def of_interval(field: str, header: str, shown: Callable[[float | None], str], **more: Any) -> Column:
         def value(row: Row) -> float | None:
             return getattr(row.interval, field) if row.interval else None
 
         def cell(row: Row) -> str:
             return "" if row.baseline and not row.stale else shown(value(row))
 
-        return Column(key, header, value, cell, **more)
+        return Column(field, header, value, cell, **more)
 
-    def speed(key: str, header: str, name: str, shown: Callable[[float | None], str]) -> Column:
-        return Column(key, header, lambda row: row.numbers.get(name), partial(timed, shown, name), cost=True)
-
-    def metric_column(name: str) -> Column:
-        return Column(name, name, lambda row: row.metrics.get(name), lambda row: _fixed(row.metrics.get(name)))
-
-    shown_by_itself = {"bpb", "nats_per_byte", *(name for row in comparison.rows for name in row.metrics)}
-    decided = [_mean_column(metric)] if metric not in shown_by_itself else []
+    metrics = sorted({name for row in rows for name in row.metrics})
+    unseen = [metric] if metric not in ("bpb", "nats_per_byte", *metrics) else []  # in no column of its own
+    tried = dict.fromkeys(at for row in rows for at in row.sensitivity)
+    difference = partial(digits, form=form)
     return [
         Column("variant", "variant", lambda row: row.variant, _name, right=False, always=True),
         Column("seeds", "seeds", lambda row: len(row.seeds), _seeds),
-        Column("bpb", "bpb", lambda row: row.bpb, lambda row: _fixed(row.bpb), always=True),
-        Column("nats_per_byte", "nats/byte", _exact_nats, lambda row: _fixed(_exact_nats(row))),
-        Column("kind", "kind", lambda row: row.kind, lambda row: row.kind or ABSENT, right=False),
-        *(metric_column(name) for name in sorted({name for row in comparison.rows for name in row.metrics})),
-        *decided,
-        of_interval("difference", f"Δ {metric}", "difference", partial(difference, sign="+")),
-        of_interval("half", "±", "half", difference),
-        of_interval("seeds_half", "± seeds", "seeds_half", difference, asked=True),
-        of_interval("documents_half", "± documents", "documents_half", difference, asked=True),
-        of_interval("p", "p", "p", _probability, asked=True),
-        number("parameters", "parameters", "parameters", si, cost=True),
-        number("bytes", "trained on", "train_bytes", _bytes, cost=True),
-        number("flops", "FLOPs", "train_flops", si, cost=True),
-        number("flops_per_byte", "FLOPs/byte", "train_flops_per_byte", si, cost=True),
-        speed("seconds", "time", "seconds", duration),
-        speed("bytes_per_second", "bytes/s", "bytes_per_second", si),
-        speed("generation_bytes_per_second", "gen. bytes/s", "generation_bytes_per_second", si),
+        column("bpb", "bpb", lambda row: row.bpb, always=True),
+        column("nats_per_byte", "nats/byte", _exact_nats),
+        column("kind", "kind", lambda row: row.kind, lambda kind: kind or ABSENT, right=False),
+        *(column(name, name, _entry("metrics", name)) for name in metrics),
+        *(column(name, name, _mean, partial(digits, form=".4g")) for name in unseen),
+        of_interval("difference", f"Δ {metric}", partial(digits, form=f"+{form}")),
+        of_interval("half", "±", difference),
+        of_interval("seeds_half", "± seeds", difference, asked=True),
+        of_interval("documents_half", "± documents", difference, asked=True),
+        of_interval("p", "p", _probability, asked=True),
+        number("parameters", "parameters", "parameters"),
+        number("bytes", "trained on", "train_bytes", _bytes),
+        number("flops", "FLOPs", "train_flops"),
+        number("flops_per_byte", "FLOPs/byte", "train_flops_per_byte"),
+        speed("seconds", "time", duration),
+        speed("bytes_per_second", "bytes/s"),
+        speed("generation_bytes_per_second", "gen. bytes/s"),
         Column("trials", "trials", lambda row: row.trials, _trials, cost=True),
-        *(_sensitivity(at) for at in dict.fromkeys(at for row in comparison.rows for at in row.sensitivity)),
-        Column("arm", "arm", lambda row: row.arm, lambda row: row.arm[:8], right=False, asked=True),
-        Column("verdict", "verdict", lambda row: row.verdict.text, lambda row: row.verdict.text, right=False),
+        *(column(f"lr_{at}", f"at {at} lr", _entry("sensitivity", at)) for at in tried),
+        column("arm", "arm", lambda row: row.arm, lambda arm: arm[:8], right=False, asked=True),
+        column("verdict", "verdict", lambda row: row.verdict.text, str, right=False),
     ]
 
 
@@ -117,6 +122,11 @@ def sorted_by(comparison: Comparison, key: str | None) -> Comparison:
     absent = [row for row in comparison.rows if column.value(row) is None]
     ordered = sorted(known, key=column.value, reverse=key.startswith("-"))
     return replace(comparison, rows=(*ordered, *absent))
+
+
+def digits(value: float | None, form: str = ".4f") -> str:
+    """The number in a format, '-' where there is none."""
+    return ABSENT if value is None else f"{value:{form}}"
 
 
 def si(value: float | None) -> str:
@@ -170,20 +180,14 @@ def _exact_nats(row: Row) -> float | None:
     return row.numbers.get("nats_per_byte") if row.kind == "exact" else None
 
 
-def _mean_column(metric: str) -> Column:
-    """The mean of what decides, where no other column shows it."""
-
-    def mean(row: Row) -> float | None:
-        return math.fsum(row.values.values()) / len(row.values) if row.values else None
-
-    return Column(metric, metric, mean, lambda row: _general(mean(row)))
+def _entry(field: str, name: str) -> Value:
+    """What a mapping of the row has under a name."""
+    return lambda row: getattr(row, field).get(name)
 
 
-def _sensitivity(at: str) -> Column:
-    def value(row: Row) -> float | None:
-        return row.sensitivity.get(at)
-
-    return Column(f"lr_{at}", f"at {at} lr", value, lambda row: _fixed(value(row)))
+def _mean(row: Row) -> float | None:
+    """Of what decides."""
+    return math.fsum(row.values.values()) / len(row.values) if row.values else None
 
 
 def _bytes(value: float | None) -> str:
@@ -191,17 +195,5 @@ def _bytes(value: float | None) -> str:
     return shown if shown == ABSENT else f"{shown}B" if shown[-1:].isalpha() else f"{shown} B"
 
 
-def _fixed(value: float | None) -> str:
-    return ABSENT if value is None else f"{value:.4f}"
-
-
-def _small(value: float | None, sign: str = "") -> str:
-    return ABSENT if value is None else f"{value:{sign}.4f}"
-
-
-def _general(value: float | None, sign: str = "") -> str:
-    return ABSENT if value is None else f"{value:{sign}.4g}"
-
-
 def _probability(value: float | None) -> str:
-    return ABSENT if value is None else f"{value:.4f}" if value >= 1e-4 else "<0.0001"
+    return "<0.0001" if value is not None and value < 1e-4 else digits(value)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lllm.errors import UserError
-from lllm.results.blocks import blocks_of, packed
-from lllm.results.files import dumps, parse_lines, read_metrics, write_bytes
+from lllm.results.documents import blocks_of, packed
+from lllm.results.files import dumps, parse_lines, read_metrics, write_changed
 from lllm.results.index import index
-from lllm.results.ledger import Place, place_of, read_ledger, reconciled, struck
+from lllm.results.ledger import place_of, read_ledger, reconciled, struck
 from lllm.results.named import WORDS, newest_arms, words_of
-from lllm.results.records import INFO, MAYBE, Record, lists_sound
+from lllm.results.records import INFO, MAYBE, Record, flatten, lists_sound
 
-__all__ = ["load_records", "read_committed", "write_committed"]
+__all__ = ["load_records", "read_committed", "runs", "thin", "write_committed"]
 
 FILE = "runs.jsonl"
 POINTS = 50  # a curve keeps at most so many
@@ -43,9 +43,7 @@ def write_committed(root: Path, experiment: str, records: Iterable[Record]) -> P
             known[_key(record)] = record
     carried = newest_arms(ordered)
     kept = [_unnamed(known[key], carried) for key in sorted(known)]
-    data = "".join(f"{texts.get(id(record)) or _line(record)}\n" for record in kept).encode()
-    if not path.is_file() or path.read_bytes() != data:
-        write_bytes(path, data)
+    write_changed(path, "".join(f"{texts.get(id(record)) or _line(record)}\n" for record in kept).encode())
     return path
 
 
@@ -62,11 +60,16 @@ def load_records(root: Path, experiment: str | None = None) -> list[Record]:
     """Every run below `root`: its directory where there is one, its committed line where there is none, what the ledger
     says where there is neither."""
     found, ledger = index(root, experiment), read_ledger(root)
-    here = {place_of(record) for record in found if not record.aside}
     names = [experiment] if experiment else sorted(path.parent.name for path in root.glob(f"*/{FILE}"))
-    gone = struck(ledger)
-    committed = [record for name in names for record in _standing(root, name, gone) if place_of(record) not in here]
+    known = {place_of(record) for record in found if not record.aside} | struck(ledger)  # here, or deleted here
+    committed = [record for name in names for record in read_committed(root, name) if place_of(record) not in known]
     return reconciled([*found, *committed], ledger, experiment)
+
+
+def runs(root: Path | str = "results", experiment: str | None = None) -> list[dict[str, Any]]:
+    """One flat mapping per run, finished or not: who it is, its state, its numbers, its metrics as 'metrics.accuracy',
+    its config as 'config.train.lr'."""
+    return [_flat(record) for record in load_records(Path(root), experiment)]
 
 
 def _read(path: Path) -> list[tuple[Record, str]]:
@@ -77,8 +80,7 @@ def _read(path: Path) -> list[tuple[Record, str]]:
     data = path.read_bytes()
     found: list[tuple[Record, str]] = []
     first: dict[tuple[str, str, int], tuple[int, Mapping[str, Any]]] = {}
-    parsed = parse_lines(path, data)
-    for number, (line, text) in enumerate(zip(parsed, data.splitlines(), strict=True), start=1):
+    for number, (line, text) in enumerate(zip(parse_lines(path, data), data.splitlines(), strict=True), start=1):
         try:
             record = _parsed(path.parent.name, line)
         except (KeyError, TypeError, ValueError) as error:
@@ -109,11 +111,6 @@ def _parsed(experiment: str, line: Mapping[str, Any]) -> Record:
     )
 
 
-def _standing(root: Path, experiment: str, gone: Collection[Place]) -> list[Record]:
-    """Its committed lines but for those of runs that were deleted here."""
-    return [record for record in read_committed(root, experiment) if place_of(record) not in gone]
-
-
 def _key(record: Record) -> tuple[str, str, int]:
     return record.variant, record.arm, record.seed
 
@@ -141,9 +138,8 @@ def _line(record: Record) -> str:
         return _dumped({key: value for key, value in known.items() if value not in (None, "")})
     parts = {name: {key: part.get(key) for key in _PART} for name, part in record.parts.items()}
     curves = _curves(read_metrics(record.path / "metrics.jsonl")) if record.path else record.curves
-    blocks = blocks_of(record)
     line = {**who, "parts": parts, "result": record.result, "curves": curves}
-    if blocks is not None:
+    if (blocks := blocks_of(record)) is not None:
         line["blocks"] = packed(blocks)
     if record.label:
         line[WORDS] = words_of(record)
@@ -156,9 +152,9 @@ def _dumped(line: Mapping[str, Any]) -> str:
 
 def _curves(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """{"loss": [[step, value], ...], "bpb": ...}, each thinned."""
+    logged = {field: [r for r in metrics if r.get(field) is not None] for field in ("loss", "bpb")}
     return {
-        field: thin([[record["step"], _round(record[field])] for record in metrics if record.get(field) is not None])
-        for field in ("loss", "bpb")
+        field: thin([[r["step"], float(f"{r[field]:.{_DIGITS}g}")] for r in lines]) for field, lines in logged.items()
     }
 
 
@@ -169,5 +165,24 @@ def thin(points: Sequence[Any], most: int = POINTS) -> list[Any]:
     return [points[round(i * (len(points) - 1) / (most - 1))] for i in range(most)]
 
 
-def _round(value: float) -> float:
-    return float(f"{value:.{_DIGITS}g}")
+def _flat(record: Record) -> dict[str, Any]:
+    identity = {
+        "run": record.name,
+        "experiment": record.experiment,
+        "variant": record.variant,
+        "arm": record.arm,
+        "seed": record.seed,
+        "name": record.label or None,
+        "state": record.state,
+        "reason": record.reason or None,
+        "path": str(record.path) if record.path else None,
+        "steps": record.info.get("steps"),
+    }
+    numbers = {name: value for name, value in (record.result or {}).items() if name != "metrics"}
+    measured = {f"metrics.{name}": value for name, value in record.metrics.items()}
+    trees = {
+        "fingerprint": record.info.get("fingerprints") or {},
+        "size": record.info.get("sizes") or {},
+        "config": record.config,
+    }
+    return {**identity, **numbers, **measured, **flatten(trees)}

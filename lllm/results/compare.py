@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import statistics
-import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from lllm.errors import UserError
-from lllm.results.blocks import Blocks, blocks_of
-from lllm.results.changes import Label
 from lllm.results.committed import load_records, write_committed
+from lllm.results.documents import Blocks, blocks_of
 from lllm.results.effects import effects_of
 from lllm.results.evidence import sifted
-from lllm.results.grouping import FINGERPRINTS, PLATFORM, Expected, differs, groups, is_current, stale, terms_of
+from lllm.results.grouping import PLATFORM, Expected, differs, groups, is_current, stale, terms_of
 from lllm.results.judging import judged
-from lllm.results.named import Named, facts, newest_arms
+from lllm.results.named import Named, newest_arms
 from lllm.results.plans import added, changed, enlarged, planned, steady, without
-from lllm.results.records import Record
+from lllm.results.records import FINGERPRINTS, Record, real
 from lllm.results.rows import NUMBERS, Comparison, Row
-from lllm.results.rule import BPB, OF_LIKELIHOOD, Rule
+from lllm.results.rule import BPB, Rule
 
 __all__ = ["Comparison", "Expected", "Row", "compare", "publish", "publish_named", "tabulate", "tabulate_named"]
 
@@ -116,8 +113,13 @@ def _kept(root: Path, experiment: str, found: Sequence[Record], arms: Collection
 def tabulate_named(experiment: str, runs: Named) -> Comparison:
     """The comparison of runs that have one name, whatever the file says now."""
     made = tabulate(runs.records, experiment, runs.rows, all_runs=True)
-    rows = tuple(_labelled(row, runs.labels[row.variant, row.arm]) for row in made.rows)
-    return _judged(replace(made, rows=rows, **facts(runs)), runs.records)
+    rows = []
+    for row in made.rows:
+        label = runs.labels[row.variant, row.arm]
+        note = "; ".join(filter(None, (label.note, row.note if row.stale else "")))
+        rows.append(replace(row, note=note, unlike=label.unlike))
+    said = replace(made, rows=tuple(rows), label=runs.label, settings=runs.settings, command=runs.command)
+    return _judged(said, runs.records)
 
 
 def publish_named(root: Path, experiment: str, runs: Named) -> Path | None:
@@ -128,12 +130,6 @@ def publish_named(root: Path, experiment: str, runs: Named) -> Path | None:
     if not _kept(root, experiment, runs.records, arms):
         return None
     return write_markdown(root, tabulate_named(experiment, runs))
-
-
-def _labelled(row: Row, label: Label) -> Row:
-    """With what sets it apart under its name, and what is stale of it."""
-    note = "; ".join(filter(None, (label.note, row.note if row.stale else "")))
-    return replace(row, note=note, unlike=label.unlike)
 
 
 def _platforms(table: Sequence[Row]) -> list[str]:
@@ -170,13 +166,14 @@ def _variant_rows(
     missing = _unfinished(records, [seed for seed in wanted if seed not in done]) | refused
     missing |= {r.seed: "other code of lllm's own" for r in sound if r.seed in missing and is_current([r], expected)}
     ended = [r for r in mine if r.state != "finished" and r.info.get("probe") and not r.aside]  # by its first probe
+    diverged = {r.seed for r in mine if r.state == "diverged" and r.variant == expected.variant and not r.aside}
     row = replace(
         _row(fresh, expected.variant, expected.arm, expected.rule),
         unproven=_unproven([*ended, *fresh]),
         baseline=expected.baseline,
         unfinished={seed: "a sweep's trial" if seed in tried else state for seed, state in missing.items()},
         planned=seeds,
-        diverged=tuple(sorted({r.seed for r in mine if _ended_badly(r, expected)} - done)),
+        diverged=tuple(sorted(diverged - done)),
     )
     made = [row]
     for group in finished:
@@ -187,10 +184,6 @@ def _variant_rows(
                 note += f" (code {group[0].fingerprint('code')[:8]})"
             made.append(replace(old, stale=True, note=note))
     return made, first
-
-
-def _ended_badly(record: Record, expected: Expected) -> bool:
-    return record.state == "diverged" and record.variant == expected.variant and not record.aside
 
 
 def _unfinished(records: Sequence[Record], missing: Sequence[int]) -> dict[int, str]:
@@ -224,39 +217,40 @@ def _row(group: Sequence[Record], variant: str, arm: str, rule: Rule) -> Row:
     """The means of records that may be averaged."""
     if not group:
         return Row(variant, arm)
-    results = [record.result or {} for record in group]
-    bpb = _numbers(results, "bpb")
-    values = {r.seed: v for r in group for v in _decided_by(r, rule.metric)}
-    tuned = [_mapping(record.info.get("tuned")) for record in group]
-    looks = [int(_mapping(record.info.get("looks")).get("most", 0)) for record in group]
+    first, results = group[0], [record.result or {} for record in group]
+    tuned, probes = ([record.told(name) for record in group] for name in ("tuned", "probe"))
+    machines = [on for record in group if {"device", "threads"} <= (on := record.told("machine")).keys()]
     return Row(
         variant,
         arm,
         seeds=tuple(record.seed for record in group),
         kind=str(results[0].get("kind") or ""),
-        bpb=_mean(bpb),
-        values=values,
-        numbers={name: _mean(_numbers(results, name)) for name in NUMBERS},
-        metrics=_metrics([record.metrics for record in group]),
-        trials=min(int(t.get("trials", 0)) for t in tuned),
+        bpb=_mean(record.number("bpb") for record in group),
+        values={record.seed: value for record in group if (value := record.value(rule.metric)) is not None},
+        numbers={name: _mean(record.number(name) for record in group) for name in NUMBERS},
+        metrics={  # in the order of names: files say nothing of another
+            name: _mean(real(record.metrics.get(name)) for record in group)
+            for name in sorted({name for record in group for name in record.metrics})
+        },
+        trials=min(int(one.get("trials", 0)) for one in tuned),
         trained=tuned[0].get("trained"),
-        tuned_on=_mapping(tuned[0].get("terms")),
-        sensitivity=_mapping(tuned[0].get("sensitivity")),
-        budget=_mapping(group[0].info.get("budget")),
-        steps=group[0].info.get("steps"),
-        machines=tuple(sorted({told for record in group if (told := _machine(record))})),
-        looks=max(looks) or None,
+        tuned_on=tuned[0].get("terms") or {},
+        sensitivity=tuned[0].get("sensitivity") or {},
+        budget=first.told("budget"),
+        steps=first.info.get("steps"),
+        machines=tuple(sorted({f"{on['device']}, {on['threads']} threads" for on in machines})),
+        looks=max(int(record.told("looks").get("most", 0)) for record in group) or None,
         shared_timing=any(result.get("shared_timing") for result in results),
         unproven=_unproven(group),
-        drawn=all(_mapping(record.info.get("probe")).get("drawn") is not False for record in group),
-        deviation=max(_real(_mapping(record.info.get("probe")).get("largest") for record in group), default=0.0),
-        fingerprints=terms_of(group[0]),
+        drawn=all(probe.get("drawn") is not False for probe in probes),
+        deviation=max(real(probe.get("largest")) or 0.0 for probe in probes),
+        fingerprints=terms_of(first),
         runs=tuple(record.name for record in group),
     )
 
 
 def _unproven(group: Sequence[Record]) -> str:
-    probes = {record.seed: _mapping(record.info.get("probe")) for record in group}
+    probes = {record.seed: record.told("probe") for record in group}
     for seed, found in probes.items():
         if found and found.get("passed") is not True:
             return f"not causal: seed {seed}, {found.get('text') or 'its probe covers no position'}"
@@ -300,41 +294,7 @@ def _judged(comparison: Comparison, records: Sequence[Record]) -> Comparison:
     )
 
 
-def _decided_by(record: Record, metric: str) -> list[float]:
-    """The number that decides: a field of the result, or a metric of the corpus or the head."""
-    return _numbers([record.result or {}], metric) or _real([record.metrics.get(metric)])
-
-
-def _machine(record: Record) -> str:
-    """'AMD EPYC, 2 threads', '' where that is not known."""
-    on = _mapping(record.info.get("machine"))
-    return f"{on['device']}, {on['threads']} threads" if "device" in on and "threads" in on else ""
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _numbers(results: Iterable[Mapping[str, Any]], name: str) -> list[float]:
-    """The numbers called `name`, of the results that have one."""
-    if name in OF_LIKELIHOOD:
-        results = (result for result in results if result.get("kind") != "none")
-    return _real(result.get(name) for result in results)
-
-
-def _real(values: Iterable[Any]) -> list[float]:
-    return [
-        float(value)
-        for value in values
-        if isinstance(value, int | float) and abs(value) <= sys.float_info.max and not isinstance(value, bool)
-    ]
-
-
-def _metrics(every: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """name -> mean over the runs that have it, in the order of names: files say nothing of another."""
-    names = sorted({name for metrics in every for name in metrics})
-    return {name: _mean(_real(metrics.get(name) for metrics in every)) for name in names}
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return statistics.fmean(values) if values else None
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Of the runs that have a value."""
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None

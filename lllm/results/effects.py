@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from lllm.results.judging import Judged, looked
 from lllm.results.rows import Effect, Effects, Row
 from lllm.results.rule import Design, Rule
-from lllm.results.twins import twins
 from lllm.results.verdict import apart
 
-__all__ = ["effects_markdown", "effects_of", "effects_text"]
+__all__ = ["effects_markdown", "effects_of", "effects_text", "twins"]
+
+_WHAT = {  # its numbers are
+    "full_factorial": "effects on average over the other deltas; interaction: half of what one adds to the other's",
+    "leave_one_out": "each delta left out of all",
+    "add_one_in": "each delta alone",
+}
 
 Rows = Mapping[str, Row]  # by variant
 
@@ -50,8 +55,9 @@ def effects_markdown(effects: Effects) -> list[str]:
         return [f"No effects of the {_called(effects)}: {effects.reason}."]
     lines = [f"{_heading(effects)}:", "", f"| effect | Δ {effects.metric} | ± | p |", "|---|---:|---:|---:|"]
     for effect in effects.effects:
-        cells = [f"{effect.name}{f' ({effect.note})' if effect.note else ''}"]
-        cells += ["" if value is None else form.format(value) for value, form in _numbers(effect)]
+        name = f"{effect.name}{f' ({effect.note})' if effect.note else ''}"
+        numbers = ((effect.difference, "+.4f"), (effect.half, ".4f"), (effect.p, ".3g"))
+        cells = [name, *("" if value is None else f"{value:{form}}" for value, form in numbers)]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
@@ -73,19 +79,16 @@ def _factorial(none: Effects, design: Design, rows: Rows, baseline: str, made: J
         return replace(none, reason=str(error))
     base = values[baseline].keys()
     few = next((v for v in design.of if v != baseline and len(values[v].keys() & base) < 2), None)
-    if few is not None and not rule.unpaired:
-        note = f"no interval: {few} and {baseline} share fewer than two seeds"
-        effects = [Effect(_contrast(one.factors), one.factors, one.difference, note=note) for one in found.effects]
-        return replace(none, effects=tuple(effects))
     effects = []
     for one in found.effects:
-        effect = Effect(_contrast(one.factors), one.factors, one.difference, one.half, one.p)
-        effects.append(replace(effect, note=_doubt(effect, rule.floor)))
-    return replace(none, effects=tuple(effects), sd=found.sd, df=found.df, comparisons=len(effects))
-
-
-def _contrast(factors: Sequence[str]) -> str:
-    return f"main effect of {factors[0]}" if len(factors) == 1 else f"interaction {' x '.join(factors)}"
+        kind = "main effect of" if len(one.factors) == 1 else "interaction"
+        effects.append(Effect(f"{kind} {' x '.join(one.factors)}", one.factors, one.difference))
+    if few is not None and not rule.unpaired:
+        note = f"no interval: {few} and {baseline} share fewer than two seeds"
+        return replace(none, effects=tuple(replace(effect, note=note) for effect in effects))
+    sure = [replace(effect, half=one.half, p=one.p) for effect, one in zip(effects, found.effects, strict=True)]
+    told = tuple(replace(effect, note=_doubt(effect, rule.floor)) for effect in sure)
+    return replace(none, effects=told, sd=found.sd, df=found.df, comparisons=len(told))
 
 
 def _one_by_one(none: Effects, design: Design, rows: Rows, baseline: str, made: Judged, rule: Rule) -> Effects:
@@ -96,17 +99,15 @@ def _one_by_one(none: Effects, design: Design, rows: Rows, baseline: str, made: 
     if reason := _unfit(reference, rows, baseline, none.metric):
         return replace(none, reason=reason)
     effects = []
+    how = "without" if design.kind == "leave_one_out" else "with"
     for variant, factor in zip(others, design.factors, strict=True):
-        effect = Effect(f"{'without' if design.kind == 'leave_one_out' else 'with'} {factor}", (factor,))
-        row = rows.get(variant)
-        if row is None:
-            effects.append(replace(effect, note=f"{variant} is not in this table"))
-            continue
-        if row.interval is not None:
-            found = row.interval
-            effect = replace(effect, difference=found.difference, half=found.half, p=found.p)
-        doubt = "" if row.verdict.decided else _doubt(effect, rule.floor) or row.verdict.text
-        effects.append(replace(effect, note=doubt))
+        effect = Effect(f"{how} {factor}", (factor,), note=f"{variant} is not in this table")
+        if (row := rows.get(variant)) is not None:
+            if (found := row.interval) is not None:
+                effect = replace(effect, difference=found.difference, half=found.half, p=found.p)
+            doubt = "" if row.verdict.decided else _doubt(effect, rule.floor) or row.verdict.text
+            effect = replace(effect, note=doubt)
+        effects.append(effect)
     none = replace(none, effects=tuple(effects))
     family = made.family
     return replace(none, sd=family.sd, df=family.df, comparisons=family.comparisons) if family else none
@@ -136,21 +137,30 @@ def _unfit(variant: str, rows: Rows, baseline: str, metric: str) -> str:
     return "" if row.values else f"{variant} has no {metric}"
 
 
+def twins(design: Design, arms: Mapping[str, str]) -> str:
+    """Which variant of a design is the arm of another one, and which delta changes nothing; '' where each is its own.
+    arms: variant -> identity of those that are known."""
+    first: dict[str, str] = {}
+    for variant, own in design.of.items():
+        other = first.setdefault(arms.get(variant) or variant, variant)
+        if other != variant:
+            deltas = [name for name in design.factors if (name in own) != (name in design.of[other])]
+            told = "cannot be told apart" if len(deltas) > 1 else "changes nothing"
+            return f"'{variant}' is the same arm as '{other}': {' and '.join(deltas)} {told}"
+    return ""
+
+
 def _called(effects: Effects) -> str:
     return effects.kind.replace("_", " ")
 
 
 def _heading(effects: Effects) -> str:
     """What the numbers are, and how sure."""
-    what = {
-        "full_factorial": "effects on average over the other deltas; interaction: half of what one adds to the other's",
-        "leave_one_out": "each delta left out of all",
-        "add_one_in": "each delta alone",
-    }[effects.kind]
+    told = f"{_called(effects)}: {_WHAT[effects.kind]}"
     if effects.sd is None:
-        return f"{_called(effects)}: {what}"
+        return told
     sure = f"{effects.level:.4g} confidence of {effects.comparisons} at once"
-    return f"{_called(effects)}: {what}; ± {sure}, sd {effects.sd:.4g}, {effects.df} df"
+    return f"{told}; ± {sure}, sd {effects.sd:.4g}, {effects.df} df"
 
 
 def _told(effect: Effect, metric: str) -> str:
@@ -158,7 +168,3 @@ def _told(effect: Effect, metric: str) -> str:
         return effect.note
     spread = "" if effect.half is None else f" ± {effect.half:.4f}"
     return f"{effect.difference:+.4f}{spread} {metric}{f', {effect.note}' if effect.note else ''}"
-
-
-def _numbers(effect: Effect) -> list[tuple[float | None, str]]:
-    return [(effect.difference, "{:+.4f}"), (effect.half, "{:.4f}"), (effect.p, "{:.3g}")]

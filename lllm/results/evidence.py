@@ -55,9 +55,7 @@ def edited(record: Record) -> str:
 def sifted(records: Iterable[Record]) -> tuple[list[Record], dict[int, str]]:
     """The finished ones of an arm's records that are believed, and seed -> why another is not."""
     sound, refused = [], {}
-    for record in records:
-        if record.state != "finished":
-            continue
+    for record in (record for record in records if record.state == "finished"):
         try:
             why = edited(record)
         except UserError as error:

@@ -10,8 +10,8 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from lllm.errors import UserError
@@ -22,10 +22,13 @@ __all__ = [
     "dumps",
     "explained",
     "file_digest",
+    "found_object",
     "parse_lines",
     "read_json",
     "read_metrics",
+    "read_object",
     "write_bytes",
+    "write_changed",
     "write_json",
 ]
 
@@ -79,6 +82,12 @@ def write_bytes(path: Path, data: bytes) -> None:
         _sync_directory(path.parent)
 
 
+def write_changed(path: Path, data: bytes) -> None:
+    """`write_bytes`, unless the file has just that."""
+    if not path.is_file() or path.read_bytes() != data:
+        write_bytes(path, data)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as JSON, atomically; errors as in `write_bytes`."""
     write_bytes(path, (dumps(value, indent=1) + "\n").encode())
@@ -96,6 +105,22 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}); the file is damaged") from None
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`; errors as in `read_json`, and where it is none."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected a JSON object; the file is damaged")
+    return content
+
+
+def found_object(path: Path) -> dict[str, Any] | None:
+    """The JSON object in `path`, None where there is none: no file, or a damaged one."""
+    try:
+        return read_object(path)
+    except UserError:
+        return None
 
 
 def file_digest(path: Path) -> str:
@@ -157,23 +182,15 @@ class Metrics:
     def __enter__(self) -> Metrics:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _drop_torn_line(self) -> None:
-        """Cut back to the end of the last whole line, reading from the end."""
-        end = os.fstat(self._descriptor).st_size
-        while end > 0:
-            start = max(0, end - 4096)
-            os.lseek(self._descriptor, start, os.SEEK_SET)
-            newline = os.read(self._descriptor, end - start).rfind(b"\n")
-            if newline >= 0:
-                end = start + newline + 1
-                break
-            end = start
-        os.ftruncate(self._descriptor, end)
+        """Cut back to the end of the last whole line."""
+        if os.fstat(self._descriptor).st_size:
+            with mmap(self._descriptor, 0, access=ACCESS_READ) as lines:
+                end = lines.rfind(b"\n") + 1
+            os.ftruncate(self._descriptor, end)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from lllm.errors import UserError, nearest
 from lllm.results.committed import load_records
-from lllm.results.named import semantic_words, words_of
+from lllm.results.named import as_filed
 from lllm.results.records import Record
 from lllm.results.run import Run
 
 __all__ = ["find_record", "find_run"]
 
 _LISTED = 12
+_NARROWER: tuple[Callable[[Record], bool], ...] = (
+    lambda record: record.path is not None,
+    lambda record: not record.info.get("trial"),
+    as_filed,
+    lambda record: not record.info.get("tuned"),
+)
 
 
 def find_run(root: Path, text: str, others: Iterable[str] = ()) -> Run:
@@ -50,32 +56,12 @@ def find_record(root: Path, text: str, others: Iterable[str] = ()) -> Record:
     )
     if not found:
         raise UserError(f"run '{text}': there is none below {root}{nearest(wanted, _words(records).union(others))}")
-    for narrower in (_here, _not_tried, _plain, _untuned):
+    for narrower in _NARROWER:
         found = [record for record in found if narrower(record)] or found if len(found) > 1 else found
     if len(found) > 1:
         names = ", ".join(record.name for record in found[:_LISTED]) + (", ..." if len(found) > _LISTED else "")
         raise UserError(f"run '{text}': {len(found)} runs are meant; expected more of the name of one of {names}")
     return found[0]
-
-
-def _here(record: Record) -> bool:
-    return record.path is not None
-
-
-def _not_tried(record: Record) -> bool:
-    return not record.info.get("trial")
-
-
-def _untuned(record: Record) -> bool:
-    return not record.info.get("tuned")
-
-
-def _plain(record: Record) -> bool:
-    """Whether it is what the experiment's file says: no setting on a command line that defines a run."""
-    try:
-        return not semantic_words(words_of(record))
-    except UserError:  # a damaged run.json says nothing
-        return False
 
 
 def _has_components(name: str, wanted: str) -> bool:
@@ -86,5 +72,5 @@ def _has_components(name: str, wanted: str) -> bool:
 
 def _words(records: list[Record]) -> set[str]:
     """What could have been typed: names, labels, and the shorter forms that differ from them."""
-    names = {record.name for record in records} | {record.label for record in records if record.label}
-    return names | {record.variant for record in records} | {f"{r.experiment}/{r.variant}" for r in records}
+    every = {word for r in records for word in (r.name, r.label, r.variant, f"{r.experiment}/{r.variant}")}
+    return every - {""}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from lllm.results.rows import Comparison, FamilyFacts, Row
@@ -26,12 +27,11 @@ def footnotes(comparison: Comparison) -> list[str]:
         where = "in any row" if len(proven) == sum(bool(row.runs) and not row.stale for row in rows) else "elsewhere"
         notes.append(f"Probed: no future token reaches a prediction {where} (by {max(proven):.0e} nats at most).")
     notes += [f"{row.variant}: {row.unproven}." for row in rows if row.unproven and not row.stale]
-    notes += [
-        f"{row.variant}: its likelihood was not compared with what its head draws; `lllm check` sums it over all texts "
-        "of a small vocabulary."
-        for row in rows
-        if not (row.drawn or row.stale)
-    ]
+    undrawn = (
+        "its likelihood was not compared with what its head draws; `lllm check` sums it over all texts of a small "
+        "vocabulary."
+    )
+    notes += [f"{row.variant}: {undrawn}" for row in rows if not (row.drawn or row.stale)]
     if any(row.unproven.startswith("not probed") for row in rows if not row.stale):
         notes.append("`lllm probe RUN` probes what was trained without; no verdict is given before.")
     notes += [_missing(row) for row in rows if row.unfinished]
@@ -79,10 +79,8 @@ def _of_intervals(comparison: Comparison) -> list[str]:
     if any(interval.documents_half is not None for interval in differing):
         notes.append("± is over other documents, too: the root of the sum of both squares.")
     if few := sorted({interval.documents for interval in differing if interval.documents is not None}):
-        many = " or ".join(map(str, few))
-        notes.append(
-            f"± is over other seeds alone: {many} documents are too few, or one is too large, to speak of others."
-        )
+        many = f"{' or '.join(map(str, few))} documents are too few, or one is too large, to speak of others"
+        notes.append(f"± is over other seeds alone: {many}.")
     if rule.floor is not None:
         notes.append(f"Floor {rule.floor:.4g}, as the file says: no smaller difference counts.")
     return notes
@@ -92,10 +90,10 @@ def _of_text(rows: Sequence[Row]) -> list[str]:
     """What was evaluated: how much of it training has, and how much of it a row holds."""
 
     def said(name: str, shown: str) -> str:
-        by_value: dict[str, list[str]] = {}
+        by_value: dict[str, list[str]] = defaultdict(list)
         for row in rows:
             if not row.stale and (value := row.numbers.get(name)) is not None:
-                by_value.setdefault(format(value, shown), []).append(row.variant)
+                by_value[format(value, shown)].append(row.variant)
         if len(by_value) < 2:
             return "".join(by_value)
         return ", ".join(f"{value} ({', '.join(dict.fromkeys(variants))})" for value, variants in by_value.items())
@@ -117,9 +115,9 @@ def _interval(family: FamilyFacts, rule: Rule) -> str:
 
 
 def _missing(row: Row) -> str:
-    by_state: dict[str, list[str]] = {}
+    by_state: dict[str, list[str]] = defaultdict(list)
     for seed, state in row.unfinished.items():
-        by_state.setdefault(state, []).append(str(seed))
+        by_state[state].append(str(seed))
     why = "; ".join(f"{'seeds' if len(s) > 1 else 'seed'} {', '.join(s)}: {state}" for state, s in by_state.items())
     asked = len(row.seeds) + len(row.unfinished)
     return f"{row.variant}: {len(row.unfinished)} of {asked} missing ({why})."

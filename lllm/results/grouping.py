@@ -9,23 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lllm.results.records import Record, differences
+from lllm.results.records import FINGERPRINTS, Record, differences
 from lllm.results.rule import BPB, Rule
 
-__all__ = [
-    "FINGERPRINTS",
-    "PLATFORM",
-    "Expected",
-    "assignments",
-    "differs",
-    "few",
-    "groups",
-    "is_current",
-    "stale",
-    "terms_of",
-]
+__all__ = ["PLATFORM", "Expected", "assignments", "differs", "few", "groups", "is_current", "stale", "terms_of"]
 
-FINGERPRINTS = ("code", "data", "evaluator")
 PLATFORM = "platform"  # the fingerprint of lllm's own code: no row averages two, and none makes a run stale
 _SHOWN = 3  # differences that fit in a table's cell
 
@@ -105,8 +93,12 @@ def differs(record: Record, expected: Expected | None, current: Record | None) -
 
 
 def assignments(found: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Differences as they would be typed on the command line to get from the first to the second: train.lr=0.001."""
-    return [_assignment(entry) for entry in _telling(found)]
+    """Differences as they would be typed on the command line to get from the first to the second: train.lr=0.001.
+    Without the seed, and without the fields below a node that uses another part: that part's name says it."""
+    by_path = {str(entry["path"]): entry for entry in found if entry["path"] != "seed"}
+    nodes = tuple(path.removesuffix("use") for path in by_path if path.endswith(".use"))
+    told = (path for path in by_path if path.endswith(".use") or not path.startswith(nodes))
+    return [_assignment(path.removesuffix(".use"), by_path[path]) for path in told]
 
 
 def few(items: Sequence[str]) -> str:
@@ -123,19 +115,7 @@ def _changed_parts(old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mappi
     return [name for name in sorted(old.keys() | new.keys()) if source(old, name) != source(new, name)]
 
 
-def _telling(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Without the seed, and without the fields below a node that uses another part: that part's name says it."""
-    nodes = tuple(str(entry["path"]).removesuffix("use") for entry in found if str(entry["path"]).endswith(".use"))
-    return [
-        entry
-        for entry in found
-        if entry["path"] != "seed" and (str(entry["path"]).endswith(".use") or not str(entry["path"]).startswith(nodes))
-    ]
-
-
-def _assignment(entry: Mapping[str, Any]) -> str:
-    """As it would be typed on the command line: model.head.use is written model.head."""
-    path = str(entry["path"]).removesuffix(".use")
+def _assignment(path: str, entry: Mapping[str, Any]) -> str:
     if "b" not in entry:
         return f"no {path}"
     value = entry["b"]

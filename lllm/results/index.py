@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lllm.errors import UserError
-from lllm.results.files import dumps, write_bytes
+from lllm.results.files import dumps, found_object, write_bytes
 from lllm.results.probed import FILE as PROBE
 from lllm.results.probed import summary
 from lllm.results.records import INFO, Record, lists_sound
@@ -84,7 +83,7 @@ def _signature(path: str) -> Signature:
 
 def _read_entry(path: Path, signature: Signature) -> Entry:
     inodes = dict(zip(_FILES, signature[2::3], strict=True))
-    info, result, status, probe = (_read_object(path / name) if inode else None for name, inode in inodes.items())
+    info, result, status, probe = (found_object(path / name) if inode else None for name, inode in inodes.items())
     kept = {key: (info or {}).get(key) for key in INFO} | {"probe": summary(probe or {})}
     if isinstance(kept["config"], dict):
         kept["config"] = kept["config"].get("semantic")
@@ -95,14 +94,6 @@ def _sound(info: Mapping[str, Any]) -> bool:
     """Whether what the tables look into has the shape they expect; hand-edited files may not."""
     inner = (info.get("config"), info.get("fingerprints"), info.get("parts"))
     return all(isinstance(value, dict | None) for value in inner) and lists_sound(info)
-
-
-def _read_object(path: Path) -> dict[str, Any] | None:
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _record(root: Path, place: str, entry: Entry, now: float) -> Record:
@@ -138,7 +129,7 @@ def _reason(status: Mapping[str, Any] | None, place: str) -> str:
 
 def _read_cache(root: Path) -> dict[str, Entry]:
     """place -> entry; nothing when the cache is absent, damaged, or of another version."""
-    cache = _read_object(root / CACHE) or {}
+    cache = found_object(root / CACHE) or {}
     runs, shared = cache.get("runs"), cache.get("shared")
     if cache.get("version") != _VERSION or not isinstance(runs, dict) or not isinstance(shared, list):
         return {}

@@ -13,7 +13,7 @@ from lllm.results.rule import Rule
 from lllm.results.verdict import apart, judge, refused
 
 if TYPE_CHECKING:
-    from lllm.results.blocks import Blocks
+    from lllm.results.documents import Blocks
     from lllm.results.statistics.family import Family
 
 __all__ = ["Judged", "judged", "looked"]
@@ -47,8 +47,7 @@ def judged(table: Sequence[Row], rule: Rule, blocks: Callable[[Row], Mapping[int
     intervals = _intervals(arms, last, rule, blocks)
     for i, name in zip(fit, names, strict=True):
         if name not in intervals:
-            beyond = Verdict("no verdict: its seeds lie beyond the last look", "none")
-            rows[i] = replace(rows[i], verdict=beyond)
+            rows[i] = replace(rows[i], verdict=Verdict("no verdict: its seeds lie beyond the last look", "none"))
             continue
         interval = intervals[name]
         deciding = [look for look in looks if look.decides(name, interval, rule.floor or 0.0)]
@@ -120,14 +119,17 @@ def looked(values: Values, baseline: str, most: int) -> tuple[Values, int]:
     with the baseline, and none beyond the last look, for which no error is left to spend."""
     shared = {seed for row, runs in values.items() if row != baseline for seed in runs.keys() & values[baseline].keys()}
     seeds = sorted(shared)[:most]
-    return {row: {seed: runs[seed] for seed in seeds if seed in runs} for row, runs in values.items()}, len(seeds)
+    return _at(values, seeds), len(seeds)
 
 
 def _first(values: Values, count: int | None, baseline: str) -> dict[str, dict[int, float]]:
     """The values of the first `count` seeds of all (None: of every seed), without the rows that have none of them."""
     seeds = sorted({seed for runs in values.values() for seed in runs})[:count]
-    kept = {row: {seed: runs[seed] for seed in seeds if seed in runs} for row, runs in values.items()}
-    return {row: runs for row, runs in kept.items() if runs or row == baseline}
+    return {row: runs for row, runs in _at(values, seeds).items() if runs or row == baseline}
+
+
+def _at(values: Values, seeds: Sequence[int]) -> dict[str, dict[int, float]]:
+    return {row: {seed: runs[seed] for seed in seeds if seed in runs} for row, runs in values.items()}
 
 
 def _unjudged(row: Row, baseline: Row | None, rule: Rule, refusal: Verdict | None) -> Row:
@@ -136,8 +138,8 @@ def _unjudged(row: Row, baseline: Row | None, rule: Rule, refusal: Verdict | Non
     interval = None
     if baseline is not None and row is not baseline and not row.stale and not apart(row, baseline, rule.metric):
         if rule.unpaired and row.values and baseline.values:
-            difference = statistics.fmean(row.values.values()) - statistics.fmean(baseline.values.values())
-            interval = Interval(difference, len(row.values))
+            mine, theirs = (statistics.fmean(one.values.values()) for one in (row, baseline))
+            interval = Interval(mine - theirs, len(row.values))
         elif seeds := row.values.keys() & baseline.values.keys():
             difference = statistics.fmean(row.values[seed] - baseline.values[seed] for seed in sorted(seeds))
             interval = Interval(difference, len(seeds))
@@ -155,16 +157,8 @@ def _intervals(
         if one is None:  # seeds that nobody was to look at
             continue
         half, few = _over_documents(row, baseline, rule, look.family.size, blocks)
-        found[name] = Interval(
-            difference=one.difference,
-            n=one.n,
-            half=math.hypot(one.half, half or 0.0),
-            seeds_half=one.half,
-            error=one.error,
-            p=one.p,
-            documents_half=half,
-            documents=few,
-        )
+        both = math.hypot(one.half, half or 0.0)
+        found[name] = Interval(one.difference, one.n, both, one.half, one.error, one.p, half, few)
     return found
 
 

@@ -19,14 +19,13 @@ from typing import Any
 
 from lllm.errors import UserError
 from lllm.results.files import dumps, explained
-from lllm.results.records import Record, lists_sound
+from lllm.results.records import FINGERPRINTS, Record, lists_sound
 
 __all__ = ["FILE", "Place", "damaged_lines", "enter", "place_of", "read_ledger", "reconciled", "strike", "struck"]
 
 FILE = "ledger.jsonl"
 _NAMES = ("experiment", "variant", "arm")
 _KEPT = ("name", "baseline", "planned", "looks", "family", "against")  # of run.json, beside who the run is
-_FINGERPRINTS = ("code", "data", "evaluator")
 
 Line = Mapping[str, Any]
 Place = tuple[str, str, str, int]  # experiment, variant, first digits of the arm, seed: a directory
@@ -104,14 +103,11 @@ def place_of(record: Record) -> Place:
 
 
 def _line(info: Mapping[str, Any]) -> dict[str, Any]:
+    who = {name: info[name] for name in (*_NAMES, "seed")}
     kept = {name: info[name] for name in _KEPT if info.get(name) is not None}
-    prints = info.get("fingerprints") or {}
-    return {
-        **{name: info[name] for name in (*_NAMES, "seed")},
-        **kept,
-        "fingerprints": {**{name: prints.get(name) for name in _FINGERPRINTS}, "arm": info["arm"]},
-        "time": round(time.time(), 3),
-    }
+    known = info.get("fingerprints") or {}
+    prints = {**{name: known.get(name) for name in FINGERPRINTS}, "arm": info["arm"]}
+    return {**who, **kept, "fingerprints": prints, "time": round(time.time(), 3)}
 
 
 def _append(root: Path, line: Mapping[str, Any]) -> None:
@@ -160,7 +156,7 @@ def _place(line: Line) -> Place:
 def _identity(info: Line) -> tuple[str, ...]:
     """Runs that share it are one arm under one code, data and evaluator."""
     prints = info.get("fingerprints") or {}
-    return str(info.get("arm")), *(str(prints.get(name) or "") for name in _FINGERPRINTS)
+    return str(info.get("arm")), *(str(prints.get(name) or "") for name in FINGERPRINTS)
 
 
 def _question(info: Line) -> tuple[str, ...]:

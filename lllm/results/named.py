@@ -22,8 +22,8 @@ __all__ = [
     "WORDS",
     "Code",
     "Named",
+    "as_filed",
     "check_name",
-    "facts",
     "named",
     "newest_arms",
     "recorded_words",
@@ -98,14 +98,20 @@ def named(
             seeds[record.variant].add(record.seed)
     order = [v for v in variants if v in found] + sorted(found.keys() - set(variants))
     asked = tuple(sorted(set().union(*seeds.values())))
-    rows = tuple(_row(found[variant], variant == baseline, rule, asked, *code(found[variant])) for variant in order)
+    rows = []
+    for record in (found[variant] for variant in order):
+        digest, parts = code(record)
+        is_base, prints = record.variant == baseline, {"code": digest}
+        rows.append(Expected(record.variant, record.arm, is_base, rule, asked, prints, record.config, parts))
     made = _made(called)
     common = shared([made[key] for key in dict.fromkeys((r.variant, r.arm) for r in [*found.values(), *mine])])
     newest_made = {row.variant: made[row.variant, row.arm] for row in rows}
-    reference = newest_made.get(baseline)
-    labels = {key: _labelled(key, made[key], reference, newest_made, common) for key in made}
+    labels = {
+        (variant, arm): label_of(one, newest_made.get(baseline), newest_made.get(variant, one), common, arm[:8])
+        for (variant, arm), one in made.items()
+    }
     command = _commands(found, order, variants, asked)
-    return Named(label, rows, tuple(called), common, labels, command)
+    return Named(label, tuple(rows), tuple(called), common, labels, command)
 
 
 def _made(records: Sequence[Record]) -> dict[tuple[str, str], Made]:
@@ -119,13 +125,6 @@ def _made(records: Sequence[Record]) -> dict[tuple[str, str], Made]:
     return {key: Made(configs[key], without_repeats(typed)) for key, typed in words.items()}
 
 
-def _labelled(
-    key: tuple[str, str], made: Made, baseline: Made | None, newest: Mapping[str, Made], common: Sequence[str]
-) -> Label:
-    variant, arm = key
-    return label_of(made, baseline, newest.get(variant, made), common, arm[:8])
-
-
 def _commands(found: Mapping[str, Record], order: Sequence[str], variants: Sequence[str], seeds: Sequence[int]) -> str:
     """One command for the variants that were made with the same words."""
     alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
@@ -133,26 +132,10 @@ def _commands(found: Mapping[str, Record], order: Sequence[str], variants: Seque
         alike[tuple(words_of(found[variant]))].append(variant)
     commands = []
     for words, some in alike.items():
-        chosen = [] if set(some) == set(variants) else some
-        record = found[some[0]]
-        command = ["lllm", "run", record.experiment, *chosen, *words]
-        commands.append(shlex.join([*command, "--seeds", ",".join(map(str, seeds)), "--as", record.label]))
+        record, chosen = found[some[0]], [] if set(some) == set(variants) else some
+        options = ["--seeds", ",".join(map(str, seeds)), "--as", record.label]
+        commands.append(shlex.join(["lllm", "run", record.experiment, *chosen, *words, *options]))
     return " && ".join(commands)
-
-
-def _row(
-    record: Record, baseline: bool, rule: Rule, seeds: tuple[int, ...], code: str, parts: Mapping[str, Any]
-) -> Expected:
-    return Expected(
-        variant=record.variant,
-        arm=record.arm,
-        baseline=baseline,
-        rule=rule,
-        seeds=seeds,
-        fingerprints={"code": code},
-        config=record.config,
-        parts=parts,
-    )
 
 
 def newest_arms(records: Sequence[Record]) -> dict[tuple[str, str], str]:
@@ -174,6 +157,14 @@ def semantic_words(words: Sequence[str]) -> list[str]:
     """Those of the form KEY=VALUE that define a run."""
     pairs = zip(["", *words], words, strict=False)
     return [word for before, word in pairs if before != _PLUGIN and "=" in word and not _only_executes(word)]
+
+
+def as_filed(record: Record) -> bool:
+    """Whether it is what the experiment's file says: no word of a command line defines it."""
+    try:
+        return not semantic_words(words_of(record))
+    except UserError:  # a damaged run.json says nothing
+        return False
 
 
 def recorded_words(words: Sequence[str]) -> list[str]:
@@ -213,8 +204,3 @@ def _only_executes(word: str) -> bool:
 
     top = word.partition("=")[0].strip().split(".")[0]
     return top == "run" or top in Execution.model_fields
-
-
-def facts(named: Named) -> Mapping[str, Any]:
-    """The fields of a `Comparison` that say under which name it stands."""
-    return {"label": named.label, "settings": named.settings, "command": named.command}

@@ -11,12 +11,12 @@ from typing import Any
 
 from lllm.errors import UserError
 from lllm.results.files import explained, read_json, write_json
+from lllm.results.records import FINGERPRINTS
 
 __all__ = ["LEVEL", "Noise", "Noises", "measured", "read_noise", "write_noise"]
 
 FILE = "noise.json"
 LEVEL = 0.95  # of the interval of the standard deviation
-_FINGERPRINTS = ("code", "data", "evaluator")
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,10 @@ class Noise:
         """How many seeds."""
         return len(self.seeds)
 
-    def fits(self, arm: str, fingerprints: Mapping[str, str]) -> bool:
-        """Whether it was measured of just that."""
-        return self.arm == arm and all(getattr(self, name) == fingerprints.get(name) for name in _FINGERPRINTS)
+    def unlike(self, arm: str, fingerprints: Mapping[str, Any], metric: str) -> list[str]:
+        """In what it is of another thing than that."""
+        asked = {"arm": arm, **{name: fingerprints.get(name) for name in FINGERPRINTS}, "metric": metric}
+        return [name for name, value in asked.items() if getattr(self, name) != value]
 
 
 @dataclass(frozen=True)
@@ -52,16 +53,13 @@ class Noises:
 
     all: tuple[Noise, ...] = ()
 
-    def fitting(self, arm: str, fingerprints: Mapping[str, str], metric: str | None = None) -> Noise | None:
-        """That of an arm under these fingerprints, None where there is none. metric: None for any."""
-        fits = (noise for noise in self.all if noise.fits(arm, fingerprints))
-        return next((noise for noise in fits if metric in (None, noise.metric)), None)
+    def fitting(self, arm: str, fingerprints: Mapping[str, str], metric: str) -> Noise | None:
+        """That of an arm under these fingerprints, None where there is none."""
+        return next((noise for noise in self.all if not noise.unlike(arm, fingerprints, metric)), None)
 
     def unused(self, arm: str, fingerprints: Mapping[str, str], metric: str) -> str:
         """Why nothing that is stored is of these; '' where something is, or nothing is stored."""
-        asked = {"arm": arm, **{name: fingerprints.get(name) for name in _FINGERPRINTS}, "metric": metric}
-        others = [[name for name, value in asked.items() if getattr(noise, name) != value] for noise in self.all]
-        nearest = min(others, key=len, default=[])
+        nearest = min((noise.unlike(arm, fingerprints, metric) for noise in self.all), key=len, default=[])
         return f"{FILE} is not used, for it is of another {' and '.join(nearest)}" if nearest else ""
 
 
@@ -79,7 +77,7 @@ def measured(metric: str, arm: str, fingerprints: Mapping[str, str], values: Map
         raise ValueError(f"{len(found)} values: expected at least two, all of them finite")
     sd, df = statistics.stdev(found), len(found) - 1
     low, high = (sd * math.sqrt(df / float(chdtri(df, tail))) for tail in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-    code, data, evaluator = (str(fingerprints.get(name) or "") for name in _FINGERPRINTS)
+    code, data, evaluator = (str(fingerprints.get(name) or "") for name in FINGERPRINTS)
     seen, mean = tuple(found), statistics.fmean(found)
     return Noise(metric, arm, code, data, evaluator, tuple(seeds), seen, mean, sd, low, high)
 
@@ -107,16 +105,12 @@ def write_noise(root: Path, experiment: str, noise: Noise) -> Path:
     Raises:
         UserError: the file that is there is damaged, or cannot be written.
     """
-    others = [other for other in read_noise(root, experiment).all if _key(other) != _key(noise)]
+    others = [old for old in read_noise(root, experiment).all if old.unlike(noise.arm, vars(noise), noise.metric)]
     path = root / experiment / FILE
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, [asdict(each) for each in (*others, noise)])
     return path
-
-
-def _key(noise: Noise) -> tuple[str, ...]:
-    return noise.metric, noise.arm, noise.code, noise.data, noise.evaluator
 
 
 def _noise(entry: Mapping[str, Any]) -> Noise:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lllm.errors import UserError
-from lllm.results.files import explained, read_json, write_json
+from lllm.results.files import explained, found_object, write_json
 from lllm.results.state import BEAT, STALE_AFTER, State, identity, same_machine, same_process
 
 __all__ = ["Owned", "Ownership", "own"]
@@ -82,7 +82,7 @@ class Ownership:
         with self._mutex:
             if self._ended.is_set() or self._lost is not None:
                 return
-            status = _read(self._path)
+            status = found_object(self._path)
             if status and not same_process(status):
                 self._lost = status
                 return
@@ -108,7 +108,7 @@ def own(path: Path) -> Iterator[Ownership]:
         try:
             lock.acquire()
         except Timeout:
-            raise Owned(path, _read(path / "status.json") or {}) from None
+            raise Owned(path, found_object(path / "status.json") or {}) from None
     try:
         _claim(path)
         ownership = Ownership(path)
@@ -131,7 +131,7 @@ def _claim(path: Path) -> None:
         write_json(file, _running())
         if elsewhere:
             time.sleep(SETTLE)
-            after = _read(file) or {}
+            after = found_object(file) or {}
             if not same_process(after):
                 raise Owned(path, after)
     for scratch in path.glob(".*.tmp"):  # left by a process killed while it wrote
@@ -146,10 +146,10 @@ def _create(file: Path) -> Mapping[str, Any] | None:
         try:
             os.link(scratch, file)  # fails if the name is taken, and is never seen half written
         except FileExistsError:
-            return _read(file) or {}
+            return found_object(file) or {}
         except OSError:  # a file system without hard links
             if file.exists():
-                return _read(file) or {}
+                return found_object(file) or {}
             os.replace(scratch, file)
         finally:
             scratch.unlink(missing_ok=True)
@@ -161,14 +161,6 @@ def _age(path: Path, file: Path) -> float:
     with explained(path / ".lock"):
         os.utime(path / ".lock")
         return (path / ".lock").stat().st_mtime - file.stat().st_mtime
-
-
-def _read(file: Path) -> Mapping[str, Any] | None:
-    try:
-        status = read_json(file)
-    except UserError:  # absent, or not yet whole
-        return None
-    return status if isinstance(status, Mapping) else None
 
 
 def _running() -> dict[str, Any]:

@@ -34,11 +34,9 @@ def incomplete(row: Row, baseline: Row, rule: Rule) -> str:
     some of the baseline's seeds may have been begun where the baseline is weak. Unpaired, both need all of theirs.
     """
     if rule.unpaired:
-        for one, whose in ((row, ""), (baseline, " of the baseline")):
-            here = {*one.values, *one.diverged} & {*one.planned}
-            if len(here) < len(one.planned):
-                return f"{len(here)} of {len(one.planned)} planned{whose}"
-        return ""
+        both = ((row, ""), (baseline, " of the baseline"))
+        counts = ((len({*one.values, *one.diverged} & {*one.planned}), len(one.planned), whose) for one, whose in both)
+        return next((f"{here} of {planned} planned{whose}" for here, planned, whose in counts if here < planned), "")
     needed = set(row.planned)
     if needed and not row.looks:
         needed |= {seed for seed in baseline.planned if seed < max(needed)}
@@ -51,10 +49,8 @@ def incomplete(row: Row, baseline: Row, rule: Rule) -> str:
 
 def steady(row: Row, baseline: Row | None, rule: Rule) -> Row:
     """A row of which a seed diverged is not better than one of which none did, whatever the others say."""
-    open_ = ("better", "inconclusive", "none")
-    if not row.diverged or row.baseline or row.stale or row.other or row.verdict.word not in open_:
-        return row
-    if baseline is None or incomplete(row, baseline, rule):
+    settled = row.baseline or row.stale or row.other or row.verdict.word not in ("better", "inconclusive", "none")
+    if settled or not row.diverged or baseline is None or incomplete(row, baseline, rule):
         return row
     said = f"unstable: {len(row.diverged)} of {len(row.planned)} diverged"
     return replace(row, verdict=Verdict(said, "unstable"))

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lllm.errors import UserError
-from lllm.results.files import dumps, read_json
+from lllm.results.files import dumps, found_object
 
 __all__ = ["FILE", "damaged_probe", "proof_digest", "read_probe", "summary"]
 
@@ -26,8 +25,7 @@ def read_probe(run: Path) -> dict[str, Any]:
 
 def proof_digest(run: Path) -> str:
     """Of what the run itself wrote, '' where that is nothing; `lllm probe` adds to the file, and may."""
-    said = read_probe(run)
-    own = {when: said[when] for when in ("begin", "end") if when in said}
+    own = {when: said for when, said in read_probe(run).items() if when != "more"}
     return hashlib.blake2b(dumps(own).encode(), digest_size=16).hexdigest() if own else ""
 
 
@@ -63,11 +61,7 @@ def summary(said: Mapping[str, Any]) -> dict[str, Any] | None:
 def _content(run: Path) -> Mapping[str, Any] | None:
     """{} without the file, None where it is no JSON object."""
     path = run / FILE
-    try:
-        said = read_json(path) if path.is_file() else {}
-    except UserError:
-        return None
-    return said if isinstance(said, Mapping) else None
+    return found_object(path) if path.is_file() else {}
 
 
 def _listed(more: Any) -> list[Any]:

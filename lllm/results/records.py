@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lllm.results.rule import OF_LIKELIHOOD
 from lllm.results.state import State
 
-__all__ = ["INFO", "MAYBE", "Record", "differences", "flatten", "lists_sound"]
+__all__ = ["FINGERPRINTS", "INFO", "MAYBE", "Record", "differences", "flatten", "lists_sound", "real"]
+
+FINGERPRINTS = ("code", "data", "evaluator")
 
 # What a run may have beside what defines it. tuned: {"trials", "trained", "terms", "fields", "sensitivity", "tried"} of
 # a run at tuned settings; trial: {"study", "number", "fields"} of one that a sweep asked for; looks: {"most"} of one
@@ -64,23 +68,44 @@ class Record:
 
     @property
     def config(self) -> Mapping[str, Any]:
-        config: Mapping[str, Any] = self.info.get("config") or {}
-        return config
+        return self.told("config")
 
     @property
     def parts(self) -> Mapping[str, Mapping[str, Any]]:
-        parts: Mapping[str, Mapping[str, Any]] = self.info.get("parts") or {}
-        return parts
+        return self.told("parts")
 
     @property
     def metrics(self) -> Mapping[str, Any]:
         """What the corpus and the head report beside bits per byte, by name."""
-        metrics = (self.result or {}).get("metrics")
-        return metrics if isinstance(metrics, Mapping) else {}
+        return _mapping((self.result or {}).get("metrics"))
+
+    def number(self, name: str) -> float | None:
+        """A number of its result, None where it has none."""
+        result = self.result or {}
+        return None if name in OF_LIKELIHOOD and result.get("kind") == "none" else real(result.get(name))
+
+    def value(self, name: str) -> float | None:
+        """A number of its result, or else a metric of its corpus or head."""
+        found = self.number(name)
+        return real(self.metrics.get(name)) if found is None else found
+
+    def told(self, name: str) -> Mapping[str, Any]:
+        """The mapping that run.json has under a name, an empty one where it has none."""
+        return _mapping(self.info.get(name))
 
     def fingerprint(self, name: str) -> str:
         """The fingerprint of 'code', 'data' or 'evaluator', '' when unknown."""
         return str((self.info.get("fingerprints") or {}).get(name) or "")
+
+
+def real(value: Any) -> float | None:
+    """A number as a float; None for what is none, is not finite, or is a truth value."""
+    fine = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return float(value) if fine else None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def lists_sound(info: Mapping[str, Any]) -> bool:

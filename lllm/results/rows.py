@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
 from lllm.results.rule import Rule
 
 __all__ = [
-    "NOT_JUDGED",
     "NUMBERS",
+    "WORDS",
     "Comparison",
     "Effect",
     "Effects",
@@ -39,6 +39,7 @@ NUMBERS = (
 Word = Literal[
     "", "baseline", "better", "worse", "inconclusive", "unstable", "not comparable", "not causal", "not probed", "none"
 ]
+WORDS: tuple[Word, ...] = get_args(Word)[2:]  # of a comparison, in the order in which pages tell them
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,6 @@ class Verdict:
     def decided(self) -> bool:
         """Whether it says that the row differs from the baseline."""
         return self.word in ("better", "worse")
-
-
-NOT_JUDGED = Verdict("")
 
 
 @dataclass(frozen=True)
@@ -124,10 +122,6 @@ class Effects:
     comparisons: int = 0
     reason: str = ""
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Row:
@@ -168,7 +162,7 @@ class Row:
     numbers: Mapping[str, float | None] = field(default_factory=dict)
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     interval: Interval | None = None
-    verdict: Verdict = NOT_JUDGED
+    verdict: Verdict = Verdict("")
     other: bool = False
     trials: int = 0
     trained: int | None = None
@@ -220,15 +214,6 @@ class Comparison:
     command: str = ""
 
     @property
-    def decide(self) -> str:
-        """The metric by which it is decided."""
-        return self.rule.metric
-
-    @property
     def title(self) -> str:
         """EXPERIMENT, or EXPERIMENT as NAME."""
         return f"{self.experiment} as {self.label}" if self.label else self.experiment
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)

@@ -12,11 +12,11 @@ from typing import Any
 
 from lllm.errors import UserError
 from lllm.results.documents import Documents, read_documents
-from lllm.results.files import explained, read_json, read_metrics, write_json
+from lllm.results.files import explained, read_metrics, read_object, write_json
 from lllm.results.ledger import enter
 from lllm.results.state import ASIDE, State, state_of
 
-__all__ = ["Run", "check_writable", "create", "retire", "retire_damaged", "run_path", "state"]
+__all__ = ["Run", "check_writable", "create", "retire", "retire_damaged", "run_path"]
 
 _ARM_SHOWN = 8  # hex digits of the arm in a path; the whole of it is in run.json
 
@@ -37,10 +37,7 @@ class Run:
         Raises:
             UserError: it is missing or damaged.
         """
-        info = read_json(self.path / "run.json")
-        if not isinstance(info, dict):
-            raise UserError(f"{self.path / 'run.json'}: expected a JSON object; the file is damaged")
-        return info
+        return read_object(self.path / "run.json")
 
     @property
     def result(self) -> dict[str, Any] | None:
@@ -59,8 +56,14 @@ class Run:
 
     @property
     def state(self) -> State:
-        """In what state the run is."""
-        return state(self)
+        """finished, running (its owner lives), interrupted, failed, pruned, or empty (nobody began it)."""
+        if self.finished:
+            return "finished"
+        try:
+            age = time.time() - (self.path / "status.json").stat().st_mtime
+        except FileNotFoundError:
+            return "empty"
+        return state_of(False, self.status, age)
 
     @property
     def name(self) -> str:
@@ -104,28 +107,13 @@ class Run:
         return self.info[key]
 
     def _optional(self, name: str) -> dict[str, Any] | None:
-        if not (self.path / name).is_file():
-            return None
-        content = read_json(self.path / name)
-        if not isinstance(content, dict):
-            raise UserError(f"{self.path / name}: expected a JSON object; the file is damaged")
-        return content
+        path = self.path / name
+        return read_object(path) if path.is_file() else None
 
 
 def run_path(root: Path, experiment: str, variant: str, arm: str, seed: int) -> Path:
     """Where the run of `arm` (32 hexadecimal digits) with `seed` lives."""
     return root / experiment / variant / arm[:_ARM_SHOWN] / f"s{seed}"
-
-
-def state(run: Run) -> State:
-    """finished, running (its owner lives), interrupted, failed, pruned, or empty (nobody began it)."""
-    if run.finished:
-        return "finished"
-    try:
-        age = time.time() - (run.path / "status.json").stat().st_mtime
-    except FileNotFoundError:
-        return "empty"
-    return state_of(False, run.status, age)
 
 
 def create(path: Path, info: Mapping[str, Any]) -> Run:

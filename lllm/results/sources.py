@@ -28,10 +28,7 @@ def keep_sources(run: Path, parts: Mapping[str, Mapping[str, Any]]) -> None:
     """
     for part in parts.values():
         target = _kept(run, str(part.get("digest")))
-        if target is None or target.is_file():
-            continue
-        text = _at(part)
-        if text is not None:
+        if target is not None and not target.is_file() and (text := _at(part)) is not None:
             with suppress(UserError, OSError):
                 target.parent.mkdir(exist_ok=True)
                 write_bytes(target, text.encode())

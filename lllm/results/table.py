@@ -8,11 +8,11 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lllm.results.columns import Column, chosen, columns_of, duration, si
 from lllm.results.effects import effects_markdown, effects_text
-from lllm.results.files import write_bytes
+from lllm.results.files import write_changed
 from lllm.results.footnotes import footnotes
 from lllm.results.rows import Comparison
 
@@ -40,7 +40,7 @@ def show(comparison: Comparison, keys: Keys = None) -> None:
         console.print(Text(line, style="bold"))
     for table in _fitting(comparison, chosen(comparison, keys), console):
         console.print(table)
-    for line in _effects(comparison):
+    for line in effects_text(comparison.effects) if comparison.effects else ():
         console.print(Text(line))
     for note in footnotes(comparison):
         console.print(Text(note, style="dim"))
@@ -52,7 +52,8 @@ def text(comparison: Comparison, keys: Keys = None) -> str:
     rows = [[column.cell(row) for column in columns] for row in comparison.rows]
     right = [i for i, column in enumerate(columns) if column.right]
     table = aligned([column.header for column in columns], rows, right)
-    return "\n".join([*_heading(comparison), table, *_effects(comparison), *footnotes(comparison)])
+    effects = effects_text(comparison.effects) if comparison.effects else []
+    return "\n".join([*_heading(comparison), table, *effects, *footnotes(comparison)])
 
 
 def comma_separated(comparisons: Sequence[Comparison], keys: Keys = None) -> str:
@@ -93,19 +94,13 @@ def write_markdown(root: Path, comparison: Comparison) -> Path:
     """Write the page below `root` unless it is there already, and return its path."""
     name = f"table.{comparison.label}.md" if comparison.label else "table.md"
     path = root / comparison.experiment / name
-    data = markdown(comparison).encode()
-    if not path.is_file() or path.read_bytes() != data:
-        write_bytes(path, data)
+    write_changed(path, markdown(comparison).encode())
     return path
 
 
 def _heading(comparison: Comparison) -> list[str]:
     """The title, and what the rows change of the file."""
     return [comparison.title, *([f"changed: {shlex.join(comparison.settings)}"] if comparison.settings else [])]
-
-
-def _effects(comparison: Comparison) -> list[str]:
-    return effects_text(comparison.effects) if comparison.effects else []
 
 
 def aligned(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
@@ -148,12 +143,8 @@ def _drawn(comparison: Comparison, columns: Sequence[Column]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for column in columns:
         widest = max((len(column.cell(row)) for row in comparison.rows), default=0)
-        table.add_column(
-            column.header,
-            justify="right" if column.right else "left",
-            min_width=widest if column.right else 0,
-            overflow="fold",
-        )
+        side: Literal["right", "left"] = "right" if column.right else "left"
+        table.add_column(column.header, justify=side, min_width=widest if column.right else 0, overflow="fold")
     for row in comparison.rows:
         style = "dim" if row.stale or not row.runs else "bold" if row.baseline else ""
         table.add_row(*(Text(column.cell(row)) for column in columns), style=style)

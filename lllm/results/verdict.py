@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from lllm.results.plans import incomplete
 from lllm.results.rows import FamilyFacts, Interval, Row, Verdict, Word
 from lllm.results.rule import OF_LIKELIHOOD, Rule
-from lllm.results.tuning import tuning
 
-__all__ = ["OVERLAP", "apart", "judge", "refused", "terms"]
+__all__ = ["OVERLAP", "apart", "judge", "other_terms", "refused"]
 
 _TIMED = ("seconds", "bytes_per_second", "generation_bytes_per_second")
+_TERMS = {"data": "on other data", "evaluator": "by another evaluator", "code": "with other code of its parts"}
 _ALIKE = 0.05  # share within which two sizes, or two amounts of FLOPs, are about equal
 OVERLAP = 0.01  # share of the evaluated bytes that may lie in documents more than half of which is in training
 
@@ -111,7 +113,7 @@ def judge(
     an earlier one. early: seeds of the earlier look that decided, where this one does not."""
     equal = terms(row, baseline) or ""
     flops = "" if equal else _unlike(row, baseline, "train_flops", "FLOPs")
-    labels = [equal, _unlike(row, baseline, "parameters", "parameters"), flops, tuning(row, baseline)]
+    labels = [equal, _unlike(row, baseline, "parameters", "parameters"), flops, _tuning(row, baseline)]
     said = "".join(f" ({label})" for label in labels if label)
     size, floor = abs(interval.difference), rule.floor or 0.0
     if interval.seeds_half == 0 and not floor and size > 0:
@@ -125,6 +127,41 @@ def judge(
     when = "" if early is None else f" (decided with {early} seeds)"
     where = "" if interval.documents is None else f" on these {interval.documents} documents"
     return Verdict(f"{word}{where}{when}{said}", word)
+
+
+def _tuning(row: Row, baseline: Row) -> str:
+    """What is to be known about how the two were tuned, '' when both were, equally, on the terms of these runs."""
+    if not row.trials:
+        return "untuned"
+    if not baseline.trials:
+        return "the baseline untuned"
+    return ", ".join(filter(None, (_counts(row, baseline), _where(row, baseline))))
+
+
+def other_terms(tuned_on: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    """How the terms of trials differ from those of a run at the settings that they found: 'at budget steps=20 and on
+    other data'; '' where they are the same, or not known. Both: budget, fingerprints of data, evaluator and code."""
+    found = []
+    budget = tuned_on.get("budget")
+    if budget and own.get("budget") and budget != own["budget"]:
+        found.append("at budget " + ", ".join(f"{unit}={amount}" for unit, amount in budget.items()))
+    found += [said for name, said in _TERMS.items() if len({tuned_on.get(name), own.get(name)} - {None, ""}) > 1]
+    return " and ".join(found)
+
+
+def _counts(row: Row, baseline: Row) -> str:
+    if row.trials != baseline.trials:
+        return f"{row.trials} trials against {baseline.trials}"
+    mine, theirs = row.trained or row.trials, baseline.trained or baseline.trials
+    return f"{row.trials} trials each, {mine} trained against {theirs}" if mine != theirs else ""
+
+
+def _where(row: Row, baseline: Row) -> str:
+    mine, theirs = (other_terms(one.tuned_on, {"budget": one.budget, **one.fingerprints}) for one in (row, baseline))
+    if mine == theirs:
+        return mine and f"tuned {mine}"
+    said = [f"tuned {mine}"] if mine else []
+    return ", ".join([*said, f"the baseline {theirs}" if mine else f"the baseline tuned {theirs}"] if theirs else said)
 
 
 def _more(interval: Interval, family: FamilyFacts, rule: Rule) -> str:
@@ -170,13 +207,10 @@ def _equal(row: Row, baseline: Row, name: str) -> bool:
 
 def _ratios(row: Row, baseline: Row) -> str:
     """'2.00x the bytes, 1.95x the FLOPs'."""
-    told = []
-    timed = [("seconds", "time")] if row.budget.get("seconds") else []
-    for name, what in (("train_bytes", "bytes"), ("train_flops", "FLOPs"), *timed):
-        ratio = _ratio(row, baseline, name)
-        if ratio is not None:
-            told.append(f"{ratio:.2f}x the {what}")
-    return ", ".join(told)
+    timed = {"seconds": "time"} if row.budget.get("seconds") else {}
+    names = {"train_bytes": "bytes", "train_flops": "FLOPs", **timed}
+    found = ((what, _ratio(row, baseline, name)) for name, what in names.items())
+    return ", ".join(f"{ratio:.2f}x the {what}" for what, ratio in found if ratio is not None)
 
 
 def _ratio(row: Row, baseline: Row, name: str) -> float | None:

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lllm.report.figures.palette import PALETTES
-from lllm.report.index import entries, index_page
-from lllm.report.summary import Question
+from lllm.report.index import Question, entries, index_page
 from lllm.results.committed import load_records
 from lllm.results.rule import Rule
 from tests.report.conftest import opened

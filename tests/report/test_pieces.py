@@ -23,12 +23,11 @@ from lllm.report.figures.front import undominated
 from lllm.report.figures.palette import DASHES, PALETTES, SERIES, token
 from lllm.report.figures.search import search
 from lllm.report.figures.spread import spread
-from lllm.report.figures.trials import searches, tunings, typed
+from lllm.report.figures.trials import searches, tunings
 from lllm.report.figures.tuning import tuning
 from lllm.report.html import Table, esc, plain, table_html
-from lllm.report.index import entries, index_page
+from lllm.report.index import Question, entries, index_page
 from lllm.report.page import page
-from lllm.report.summary import Question
 from lllm.results.committed import load_records, read_committed, write_committed
 from lllm.results.files import write_json
 from lllm.results.grouping import Expected
@@ -150,7 +149,7 @@ def test_rows_and_trials_are_told_apart(root: Path) -> None:
         "flat": ("flat", 5),
         "local": ("local", 5),
     }
-    assert [typed(trial) for trial in tuned["flat"][1]][:2] == [["train.lr=0.001"], ["train.lr=0.002"]]
+    assert [trial.typed for trial in tuned["flat"][1]][:2] == [["train.lr=0.001"], ["train.lr=0.002"]]
     (search,) = searches(report)
     assert (search.study, len(search.trials)) == ("study/search", 20)
     assert {record.state for record in report.runs} == {"finished", "failed", "empty"}

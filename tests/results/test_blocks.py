@@ -13,9 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lllm.errors import UserError
-from lllm.results.blocks import Blocks, blocks_of, contiguous
 from lllm.results.committed import load_records, write_committed
-from lllm.results.documents import Documents, read_documents, write_documents
+from lllm.results.documents import Blocks, Documents, blocks_of, contiguous, read_documents, write_documents
 from lllm.results.run import Run
 from tests.results.conftest import MakeRun
 

@@ -188,7 +188,7 @@ def test_another_rule_decides(make_run: MakeRun, root: Path) -> None:
     rule = Rule("seconds")
     rows = [Expected("flat", arm("flat"), True, rule), Expected("small", arm("small"), False, rule)]
     table = compare(root, "study", rows)
-    assert (table.decide, table.rows[1].delta) == ("seconds", -3.0)
+    assert (table.rule.metric, table.rows[1].delta) == ("seconds", -3.0)
 
 
 def test_nothing_at_all(root: Path) -> None:

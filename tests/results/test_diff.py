@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def test_equal_runs_differ_in_nothing(make_run: MakeRun) -> None:
     assert (found.documents.better, found.documents.worse, found.documents.total) == (0, 0, 0.0)
     assert found.curves is not None
     assert found.curves.step is None
-    json.dumps(found.to_json())
+    json.dumps(asdict(found))
 
 
 def test_every_section(make_run: MakeRun) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def test_the_edited_line_is_shown_once_for_all_parts_of_the_file(edited: Any) ->
     assert code.lines[:2] == ("--- a/head/first", "+++ b/head/first")
     changed = [line for line in code.lines[2:] if line[0] in "+-"]
     assert changed == ["-    gain = 0.5", "+    gain = 0.25"]
-    assert json.loads(json.dumps(found.to_json()))["code"][0]["lines"] == list(code.lines)
+    assert json.loads(json.dumps(asdict(found)))["code"][0]["lines"] == list(code.lines)
 
 
 def test_nothing_changed_is_nothing(make_run: MakeRun) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def test_an_experiment_is_itself(make_run: MakeRun, root: Path) -> None:
     assert flat["a"]["sd"] == pytest.approx(0.25 / 2**0.5)
     assert (flat["difference"], flat["other"]) == (0.0, [])
     assert (small["a"]["mean"], small["a"]["sd"], small["a"]["n"], small["difference"]) == (None, None, 0, None)
-    json.dumps(found.to_json())
+    json.dumps(asdict(found))
 
 
 def test_question_variants_and_settings(root: Path) -> None:

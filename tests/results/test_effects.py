@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -85,7 +85,7 @@ def test_what_is_printed_and_written() -> None:
     assert written[4] == f"| main effect of a | -0.1017 | {a.half:.4f} | {a.p:.3g} |"
     assert written[5].startswith("| main effect of b (not told from none) | -0.0017 | ")
     assert len(written) == 4 + 3
-    plain = json.loads(json.dumps(found.to_json()))
+    plain = json.loads(json.dumps(asdict(found)))
     assert plain["effects"][2] == {
         "name": "interaction a x b",
         "factors": ["a", "b"],

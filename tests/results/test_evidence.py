@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +166,7 @@ def test_times_of_files_decide_nothing(make_run: MakeRun, root: Path) -> None:
 
     def shown() -> str:
         rows = [Expected("base", arm("base"), True)]
-        return json.dumps(compare(root, "study", rows).to_json(), default=str)
+        return json.dumps(asdict(compare(root, "study", rows)), default=str)
 
     before = shown()
     for when, path in enumerate(sorted(root.rglob("*"), reverse=True)):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from lllm.results.committed import runs
 from lllm.results.compare import Expected, publish
-from lllm.results.frame import runs
 from tests.results.conftest import MakeRun, arm
 
 

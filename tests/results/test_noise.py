@@ -53,8 +53,8 @@ def test_it_is_stored_by_arm_fingerprints_and_metric(root: Path) -> None:
     assert stored.all == (first, *others)
     assert stored.fitting("a", FINGERPRINTS, "bpb") == first
     assert stored.fitting("a", FINGERPRINTS, "accuracy") == others[2]
-    assert stored.fitting("c", FINGERPRINTS) is None
-    assert stored.fitting("a", {**FINGERPRINTS, "code": "edited"}) is None
+    assert stored.fitting("c", FINGERPRINTS, "bpb") is None
+    assert stored.fitting("a", {**FINGERPRINTS, "code": "edited"}, "bpb") is None
     assert stored.unused("a", FINGERPRINTS, "bpb") == ""
     assert stored.unused("c", FINGERPRINTS, "bpb").endswith("of another arm")
     assert stored.unused("a", {**FINGERPRINTS, "code": "edited"}, "bpb").endswith("of another code")

@@ -15,7 +15,7 @@ import pytest
 from lllm.errors import UserError
 from lllm.results.committed import load_records, write_committed
 from lllm.results.files import write_json
-from lllm.results.run import Run, check_writable, create, retire, retire_damaged, run_path, state
+from lllm.results.run import Run, check_writable, create, retire, retire_damaged, run_path
 from lllm.results.state import identity
 from tests.results.conftest import MakeRun, arm, even, info
 
@@ -77,9 +77,9 @@ def test_states(make_run: MakeRun, status: dict[str, Any] | None, age: float, ex
         write_json(run.path / "status.json", status)
         then = time.time() - age
         os.utime(run.path / "status.json", (then, then))
-    assert state(run) == expected
+    assert run.state == expected
     write_json(run.path / "result.json", {"bpb": 1.0})
-    assert state(run) == "finished"
+    assert run.state == "finished"
 
 
 def test_create_refuses_the_place_of_another_arm(root: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from lllm.results.columns import columns_of
 from lllm.results.compare import compare
-from lllm.results.tuning import other_terms
+from lllm.results.verdict import other_terms
 from tests.results.conftest import MakeRun
 from tests.results.tables import BASE, SLIGHT, rows_of, texts
 

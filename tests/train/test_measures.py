@@ -20,10 +20,9 @@ from lllm.errors import UserError
 from lllm.model import LatentModel
 from lllm.model.generate import generate
 from lllm.registry import Registry
-from lllm.results.committed import read_committed
+from lllm.results.committed import read_committed, runs
 from lllm.results.compare import Expected, compare, publish
 from lllm.results.files import read_metrics
-from lllm.results.frame import runs
 from lllm.results.run import Run
 from lllm.results.table import text
 from lllm.train import evaluate as module

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import statistics
-from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from lllm.errors import UserError
 from lllm.results.committed import thin
 from lllm.results.files import read_metrics
-from lllm.results.records import Record
+from lllm.results.records import Record, real
 
 __all__ = ["SPENT", "Band", "Curve", "curves_of", "mean_of"]
 
-SPENT = ("bytes", "flops", "seconds")
-_TOTALS = {"bytes": "train_bytes", "flops": "train_flops", "seconds": "seconds"}  # in result.json, where a run ended
+SPENT = {"bytes": "train_bytes", "flops": "train_flops", "seconds": "seconds"}  # in metrics.jsonl -> in result.json
 
 
 @dataclass(frozen=True)
@@ -45,35 +44,30 @@ def curves_of(record: Record, fields: Sequence[str]) -> dict[str, Curve]:
             lines = read_metrics(record.path / "metrics.jsonl")
         except UserError:  # damaged: the table has the run's numbers, the figure does without its curve
             lines = []
-    clock = [line for line in lines if all(_real(line.get(name)) for name in ("step", *SPENT))]
+    clock = [line for line in lines if all(real(line.get(name)) is not None for name in ("step", *SPENT))]
     found = {}
     for field in fields:
-        points = [(line["step"], line[field]) for line in lines if _real(line.get("step")) and _real(line.get(field))]
-        points = points or [(s, v) for s, v in record.curves.get(field) or () if _real(s) and _real(v)]
-        if points:
+        logged = [(line.get("step"), line.get(field)) for line in lines]
+        if points := _known(logged) or _known(record.curves.get(field) or ()):
             found[field] = _curve(thin(points), clock, record)
     return found
 
 
+def _known(points: Iterable[tuple[Any, Any]]) -> list[tuple[float, float]]:
+    return [(x, y) for step, value in points if (x := real(step)) is not None and (y := real(value)) is not None]
+
+
 def _curve(points: Sequence[tuple[float, float]], clock: Sequence[Mapping[str, Any]], record: Record) -> Curve:
-    steps = tuple(float(step) for step, _ in points)
-    at = [float(line["step"]) for line in clock]
+    steps, values = zip(*points, strict=True)
+    at = [line["step"] for line in clock]
+    last = real((record.result or {}).get("steps", record.info.get("steps")))
     spent = {}
-    for name in SPENT:
+    for name, total in SPENT.items():
         if clock:
-            spent[name] = tuple(between(step, at, [float(line[name]) for line in clock]) for step in steps)
-        elif (per_step := _per_step(record, name)) is not None:
-            spent[name] = tuple(step * per_step for step in steps)
-    return Curve(steps, tuple(float(value) for _, value in points), spent)
-
-
-def _per_step(record: Record, name: str) -> float | None:
-    """What a step spent on average, as the committed numbers tell."""
-    total, steps = (
-        (record.result or {}).get(_TOTALS[name]),
-        (record.result or {}).get("steps", record.info.get("steps")),
-    )
-    return total / steps if _real(total) and _real(steps) and steps else None
+            spent[name] = _between(steps, at, [line[name] for line in clock])
+        elif last and (whole := record.number(total)) is not None:  # what a step spent on average
+            spent[name] = tuple(step * (whole / last) for step in steps)
+    return Curve(steps, values, spent)
 
 
 def mean_of(curves: Sequence[Curve]) -> Band | None:
@@ -82,27 +76,16 @@ def mean_of(curves: Sequence[Curve]) -> Band | None:
         return None
     last = min(curve.steps[-1] for curve in curves)
     steps = tuple(step for step in curves[0].steps if step <= last)
-    every = [[between(step, curve.steps, curve.values) for step in steps] for curve in curves]
-    columns = list(zip(*every, strict=True))
+    values = np.array([_between(steps, curve.steps, curve.values) for curve in curves])
     spent = {
-        name: tuple(
-            statistics.fmean(between(step, curve.steps, curve.spent[name]) for curve in curves) for step in steps
-        )
+        name: tuple(np.mean([_between(steps, curve.steps, curve.spent[name]) for curve in curves], 0).tolist())
         for name in SPENT
         if all(name in curve.spent for curve in curves)
     }
-    mean = Curve(steps, tuple(statistics.fmean(column) for column in columns), spent)
-    return Band(mean, tuple(min(column) for column in columns), tuple(max(column) for column in columns))
+    mean, low, high = (tuple(of.tolist()) for of in (values.mean(0), values.min(0), values.max(0)))
+    return Band(Curve(steps, mean, spent), low, high)
 
 
-def between(x: float, xs: Sequence[float], ys: Sequence[float]) -> float:
-    """Linear interpolation; flat before the first and after the last of the ascending `xs`."""
-    i = bisect_left(xs, x)
-    if i == 0 or i == len(xs):
-        return ys[min(i, len(xs) - 1)]
-    share = (x - xs[i - 1]) / (xs[i] - xs[i - 1])
-    return ys[i - 1] + share * (ys[i] - ys[i - 1])
-
-
-def _real(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _between(steps: Sequence[float], at: Sequence[float], values: Sequence[float]) -> tuple[float, ...]:
+    """Linear between the ascending steps at which there are values, flat beyond."""
+    return tuple(np.interp(steps, at, values).tolist())

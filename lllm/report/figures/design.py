@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from lllm.report.figures.figure import NO_BOX, Figure, label, numbers
-from lllm.report.figures.lines import around_zero, lined_up
+from lllm.report.figures.figure import NO_BOX, Figure, around_zero, bars, label, lined_up, numbers
 from lllm.report.figures.palette import token
 from lllm.report.gather import Report
 from lllm.report.html import Table
+from lllm.results.columns import digits
 from lllm.results.effects import effects_text
 from lllm.results.rows import Effect, Effects
 
@@ -23,20 +21,14 @@ def design(report: Report) -> Figure | None:
     shown = [effect for effect in effects.effects if effect.difference is not None] if effects else []
     if effects is None or not shown:
         return None
-    known = [effect.difference for effect in shown]
+    sure = [effect.half is not None and not effect.note for effect in shown]  # as it is said below the table
     spec = go.Figure(
         go.Scatter(
-            x=numbers(known),
+            x=numbers(effect.difference for effect in shown),
             y=list(range(len(shown))),
             mode="markers",
-            marker={"size": 10, "color": [token("c1" if _sure(effect) else "muted") for effect in shown]},
-            error_x={
-                "type": "data",
-                "array": numbers(effect.half or 0 for effect in shown),
-                "color": token("muted"),
-                "thickness": 2,
-                "width": 0,
-            },
+            marker={"size": 10, "color": [token("c1" if one else "muted") for one in sure]},
+            error_x=bars((effect.half for effect in shown), "muted", 2),
             text=[_said(effect, effects.metric) for effect in shown],
             hovertemplate=f"%{{text}}{NO_BOX}",
             name="effects",
@@ -46,18 +38,12 @@ def design(report: Report) -> Figure | None:
     floor = report.comparison.rule.floor
     around_zero(spec, floor)
     lined_up(spec, [effect.name for effect in shown], f"effect on {label(effects.metric)}")
-    return Figure(
-        "effects",
-        spec,
-        _caption(effects, floor),
-        120 + 34 * len(shown),
-        numbers=_table(effects.effects, effects.metric),
-    )
-
-
-def _sure(effect: Effect) -> bool:
-    """Whether it is said to be one, below the table as here."""
-    return effect.half is not None and not effect.note
+    rows = [
+        [one.name, digits(one.difference, "+.4g"), digits(one.half, ".4g"), digits(one.p, ".4g"), one.note]
+        for one in effects.effects
+    ]
+    table = Table(["effect", f"Δ {effects.metric}", "±", "p", ""], rows, right=(1, 2, 3))
+    return Figure("effects", spec, _caption(effects, floor), 120 + 34 * len(shown), numbers=table)
 
 
 def _said(effect: Effect, metric: str) -> str:
@@ -70,11 +56,3 @@ def _caption(effects: Effects, floor: float | None) -> str:
     heading = effects_text(effects)[0].rstrip(":")
     band = "" if floor is None else " Grey band: the floor."
     return f"{heading[0].upper()}{heading[1:]}. Coloured: told from none.{band}"
-
-
-def _table(effects: Sequence[Effect], metric: str) -> Table:
-    def cell(value: float | None, form: str = ".4g") -> str:
-        return "-" if value is None else f"{value:{form}}"
-
-    rows = [[e.name, cell(e.difference, "+.4g"), cell(e.half), cell(e.p), e.note] for e in effects]
-    return Table(["effect", f"Δ {metric}", "±", "p", ""], rows, right=(1, 2, 3))

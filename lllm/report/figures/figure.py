@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,9 +15,25 @@ from lllm.report.html import Table, plain
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["CONFIG", "LAYOUT", "NARROW", "NO_BOX", "Figure", "Option", "Switch", "label", "numbers", "tagged"]
+__all__ = [
+    "CONFIG",
+    "LAYOUT",
+    "NARROW",
+    "NO_BOX",
+    "Figure",
+    "Option",
+    "Switch",
+    "around_zero",
+    "bars",
+    "label",
+    "lined_up",
+    "numbers",
+    "scatter",
+    "tagged",
+]
 
 _DIGITS = 6  # significant digits of what is drawn
+_LETTERS = 28  # of a name at the left
 _AXIS = {
     "gridcolor": token("line"),
     "linecolor": token("line"),
@@ -123,10 +140,7 @@ class Figure:
 def label(text: str) -> str:
     """A user's words as Plotly is to show them: it reads some tags, and formulas between dollars; entities it turns
     back."""
-    shown = plain(text)
-    for sign, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("$", "&#36;")):
-        shown = shown.replace(sign, entity)
-    return shown
+    return html.escape(plain(text), quote=False).replace("$", "&#36;")
 
 
 def numbers(values: Iterable[float | None]) -> list[float | None]:
@@ -139,13 +153,13 @@ def tagged(**when: str) -> dict[str, Any]:
     return {"when": when}
 
 
-def scatter(
-    name: str,
-    x: Sequence[Any],
-    y: Sequence[Any],
-    colour: str,
-    **more: Any,
-) -> go.Scatter:
+def bars(halves: Iterable[float | None], colour: str, thickness: float) -> dict[str, Any]:
+    """Error bars of these half widths, none where one is not known."""
+    array = numbers(half or 0 for half in halves)
+    return {"type": "data", "array": array, "color": token(colour), "thickness": thickness, "width": 0}
+
+
+def scatter(name: str, x: Sequence[Any], y: Sequence[Any], colour: str, **more: Any) -> go.Scatter:
     """A trace called by a user's word."""
     import plotly.graph_objects as go
 
@@ -153,25 +167,23 @@ def scatter(
     return go.Scatter(x=x, y=y, name=shown, legendgroup=shown, **{"line": {"color": token(colour)}, **more})
 
 
-def band(
-    name: str,
-    x: Sequence[float | None],
-    low: Sequence[float | None],
-    high: Sequence[float | None],
-    colour: str,
-    **more: Any,
-) -> go.Scatter:
-    """The area between two lines, hidden and shown with the trace of that name."""
-    return scatter(
-        name,
-        [*x, *reversed(x)],
-        [*high, *reversed(low)],
-        colour,
-        mode="lines",
-        line={"width": 0, "color": token(colour)},
-        fill="toself",
-        fillcolor=soft(colour),
-        hoverinfo="skip",
-        showlegend=False,
-        **more,
+def lined_up(spec: go.Figure, names: Sequence[str], title: str) -> None:
+    """Line i of the figure is called names[i], from above; title: of the horizontal axis."""
+    spec.update_layout(
+        xaxis={"title": {"text": title}},
+        yaxis={
+            "tickvals": list(range(len(names))),
+            "ticktext": [label(name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…") for name in names],
+            "range": [len(names) - 0.4, -0.6],
+            "showgrid": False,
+            "tickfont": {"color": token("ink"), "size": 13},
+        },
+        margin={"l": 10},
     )
+
+
+def around_zero(spec: go.Figure, floor: float | None) -> None:
+    """A line where nothing differs, and the band within which no difference counts."""
+    spec.add_vline(x=0, line={"color": token("ink"), "width": 1.5})
+    if floor is not None:
+        spec.add_vrect(-floor, floor, fillcolor=soft("muted"), line_width=0, layer="below")

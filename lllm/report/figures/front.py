@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lllm.report.figures.figure import NO_BOX, Figure, Option, Switch, label, numbers, scatter, tagged
 from lllm.report.figures.palette import token
-from lllm.report.gather import Report, Series, value_of
+from lllm.report.gather import Report, Series
 from lllm.report.html import Table
-from lllm.results.columns import si
+from lllm.results.columns import digits, si
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -50,26 +50,35 @@ def front(report: Report) -> Figure | None:
     if not costs:
         return None
     spec = go.Figure()
-    beaten: dict[str, set[str]] = {}
+    best: dict[str, set[str]] = {}
     for cost in costs:
         points = found[cost]
-        best = undominated([(x, y) for _, x, y in points], cost.more, rule.better == "higher")
-        beaten[cost.key] = {points[i][0].name for i in best}
-        spec.add_trace(_line([(points[i][1], points[i][2]) for i in best], cost))
+        unbeaten = [points[i] for i in undominated([(x, y) for _, x, y in points], cost.more, rule.better == "higher")]
+        best[cost.key] = {series.name for series, _, _ in unbeaten}
+        line = go.Scatter(
+            x=numbers(x for _, x, _ in unbeaten),
+            y=numbers(y for _, _, y in unbeaten),
+            mode="lines",
+            line={"color": token("muted"), "width": 1.5, "dash": "dot"},
+            name="beaten by nobody",
+            hoverinfo="skip",
+            meta=tagged(x=cost.key),
+        )
+        spec.add_trace(line)
         for series, x, y in points:
             spec.add_trace(_point(series, x, y, cost, rule.metric, len(points) <= _NAMED))
             spec.add_trace(_seeds(series, cost, rule.metric))
     options = tuple(Option(cost.key, cost.text, {"xaxis": {"title": {"text": cost.title}}}) for cost in costs)
     spec.update_layout(
         xaxis={"tickformat": "~s", "type": "log", "nticks": 6},
-        yaxis={"title": {"text": _metric(rule.metric)}},
+        yaxis={"title": {"text": "bits per byte" if rule.metric == "bpb" else label(rule.metric)}},
         showlegend=len(report.series) > _NAMED,
     )
     caption = (
         "Large points are means over seeds, small ones the seeds. The line joins the rows that no other row beats in "
         "both. Rows of different budgets or kinds of likelihood are drawn together; verdicts say which compare."
     )
-    return Figure("front", spec, caption, 440, (Switch("x", "against", options),), _table(report, costs, beaten))
+    return Figure("front", spec, caption, 440, (Switch("x", "against", options),), _table(report, costs, best))
 
 
 def undominated(points: Sequence[tuple[float, float]], more: bool, higher: bool) -> list[int]:
@@ -87,27 +96,13 @@ def undominated(points: Sequence[tuple[float, float]], more: bool, higher: bool)
 
 def _points(every: Sequence[Series], metric: str, cost: Cost) -> list[tuple[Series, float, float]]:
     """Series, cost and metric, of those that have both."""
-    found = []
-    for series in every:
-        values = [value for record in series.runs if (value := value_of(record, metric)) is not None]
-        paid = series.row.numbers.get(cost.key)
-        if values and paid is not None and paid > 0:
-            found.append((series, paid, statistics.fmean(values)))
-    return found
+    found = ((series, series.row.numbers.get(cost.key), _mean(series, metric)) for series in every)
+    return [(series, paid, mean) for series, paid, mean in found if paid is not None and paid > 0 and mean is not None]
 
 
-def _line(points: Sequence[tuple[float, float]], cost: Cost) -> go.Scatter:
-    import plotly.graph_objects as go
-
-    return go.Scatter(
-        x=numbers(x for x, _ in points),
-        y=numbers(y for _, y in points),
-        mode="lines",
-        line={"color": token("muted"), "width": 1.5, "dash": "dot"},
-        name="beaten by nobody",
-        hoverinfo="skip",
-        meta=tagged(x=cost.key),
-    )
+def _mean(series: Series, metric: str) -> float | None:
+    values = [value for record in series.runs if (value := record.value(metric)) is not None]
+    return statistics.fmean(values) if values else None
 
 
 def _point(series: Series, x: float, y: float, cost: Cost, metric: str, named: bool) -> go.Scatter:
@@ -128,7 +123,7 @@ def _point(series: Series, x: float, y: float, cost: Cost, metric: str, named: b
 
 
 def _seeds(series: Series, cost: Cost, metric: str) -> go.Scatter:
-    pairs = [(value_of(record, cost.key), value_of(record, metric)) for record in series.runs]
+    pairs = [(record.value(cost.key), record.value(metric)) for record in series.runs]
     known = [(x, y) for x, y in pairs if x is not None and y is not None]
     return scatter(
         series.name,
@@ -143,22 +138,13 @@ def _seeds(series: Series, cost: Cost, metric: str) -> go.Scatter:
     )
 
 
-def _metric(metric: str) -> str:
-    return "bits per byte" if metric == "bpb" else label(metric)
-
-
-def _table(report: Report, costs: Sequence[Cost], beaten: dict[str, set[str]]) -> Table:
+def _table(report: Report, costs: Sequence[Cost], best: Mapping[str, set[str]]) -> Table:
+    """best: key of a cost -> rows on the front."""
     metric = report.comparison.rule.metric
     rows = []
     for series in report.series:
-        values = [value for record in series.runs if (value := value_of(record, metric)) is not None]
-        paid = [
-            si(series.row.numbers.get(cost.key)) + (" ●" if series.name in beaten[cost.key] else "") for cost in costs
-        ]
-        rows.append([series.name, f"{statistics.fmean(values):.4f}" if values else "-", *paid])
-    headers = [
-        "row",
-        metric,
-        *(f"{cost.text} (● on the front)" if i == 0 else cost.text for i, cost in enumerate(costs)),
-    ]
+        paid = [si(series.row.numbers.get(cost.key)) + " ●" * (series.name in best[cost.key]) for cost in costs]
+        rows.append([series.name, digits(_mean(series, metric)), *paid])
+    first, *others = (cost.text for cost in costs)
+    headers = ["row", metric, f"{first} (● on the front)", *others]
     return Table(headers, rows, right=range(1, len(headers)))

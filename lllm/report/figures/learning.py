@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from lllm.report.figures.curves import SPENT, Band, Curve, curves_of, mean_of
-from lllm.report.figures.figure import NO_BOX, Figure, Option, Switch, band, numbers, scatter, tagged
-from lllm.report.figures.palette import token
+from lllm.report.figures.figure import NO_BOX, Figure, Option, Switch, numbers, scatter, tagged
+from lllm.report.figures.palette import soft, token
 from lllm.report.gather import Report, Series
 from lllm.report.html import Table
-from lllm.results.columns import duration, si
+from lllm.results.columns import digits, duration, si
 
 __all__ = ["learning"]
 
@@ -30,29 +31,22 @@ def learning(report: Report) -> Figure | None:
 
     found = [(series, _curves(series)) for series in report.series]
     fields = [field for field in _FIELDS if any(curves[field] for _, curves in found)]
-    axes = [
-        axis
-        for axis in SPENT
-        if any(axis in c.spent for _, curves in found for every in curves.values() for c in every)
-    ]
+    known = {axis for _, curves in found for every in curves.values() for curve in every for axis in curve.spent}
+    axes = [axis for axis in SPENT if axis in known]
     if not fields or not axes:
         return None
     spec = go.Figure()
     several = any(len(curves[field]) > 1 for _, curves in found for field in fields)
-    for field in fields:
-        for axis in axes:
-            for series, curves in found:
-                for trace in _traces(series, curves[field], field, axis, several):
-                    spec.add_trace(trace)
+    for field, axis, (series, curves) in product(fields, axes, found):
+        spec.add_traces(list(_traces(series, curves[field], field, axis, several)))
     spec.update_layout(hovermode="closest")
     switches = (
         Switch("y", "show", tuple(Option(f, _TEXTS[f], _vertical(f, found)) for f in fields)),
-        Switch("x", "against", tuple(Option(a, _TEXTS[a], {"xaxis": _horizontal(a)}) for a in axes)),
+        Switch("x", "against", tuple(Option(a, _TEXTS[a], _horizontal(a)) for a in axes)),
         *([Switch("lines", "as", _LINES)] if several else []),
     )
-    return Figure(
-        "learning", spec, _caption(report, several), 440, switches, _table(found, fields), "Where the curves end"
-    )
+    ends = _table(found, fields)
+    return Figure("learning", spec, _caption(report, several), 440, switches, ends, "Where the curves end")
 
 
 def _curves(series: Series) -> dict[str, list[Curve]]:
@@ -70,10 +64,8 @@ def _traces(series: Series, curves: Sequence[Curve], field: str, axis: str, seve
     if len(fitting) > 1:
         yield _band(series, whole, axis, as_mean)
     yield _line(series, whole.mean, field, axis, 3 if series.baseline else 2, meta=as_mean)
-    if several:
-        for i, curve in enumerate(fitting):
-            meta = tagged(y=field, x=axis, lines="runs")
-            yield _line(series, curve, field, axis, 1.2, meta=meta, showlegend=i == 0)
+    for i, curve in enumerate(fitting if several else ()):
+        yield _line(series, curve, field, axis, 1.2, meta=tagged(y=field, x=axis, lines="runs"), showlegend=i == 0)
 
 
 def _line(series: Series, curve: Curve, field: str, axis: str, width: float, **more: Any) -> Any:
@@ -91,33 +83,41 @@ def _line(series: Series, curve: Curve, field: str, axis: str, width: float, **m
 
 
 def _band(series: Series, whole: Band, axis: str, meta: Mapping[str, Any]) -> Any:
-    return band(
-        series.name, numbers(whole.mean.spent[axis]), numbers(whole.low), numbers(whole.high), series.colour, meta=meta
+    """The area between the lowest and the highest run, hidden and shown with the series' line."""
+    spent = whole.mean.spent[axis]
+    return scatter(
+        series.name,
+        numbers([*spent, *reversed(spent)]),
+        numbers([*whole.high, *reversed(whole.low)]),
+        series.colour,
+        mode="lines",
+        line={"width": 0, "color": token(series.colour)},
+        fill="toself",
+        fillcolor=soft(series.colour),
+        hoverinfo="skip",
+        showlegend=False,
+        meta=meta,
     )
 
 
 def _vertical(field: str, found: Sequence[tuple[Series, Curves]]) -> dict[str, Any]:
     """The axis of a field, from the lowest value to what the curves have left behind once they settled."""
-    low: list[float] = []
-    high: list[float] = []
-    for _, curves in found:
-        for curve in curves[field]:
-            low.append(min(curve.values))
-            settled = [v for s, v in zip(curve.steps, curve.values, strict=True) if s >= _SETTLED * curve.steps[-1]]
-            high.append(max(settled))
-    room = 0.05 * (max(high) - min(low) or 1)
-    return {"yaxis": {"title": {"text": _FIELDS[field]}, "range": numbers([min(low) - room, max(high) + room])}}
+    every = [curve for _, curves in found for curve in curves[field]]
+    low = min(min(curve.values) for curve in every)
+    settled = ((curve, _SETTLED * curve.steps[-1]) for curve in every)
+    high = max(v for curve, first in settled for s, v in zip(curve.steps, curve.values, strict=True) if s >= first)
+    room = 0.05 * (high - low or 1)
+    return {"yaxis": {"title": {"text": _FIELDS[field]}, "range": numbers([low - room, high + room])}}
 
 
 def _horizontal(axis: str) -> dict[str, Any]:
-    return {"title": {"text": _AXES[axis]}, "tickformat": "~s", "rangemode": "tozero"}
+    return {"xaxis": {"title": {"text": _AXES[axis]}, "tickformat": "~s", "rangemode": "tozero"}}
 
 
 def _caption(report: Report, several: bool) -> str:
     said = ["Lines are means over seeds, bands reach from the lowest to the highest seed."] if several else []
     said.append("The first steps lie above the figure: a double click shows them.")
-    committed = [record for series in report.series for record in series.runs if record.path is None]
-    if committed:
+    if any(record.path is None for series in report.series for record in series.runs):
         said.append(
             "Of runs that are known from runs.jsonl alone, curves have at most 50 points, and what was spent at each "
             "is its share of the total."
@@ -132,15 +132,7 @@ def _table(found: Sequence[tuple[Series, Curves]], fields: Sequence[str]) -> Tab
         ends = [mean_of(curves[field]) for field in fields]
         last = next((end for end in ends if end), None)
         spent = last.mean.spent if last else {}
-        totals = {name: spent[name][-1] if name in spent else None for name in SPENT}
-        rows.append(
-            [
-                series.name,
-                str(len(series.runs)),
-                *(f"{end.mean.values[-1]:.4f}" if end else "-" for end in ends),
-                si(totals["bytes"]),
-                si(totals["flops"]),
-                duration(totals["seconds"]),
-            ]
-        )
+        size, flops, seconds = (spent[name][-1] if name in spent else None for name in SPENT)
+        values = [digits(end.mean.values[-1] if end else None) for end in ends]
+        rows.append([series.name, str(len(series.runs)), *values, si(size), si(flops), duration(seconds)])
     return Table(["row", "runs", *fields, "bytes", "FLOPs", "time"], rows, right=range(1, len(fields) + 5))

@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from lllm.report.figures.figure import Figure, numbers, scatter
+from lllm.report.figures.figure import NO_BOX, Figure, bars, numbers, scatter
 from lllm.report.figures.palette import token
-from lllm.report.gather import Report, Series
+from lllm.report.gather import Report
 from lllm.report.html import Table
 from lllm.results.records import Record
 
@@ -23,22 +23,16 @@ Means = Mapping[int, tuple[float, float]]  # slot or position, from 1 -> mean an
 def by_slot(report: Report) -> Figure | None:
     """Mean nats per token of each slot of a chunk; None where no run with several slots has them."""
     found = {series.name: _slots(series.runs) for series in report.series}
-    if not any(len(slots) > 1 for slots in found.values()):
+    last = max(map(len, found.values()), default=0)
+    if last < 2:
         return None
-    last = max(map(len, found.values()))
     caption = (
         "Slot k is the k-th token of a chunk. Nats per token on the validation text, means over seeds, bars one "
         "standard deviation of seeds. A model without chunks has one slot."
     )
-    spec = _lines(report, found)
-    spec.update_layout(
-        xaxis={
-            "title": {"text": "slot of the chunk"},
-            "tickvals": list(range(1, last + 1)),
-            "range": [0.7, last + 0.3],
-        },
-        yaxis={"title": {"text": "nats per token"}},
-    )
+    axis = {"tickvals": list(range(1, last + 1)), "range": [0.7, last + 0.3]}
+    spec = _drawn(report, found)
+    spec.update_layout(xaxis={"title": {"text": "slot of the chunk"}, **axis})
     return Figure("slots", spec, caption, 360, numbers=_table(found, "slot"), title="By slot of the chunk")
 
 
@@ -52,21 +46,13 @@ def by_position(report: Report) -> Figure | None:
         "interval, counted from 1. The first intervals, and the last where documents end, hold few tokens. Nats "
         "per token, means over seeds."
     )
-    spec = _lines(report, found)
     starts = sorted({start for values in found.values() for start in values})
     every = starts[:: max(1, len(starts) // 8)]
-    spec.update_layout(
-        xaxis={
-            "title": {"text": "position in the document, tokens"},
-            "type": "log",
-            "tickvals": every,
-            "ticktext": [f"{s:,}" for s in every],
-        },
-        yaxis={"title": {"text": "nats per token"}},
-    )
-    return Figure(
-        "positions", spec, caption, 360, numbers=_table(found, "position"), title="By position in the document"
-    )
+    axis = {"type": "log", "tickvals": every, "ticktext": [f"{start:,}" for start in every]}
+    spec = _drawn(report, found)
+    spec.update_layout(xaxis={"title": {"text": "position in the document, tokens"}, **axis})
+    title = "By position in the document"
+    return Figure("positions", spec, caption, 360, numbers=_table(found, "position"), title=title)
 
 
 def _slots(runs: Sequence[Record]) -> Means:
@@ -82,9 +68,7 @@ def _positions(runs: Sequence[Record]) -> Means:
 def _means(every: Sequence[Mapping[int, float]]) -> Means:
     """Of places that all runs which have any have."""
     known = [values for values in every if values]
-    if not known:
-        return {}
-    shared = set(known[0]).intersection(*known)
+    shared = set(known[0]).intersection(*known) if known else ()
     columns = {place: [values[place] for values in known] for place in sorted(shared)}
     return {
         place: (statistics.fmean(column), statistics.stdev(column) if len(column) > 1 else 0.0)
@@ -92,36 +76,27 @@ def _means(every: Sequence[Mapping[int, float]]) -> Means:
     }
 
 
-def _lines(report: Report, found: Mapping[str, Means]) -> go.Figure:
+def _drawn(report: Report, found: Mapping[str, Means]) -> go.Figure:
     import plotly.graph_objects as go
 
     spec = go.Figure()
     for series in report.series:
-        values = found[series.name]
-        if values:
-            spec.add_trace(_line(series, values))
+        if values := found[series.name]:
+            colour = token(series.colour)
+            trace = scatter(
+                series.name,
+                list(values),
+                numbers(mean for mean, _ in values.values()),
+                series.colour,
+                mode="lines+markers",
+                line={"color": colour, "width": 2.5 if series.baseline else 1.5, "dash": series.dash},
+                marker={"size": 7, "symbol": series.symbol, "color": colour},
+                error_y=bars((sd for _, sd in values.values()), series.colour, 1),
+                hovertemplate=f"<b>%{{fullData.name}}</b><br>%{{x}}: %{{y:.4f}} nats per token{NO_BOX}",
+            )
+            spec.add_trace(trace)
+    spec.update_layout(yaxis={"title": {"text": "nats per token"}})
     return spec
-
-
-def _line(series: Series, values: Means) -> go.Scatter:
-    colour = token(series.colour)
-    return scatter(
-        series.name,
-        list(values),
-        numbers(mean for mean, _ in values.values()),
-        series.colour,
-        mode="lines+markers",
-        line={"color": colour, "width": 2.5 if series.baseline else 1.5, "dash": series.dash},
-        marker={"size": 7, "symbol": series.symbol, "color": colour},
-        error_y={
-            "type": "data",
-            "array": numbers(sd for _, sd in values.values()),
-            "color": colour,
-            "thickness": 1,
-            "width": 0,
-        },
-        hovertemplate="<b>%{fullData.name}</b><br>%{x}: %{y:.4f} nats per token<extra></extra>",
-    )
 
 
 def _table(found: Mapping[str, Means], what: str) -> Table:

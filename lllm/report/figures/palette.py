@@ -8,41 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["DASHES", "PALETTES", "SERIES", "SYMBOLS", "soft", "style_sheet", "token"]
+__all__ = ["PALETTES", "look", "soft", "style_sheet", "token"]
 
-_LIGHT = {
-    "paper": "#fdfcfa",
-    "card": "#f6f4ef",
-    "ink": "#1b1a18",
-    "muted": "#6a665f",
-    "line": "#e2ded5",
-    "accent": "#00588a",
-    "better": "#007a59",
-    "worse": "#b84a00",
-    "c1": "#0072b2",
-    "c2": "#d55e00",
-    "c3": "#009e73",
-    "c4": "#cc79a7",
-    "c5": "#e69f00",
-    "c6": "#56b4e9",
-    "c7": "#9a8f00",
-}
-_DARK = {
-    "paper": "#141518",
-    "card": "#1c1e22",
-    "ink": "#e9e6e0",
-    "muted": "#9d998f",
-    "line": "#2e3036",
-    "accent": "#7cc4ee",
-    "better": "#3ecfa1",
-    "worse": "#f0925a",
-    "c1": "#56a8e0",
-    "c2": "#e8793a",
-    "c3": "#2fbf94",
-    "c4": "#dd98bf",
-    "c5": "#eeb040",
-    "c6": "#a3d4f5",
-    "c7": "#f0e442",
+_COLOURS = {  # on a light page, on a dark one
+    "paper": ("#fdfcfa", "#141518"),
+    "card": ("#f6f4ef", "#1c1e22"),
+    "ink": ("#1b1a18", "#e9e6e0"),
+    "muted": ("#6a665f", "#9d998f"),
+    "line": ("#e2ded5", "#2e3036"),
+    "accent": ("#00588a", "#7cc4ee"),
+    "better": ("#007a59", "#3ecfa1"),
+    "worse": ("#b84a00", "#f0925a"),
+    "c1": ("#0072b2", "#56a8e0"),
+    "c2": ("#d55e00", "#e8793a"),
+    "c3": ("#009e73", "#2fbf94"),
+    "c4": ("#cc79a7", "#dd98bf"),
+    "c5": ("#e69f00", "#eeb040"),
+    "c6": ("#56b4e9", "#a3d4f5"),
+    "c7": ("#9a8f00", "#f0e442"),
 }
 SERIES = tuple(f"c{i}" for i in range(1, 8))
 DASHES = ("solid", "dash", "dot", "dashdot")  # a second round of colours is dashed, a third dotted
@@ -50,11 +33,17 @@ SYMBOLS = ("square", "diamond", "triangle-up", "cross", "star", "triangle-down")
 _SOFT = "2e"  # the alpha of a band, in hexadecimal
 
 
-def _with_soft(colours: Mapping[str, str]) -> dict[str, str]:
-    return dict(colours) | {f"{name}-soft": f"{value}{_SOFT}" for name, value in colours.items()}
+PALETTES: Mapping[str, Mapping[str, str]] = {
+    theme: {name: both[place] for name, both in _COLOURS.items()}
+    | {f"{name}-soft": f"{both[place]}{_SOFT}" for name, both in _COLOURS.items()}
+    for place, theme in enumerate(("light", "dark"))
+}
 
 
-PALETTES: Mapping[str, Mapping[str, str]] = {"light": _with_soft(_LIGHT), "dark": _with_soft(_DARK)}
+def look(place: int) -> tuple[str, str, str]:
+    """Colour, dash and symbol of the series at a place, counted without the baseline."""
+    turn, colour = divmod(place, len(SERIES))
+    return SERIES[colour], DASHES[turn % len(DASHES)], SYMBOLS[place % len(SYMBOLS)]
 
 
 def token(name: str) -> str:

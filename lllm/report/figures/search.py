@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lllm.report.figures.figure import NO_BOX, Figure, Option, Switch, label, numbers, scatter, tagged
 from lllm.report.figures.front import COSTS, Cost, undominated
 from lllm.report.figures.palette import token
-from lllm.report.figures.trials import Search, Trial, searches, typed
+from lllm.report.figures.trials import Search, Trial, searches
 from lllm.report.gather import Report
 from lllm.report.html import Table
 from lllm.results.columns import si
@@ -39,22 +39,14 @@ def _searched(report: Report, study: Search, place: int) -> Figure | None:
         known = _paid(study.trials, metric, cost)
         if len(known) < 2:
             continue
-        for trace in _traces(known, cost, metric, better):
-            spec.add_trace(trace)
+        spec.add_traces(_traces(known, cost, metric, better))
         options.append(Option(cost.key, cost.text, {"xaxis": _axis(cost, [x for _, x, _ in known])}))
     if not options:
         return None
     spec.update_layout(yaxis={"title": {"text": f"{label(metric)} of a trial"}})
-    return Figure(
-        f"search-{place}",
-        spec,
-        _caption(study),
-        440,
-        (Switch("x", "against", tuple(options)),),
-        _table(study, metric, better),
-        "The best trials",
-        "Search over compositions",
-    )
+    switches = (Switch("x", "against", tuple(options)),)
+    best, title = _table(study, metric, better), "Search over compositions"
+    return Figure(f"search-{place}", spec, _caption(study), 440, switches, best, "The best trials", title)
 
 
 def _aim(report: Report, study: Search) -> tuple[str, str]:
@@ -79,20 +71,15 @@ def _costs(study: Search, metric: str) -> list[Cost]:
 
 def _paid(trials: Sequence[Trial], metric: str, cost: Cost) -> list[tuple[Trial, float, float]]:
     """Trials with both values: trial, cost, metric."""
-    found = []
-    for trial in trials:
-        x = float(trial.number) if cost is _NUMBER else trial.values.get(cost.key)
-        y = trial.values.get(metric)
-        if x is not None and y is not None:
-            found.append((trial, x, y))
-    return found
+    found = ((trial, {_NUMBER.key: float(trial.number), **trial.values}) for trial in trials)
+    pairs = ((trial, of.get(cost.key), of.get(metric)) for trial, of in found)
+    return [(trial, x, y) for trial, x, y in pairs if x is not None and y is not None]
 
 
 def _axis(cost: Cost, xs: Sequence[float]) -> dict[str, Any]:
-    axis: dict[str, Any] = {"title": {"text": cost.title}, "nticks": 6, "type": "linear"}
-    if cost is not _NUMBER:
-        axis |= {"type": "log" if min(xs) > 0 else "linear", "tickformat": "~s"}
-    return axis
+    form = {} if cost is _NUMBER else {"tickformat": "~s"}
+    kind = "log" if form and min(xs) > 0 else "linear"
+    return {"title": {"text": cost.title}, "nticks": 6, "type": kind, **form}
 
 
 def _traces(known: Sequence[tuple[Trial, float, float]], cost: Cost, metric: str, better: str) -> list[go.Scatter]:
@@ -101,13 +88,16 @@ def _traces(known: Sequence[tuple[Trial, float, float]], cost: Cost, metric: str
     rest = [i for i in range(len(known)) if i not in set(best)]
     hover = f"%{{text}}<br>{label(metric)} %{{y:.4f}}<br>{cost.title} %{{x:.4~s}}{NO_BOX}"
 
+    def told(trial: Trial) -> str:
+        return "<br>".join([f"<b>trial {trial.number}</b>", *map(label, trial.typed)])
+
     def trace(name: str, places: Sequence[int], colour: str, **more: Any) -> go.Scatter:
         return scatter(
             name,
             numbers(known[i][1] for i in places),
             numbers(known[i][2] for i in places),
             colour,
-            text=[_hover(known[i][0]) for i in places],
+            text=[told(known[i][0]) for i in places],
             hovertemplate=hover,
             meta=tagged(x=cost.key),
             **more,
@@ -126,23 +116,17 @@ def _traces(known: Sequence[tuple[Trial, float, float]], cost: Cost, metric: str
     ]
 
 
-def _hover(trial: Trial) -> str:
-    return "<br>".join([f"<b>trial {trial.number}</b>", *map(label, typed(trial))])
-
-
 def _caption(study: Search) -> str:
     states = [trial.state for trial in study.trials]
     counts = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
     goals = ", ".join(f"{name} ({better})" for name, better in study.objectives.items())
     said = [f"Study {study.study}: {len(states)} trials ({counts}){f'; objectives: {goals}' if goals else ''}."]
     said.append("One point a trial, at one seed; the line joins those that no other beats in both.")
-    said += [f"What decides {name}: {_shares(shares)}." for name, shares in study.importances.items() if shares]
+    for name, shares in study.importances.items():
+        told = ", ".join(f"{path} {share:.0%}" for path, share in shares.items())
+        said += [f"What decides {name}: {told}."] if told else []
     said.append("What a search found is a proposal: only a confirmation on fresh seeds decides.")
     return " ".join(said)
-
-
-def _shares(shares: Mapping[str, float]) -> str:
-    return ", ".join(f"{path} {share:.0%}" for path, share in shares.items())
 
 
 def _table(study: Search, metric: str, better: str) -> Table:
@@ -154,15 +138,10 @@ def _table(study: Search, metric: str, better: str) -> Table:
         return math.inf if value is None else sign * value
 
     ordered = sorted(study.trials, key=lambda trial: (not trial.front, rank(trial)))
-    rows = [
-        [
-            f"{trial.number}{' ●' if trial.front else ''}",
-            *(_cell(trial.values.get(name)) for name in names),
-            ", ".join(typed(trial)),
-            f"{trial.state}: {trial.reason}" if trial.reason else trial.state,
-        ]
-        for trial in ordered[:_LISTED]
-    ]
+    rows = []
+    for trial in ordered[:_LISTED]:
+        number = f"{trial.number}{' ●' if trial.front else ''}"
+        rows.append([number, *(_cell(trial.values.get(name)) for name in names), ", ".join(trial.typed), trial.outcome])
     headers = ["trial (● on the front)", *names, "settings", "state"]
     return Table(headers, rows, right=range(len(names) + 1))
 

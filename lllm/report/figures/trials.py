@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lllm.errors import UserError
-from lllm.report.gather import Report, value_of
+from lllm.report.gather import Report, Series
 from lllm.results.records import Record, flatten
 from lllm.results.rows import NUMBERS
 
-__all__ = ["RATE", "Search", "Trial", "searches", "tunings", "typed"]
+__all__ = ["RATE", "Search", "Trial", "searches", "tunings"]
 
 RATE = "train.lr"
 
@@ -28,6 +28,19 @@ class Trial:
     settings: Mapping[str, Any] = field(default_factory=dict)
     values: Mapping[str, float] = field(default_factory=dict)
     front: bool = False
+
+    @property
+    def outcome(self) -> str:
+        """Its state and why."""
+        return f"{self.state}: {self.reason}" if self.reason else self.state
+
+    @property
+    def typed(self) -> list[str]:
+        """Its settings, as they would be typed."""
+        return [
+            f"{path.removesuffix('.use')}={f'{value:.4g}' if isinstance(value, float) else value}"
+            for path, value in self.settings.items()
+        ]
 
 
 @dataclass(frozen=True)
@@ -47,29 +60,24 @@ def tunings(report: Report) -> dict[str, tuple[str, list[Trial]]]:
     for record in report.trials:
         if _tunes(record):
             by_study[record.variant, _study(record)].append(record)
-    variants = [variant for variant, _ in by_study]
-    found = {} if by_study else _recorded(report)
+    metric, variants = report.comparison.rule.metric, [variant for variant, _ in by_study]
+    found = {} if by_study else _recorded(report.series, metric)
     for (variant, study), records in sorted(by_study.items()):
         last = study.rpartition("/")[2]
         name = variant if variants.count(variant) == 1 else f"{variant} ({last})"
-        found[name] = (variant, _trials(records, report.comparison.rule.metric))
+        found[name] = (variant, _trials(records, metric))
     return found
 
 
-def _recorded(report: Report) -> dict[str, tuple[str, list[Trial]]]:
+def _recorded(every: Sequence[Series], metric: str) -> dict[str, tuple[str, list[Trial]]]:
     """The same where the trials' runs are not here, from what the tuned runs record of them."""
-    metric, found = report.comparison.rule.metric, {}
-    for series in report.series:
-        tried = (series.runs[0].info.get("tuned") or {}).get("tried") or ()
-        trials = [
-            Trial(
-                _number(line.get("trial")),
-                "finished" if line.get("value") is not None else "no value",
-                settings=dict(line.get("fields") or {}),
-                values={} if line.get("value") is None else {metric: float(line["value"])},
-            )
-            for line in tried
-        ]
+    found = {}
+    for series in every:
+        trials = []
+        for line in series.runs[0].told("tuned").get("tried") or ():
+            values = {metric: float(line["value"])} if line.get("value") is not None else {}
+            state, fields = "finished" if values else "no value", dict(line.get("fields") or {})
+            trials.append(Trial(_number(line.get("trial")), state, settings=fields, values=values))
         if trials:
             found[series.name] = (series.row.variant, trials)
     return found
@@ -85,19 +93,11 @@ def searches(report: Report) -> list[Search]:
     found = {
         study: Search(study, tuple(_trials(some, report.comparison.rule.metric))) for study, some in by_study.items()
     }
-    for written in map(_told, report.pareto):
-        here = {trial.number: trial for trial in found[written.study].trials} if written.study in found else {}
-        trials = [_with(trial, here.get(trial.number)) for trial in written.trials]
+    for written in map(_written, report.pareto):  # whose trials lack what is in their runs beside the objectives
+        here = {trial.number: trial.values for trial in found[written.study].trials} if written.study in found else {}
+        trials = (replace(one, values={**here.get(one.number, {}), **one.values}) for one in written.trials)
         found[written.study] = replace(written, trials=tuple(trials))
     return [found[study] for study in sorted(found)]
-
-
-def typed(trial: Trial) -> list[str]:
-    """Its settings, as they would be typed."""
-    return [
-        f"{path.removesuffix('.use')}={f'{value:.4g}' if isinstance(value, float) else value}"
-        for path, value in trial.settings.items()
-    ]
 
 
 def _tunes(record: Record) -> bool:
@@ -115,40 +115,31 @@ def _trials(records: Sequence[Record], metric: str) -> list[Trial]:
     turned = [path for path in paths if len({repr(tree.get(path)) for tree in flat}) > 1]
     made = []
     for record, tree in zip(records, flat, strict=True):
-        values = {name: value_of(record, name) for name in dict.fromkeys((metric, *NUMBERS))}
+        values = {name: record.value(name) for name in dict.fromkeys((metric, *NUMBERS))}
         known = {name: value for name, value in values.items() if value is not None}
         settings = {path: tree[path] for path in turned if path in tree}
         made.append(Trial(_number(record.info["trial"].get("number")), record.state, record.reason, settings, known))
     return sorted(made, key=lambda trial: trial.number)
 
 
-def _told(pareto: Mapping[str, Any]) -> Search:
-    try:
-        return _written(pareto)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"pareto.json: not what a search writes ({error}); the file is damaged") from None
-
-
 def _written(pareto: Mapping[str, Any]) -> Search:
     """pareto.json; what it lacks is empty."""
-    objectives = {str(one["name"]): str(one["better"]) for one in pareto.get("objectives") or ()}
-    trials = [
-        Trial(
-            number=_number(trial.get("number")),
-            state=str(trial.get("state")),
-            reason=str(trial.get("reason") or ""),
-            settings=dict(trial.get("params") or {}),
-            values=dict(zip(objectives, trial.get("values") or (), strict=False)),
-            front=bool(trial.get("front")),
-        )
-        for trial in pareto.get("trials") or ()
-    ]
+    try:
+        objectives = {str(one["name"]): str(one["better"]) for one in pareto.get("objectives") or ()}
+        trials = [
+            Trial(
+                number=_number(trial.get("number")),
+                state=str(trial.get("state")),
+                reason=str(trial.get("reason") or ""),
+                settings=dict(trial.get("params") or {}),
+                values=dict(zip(objectives, trial.get("values") or (), strict=False)),
+                front=bool(trial.get("front")),
+            )
+            for trial in pareto.get("trials") or ()
+        ]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"pareto.json: not what a search writes ({error}); the file is damaged") from None
     return Search(str(pareto.get("study")), tuple(trials), objectives, pareto.get("importances") or {})
-
-
-def _with(trial: Trial, run: Trial | None) -> Trial:
-    """With the numbers that its run has beside the objectives."""
-    return trial if run is None else replace(trial, values={**run.values, **trial.values})
 
 
 def _number(value: Any) -> int:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lllm.report.figures.figure import Figure, Option, Switch, label, numbers, scatter, tagged
-from lllm.report.figures.palette import SERIES, SYMBOLS, token
-from lllm.report.figures.trials import RATE, Trial, tunings, typed
-from lllm.report.gather import Report, Series
+from lllm.report.figures.figure import NO_BOX, Figure, Option, Switch, label, numbers, scatter, tagged
+from lllm.report.figures.palette import look, token
+from lllm.report.figures.trials import RATE, Trial, tunings
+from lllm.report.gather import Report
 from lllm.report.html import Table
+from lllm.results.columns import digits
+from lllm.results.records import real
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 __all__ = ["tuning"]
-
 
 Tuned = Mapping[str, tuple[str, Sequence[Trial]]]  # name of a line -> variant and trials
 Points = Sequence[tuple[float, float]]  # setting and metric, by setting
@@ -27,9 +28,10 @@ def tuning(report: Report) -> Figure | None:
 
     rule = report.comparison.rule
     tuned = tunings(report)
-    by_path = {path: _curves(tuned, path, rule.metric) for path in _turned(tuned)}
-    if RATE not in by_path and (known := _sensitivities(report)):
-        by_path = {RATE: known, **by_path}
+    turned = dict.fromkeys(path for _, trials in tuned.values() for trial in trials for path in trial.settings)
+    by_path = {path: _curves(tuned, path, rule.metric) for path in sorted(turned, key=lambda path: path != RATE)}
+    if RATE not in by_path:
+        by_path = {RATE: _sensitivities(report), **by_path}
     by_path = {path: curves for path, curves in by_path.items() if curves}
     if not by_path:
         return None
@@ -37,8 +39,7 @@ def tuning(report: Report) -> Figure | None:
     spec = go.Figure()
     for path, curves in by_path.items():
         for name, points in curves.items():
-            for trace in _traces(name, points, path, rule.metric, looks[name], rule.better):
-                spec.add_trace(trace)
+            spec.add_traces(_traces(name, points, path, rule.metric, looks[name], rule.better))
     options = tuple(Option(path, path, {"xaxis": _axis(path, curves)}) for path, curves in by_path.items())
     spec.update_layout(yaxis={"title": {"text": f"{label(rule.metric)} of a trial"}})
     if len(options) == 1:
@@ -48,18 +49,11 @@ def tuning(report: Report) -> Figure | None:
     return Figure("tuning", spec, _caption(tuned), 380, switches, numbers_of, "Trials", "Settings")
 
 
-def _turned(tuned: Tuned) -> list[str]:
-    """What trials turned, the learning rate first."""
-    paths = dict.fromkeys(path for _, trials in tuned.values() for trial in trials for path in trial.settings)
-    return sorted(paths, key=lambda path: path != RATE)
-
-
 def _curves(tuned: Tuned, path: str, metric: str) -> dict[str, Points]:
     found: dict[str, Points] = {}
     for name, (_, trials) in tuned.items():
-        pairs = [(_number(trial.settings.get(path)), trial.values.get(metric)) for trial in trials]
-        points = sorted((x, y) for x, y in pairs if x is not None and y is not None)
-        if points:
+        pairs = ((real(trial.settings.get(path)), trial.values.get(metric)) for trial in trials)
+        if points := sorted((x, y) for x, y in pairs if x is not None and y is not None):
             found[name] = points
     return found
 
@@ -69,61 +63,39 @@ def _sensitivities(report: Report) -> dict[str, Points]:
     of it."""
     found: dict[str, Points] = {}
     for series in report.series:
-        rate = _number(_tuned_fields(series).get(RATE))
+        rate = real((series.runs[0].told("tuned").get("fields") or {}).get(RATE))
         known = {float(at.removesuffix("x")): value for at, value in series.row.sensitivity.items()}
         if rate is not None and known:
             found[series.row.variant] = sorted((rate * times, value) for times, value in known.items())
     return found
 
 
-def _tuned_fields(series: Series) -> Mapping[str, Any]:
-    """The settings that tuning chose for a row."""
-    fields = (series.runs[0].info.get("tuned") or {}).get("fields")
-    return fields if isinstance(fields, Mapping) else {}
-
-
-def _traces(name: str, points: Points, path: str, metric: str, look: tuple[str, str], better: str) -> list[go.Scatter]:
-    colour, symbol = look
+def _traces(name: str, points: Points, path: str, metric: str, seen: tuple[str, str], better: str) -> list[go.Scatter]:
+    """The trials, and a ring around the best. seen: colour and symbol."""
+    colour, symbol = seen
     best = (min if better == "lower" else max)(points, key=lambda point: point[1])
-    hover = f"<b>%{{fullData.name}}</b><br>{label(path)} = %{{x:.4g}}<br>{label(metric)} %{{y:.4f}}<extra></extra>"
-    line = scatter(
-        name,
-        numbers(x for x, _ in points),
-        numbers(y for _, y in points),
-        colour,
+    ink = token(colour)
+
+    def trace(some: Points, **more: Any) -> go.Scatter:
+        xs, ys = zip(*some, strict=True)
+        return scatter(name, numbers(xs), numbers(ys), colour, meta=tagged(x=path), **more)
+
+    line = trace(
+        points,
         mode="lines+markers",
-        line={"color": token(colour), "width": 1.5},
-        marker={"size": 7, "symbol": symbol, "color": token(colour)},
-        hovertemplate=hover,
-        meta=tagged(x=path),
+        line={"color": ink, "width": 1.5},
+        marker={"size": 7, "symbol": symbol, "color": ink},
+        hovertemplate=f"<b>%{{fullData.name}}</b><br>{label(path)} = %{{x:.4g}}<br>{label(metric)} %{{y:.4f}}{NO_BOX}",
     )
-    ring = scatter(
-        name,
-        numbers([best[0]]),
-        numbers([best[1]]),
-        colour,
-        mode="markers",
-        marker={
-            "size": 16,
-            "symbol": "circle-open",
-            "color": token(colour),
-            "line": {"width": 2, "color": token(colour)},
-        },
-        hoverinfo="skip",
-        showlegend=False,
-        meta=tagged(x=path),
-    )
-    return [line, ring]
+    ring = {"size": 16, "symbol": "circle-open", "color": ink, "line": {"width": 2, "color": ink}}
+    return [line, trace([best], mode="markers", marker=ring, hoverinfo="skip", showlegend=False)]
 
 
 def _looks(report: Report, tuned: Tuned) -> dict[str, tuple[str, str]]:
     """Colour and symbol of each line: those that its variant has in the other figures, where it is in them."""
     known = {series.row.variant: (series.colour, series.symbol) for series in reversed(report.series)}
-    looks = dict(known)
-    for i, (name, (variant, _)) in enumerate(tuned.items()):
-        spare = (SERIES[i % len(SERIES)], SYMBOLS[i % len(SYMBOLS)])
-        looks[name] = known[variant] if name in known and name == variant else spare
-    return looks
+    spare = {name: look(i)[::2] for i, name in enumerate(tuned)}
+    return known | {name: seen for name, seen in spare.items() if name not in known or name != tuned[name][0]}
 
 
 def _axis(path: str, curves: Mapping[str, Points]) -> dict[str, Any]:
@@ -145,8 +117,8 @@ def _caption(tuned: Tuned) -> str:
             "here. The best of each variant is ringed."
         )
     counts = {name: len(trials) for name, (_, trials) in tuned.items()}
-    each = f"{next(iter(counts.values()))} for each" if len(set(counts.values())) == 1 else None
-    told = each or ", ".join(f"{name} {count}" for name, count in counts.items())
+    same = len(set(counts.values())) == 1
+    told = f"{counts.popitem()[1]} for each" if same else ", ".join(f"{name} {n}" for name, n in counts.items())
     return (
         f"One trial a point, the best of each variant ringed. Trials: {told}. A trial is one run at one seed: its "
         "value chooses settings and decides nothing."
@@ -154,30 +126,21 @@ def _caption(tuned: Tuned) -> str:
 
 
 def _table(tuned: Tuned, metric: str) -> Table:
-    rows = []
-    for name, (_, trials) in tuned.items():
-        for trial in trials:
-            value = trial.values.get(metric)
-            state = f"{trial.state}: {trial.reason}" if trial.reason else trial.state
-            shown = "-" if value is None else f"{value:.4f}"
-            rows.append([name, str(trial.number), ", ".join(typed(trial)), shown, state])
+    rows = [
+        [name, str(trial.number), ", ".join(trial.typed), digits(trial.values.get(metric)), trial.outcome]
+        for name, (_, trials) in tuned.items()
+        for trial in trials
+    ]
     return Table(["variant", "trial", "settings", metric, "state"], rows, right=(1, 3))
 
 
 def _best(report: Report) -> Table:
     """What tuned rows say of themselves."""
-    rows = [
-        [
-            series.name,
-            str(series.row.trials),
-            ", ".join(f"{path}={value}" for path, value in _tuned_fields(series).items()),
-            ", ".join(f"{at}: {value:.4f}" for at, value in series.row.sensitivity.items()),
-        ]
-        for series in report.series
-        if series.row.trials
-    ]
+    rows = []
+    for series in report.series:
+        if trials := series.row.trials:
+            fields = (series.runs[0].told("tuned").get("fields") or {}).items()
+            settings = ", ".join(f"{path}={value}" for path, value in fields)
+            around = ", ".join(f"{at}: {value:.4f}" for at, value in series.row.sensitivity.items())
+            rows.append([series.name, str(trials), settings, around])
     return Table(["row", "trials", "settings chosen", "at times the learning rate"], rows, right=(1,))
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -1,11 +1,8 @@
 """What sets two runs, a run and its experiment's file, or two experiments apart."""
 
-from lllm.results.diff.code import Drifted
-from lllm.results.diff.curves import Curves
-from lllm.results.diff.documents import Documented
 from lllm.results.diff.experiments import Defined, ExperimentDifference, diff_experiments
-from lllm.results.diff.runs import Difference, diff, diff_now
-from lllm.results.diff.side import Side
+from lllm.results.diff.outcomes import Curves, Documented
+from lllm.results.diff.runs import Difference, Drifted, Side, diff, diff_now, inner
 
 __all__ = [
     "Curves",
@@ -18,4 +15,5 @@ __all__ = [
     "diff",
     "diff_experiments",
     "diff_now",
+    "inner",
 ]

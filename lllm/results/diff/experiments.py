@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from lllm.results.files import dumps
-from lllm.results.grouping import FINGERPRINTS, Expected
-from lllm.results.records import differences
+from lllm.results.grouping import Expected
+from lllm.results.records import FINGERPRINTS, differences
 from lllm.results.rows import Row
 
-__all__ = ["Defined", "ExperimentDifference", "Measured", "diff_experiments"]
+__all__ = ["Defined", "ExperimentDifference", "diff_experiments"]
 
 
 @dataclass(frozen=True)
@@ -27,25 +27,14 @@ class Defined:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What the runs of one variant gave. metric: the one that decides; mean over n seeds, None of none; sd over seeds,
-    None of fewer than two; stale: there are only runs of other code or data."""
-
-    metric: str
-    mean: float | None
-    sd: float | None
-    n: int
-    stale: bool = False
-
-
-@dataclass(frozen=True)
 class ExperimentDifference:
     """Entries are {"path", "a", "b"}, and lack the side that has no such path.
 
     question: what differs beside the variants; only_a, only_b: variants that one of them has; everywhere: how every
     shared variant differs; variants: how each differs beside that, of those that do; results: of every shared variant
-    {"variant", "a", "b" (`Measured`), "difference" (b - a, None where it may not be formed), "other" (fingerprints that
-    differ)}.
+    {"variant", "a", "b", "difference" (b - a, None where it may not be formed), "other" (fingerprints that differ)}; a
+    and b are what its runs gave: {"metric" (the one that decides), "mean" (over n seeds, None of none), "sd" (None of
+    fewer than two), "n", "stale" (whether there are only runs of other code or data)}.
     """
 
     a: str
@@ -62,10 +51,6 @@ class ExperimentDifference:
         """Whether the files define the same."""
         return not (self.question or self.only_a or self.only_b or self.everywhere or self.variants)
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
-
 
 def diff_experiments(a: Defined, b: Defined) -> ExperimentDifference:
     """Compare two experiments; variants go by their names."""
@@ -80,11 +65,11 @@ def diff_experiments(a: Defined, b: Defined) -> ExperimentDifference:
         a.name,
         b.name,
         question,
-        tuple(variant for variant in mine if variant not in theirs),
-        tuple(variant for variant in theirs if variant not in mine),
-        [entry for entry in everywhere if entry not in question],
-        {variant: entries for variant, entries in apart.items() if entries},
-        [_result(mine[variant], theirs[variant], a.rows, b.rows) for variant in shared],
+        only_a=tuple(variant for variant in mine if variant not in theirs),
+        only_b=tuple(variant for variant in theirs if variant not in mine),
+        everywhere=[entry for entry in everywhere if entry not in question],
+        variants={variant: entries for variant, entries in apart.items() if entries},
+        results=[_result(mine[variant], theirs[variant], a.rows, b.rows) for variant in shared],
     )
 
 
@@ -103,29 +88,23 @@ def _result(a: Expected, b: Expected, rows_a: Sequence[Row], rows_b: Sequence[Ro
         other = ["arm", *other]
     (mine, kind_a), (theirs, kind_b) = _measured(a, rows_a), _measured(b, rows_b)
     difference = None
-    if mine.mean is not None and theirs.mean is not None:
+    if mine["n"] and theirs["n"]:
         data = "documents" if a.fingerprints.get("documents") and b.fingerprints.get("documents") else "data"
-        alike = mine.metric == theirs.metric and kind_a == kind_b and not set(other) & {data, "evaluator"}
-        difference = theirs.mean - mine.mean if alike else None
-    return {
-        "variant": a.variant,
-        "a": asdict(mine),
-        "b": asdict(theirs),
-        "difference": difference,
-        "other": other,
-    }
+        alike = mine["metric"] == theirs["metric"] and kind_a == kind_b and not set(other) & {data, "evaluator"}
+        difference = theirs["mean"] - mine["mean"] if alike else None
+    return {"variant": a.variant, "a": mine, "b": theirs, "difference": difference, "other": other}
 
 
-def _measured(expected: Expected, rows: Sequence[Row]) -> tuple[Measured, str]:
+def _measured(expected: Expected, rows: Sequence[Row]) -> tuple[dict[str, Any], str]:
     """The variant's numbers as defined now, and of what kind its likelihood is."""
     mine = [row for row in rows if row.variant == expected.variant and row.arm == expected.arm and not row.other]
     row = next((row for row in mine if not row.stale), None)
     values = list(row.values.values()) if row else []
-    measured = Measured(
-        expected.rule.metric,
-        statistics.fmean(values) if values else None,
-        statistics.stdev(values) if len(values) > 1 else None,
-        len(values),
-        stale=not values and any(row.stale for row in mine),
-    )
+    measured = {
+        "metric": expected.rule.metric,
+        "mean": statistics.fmean(values) if values else None,
+        "sd": statistics.stdev(values) if len(values) > 1 else None,
+        "n": len(values),
+        "stale": not values and any(row.stale for row in mine),
+    }
     return measured, row.kind if row else ""

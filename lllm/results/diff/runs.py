@@ -2,21 +2,56 @@
 
 from __future__ import annotations
 
+import difflib
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from lllm.results.diff.code import Drifted, drifted
-from lllm.results.diff.curves import Curves, curves
-from lllm.results.diff.documents import Documented, documented
-from lllm.results.diff.side import Side, inner, some
+from lllm.results.diff.outcomes import Curves, Documented, documented
+from lllm.results.diff.outcomes import curves as curves_of
 from lllm.results.records import differences
 from lllm.results.run import Run
+from lllm.results.sources import source_of
 
-__all__ = ["Difference", "diff", "diff_now"]
+__all__ = ["Difference", "Drifted", "Side", "diff", "diff_now", "inner"]
 
 _RUN = ("arm", "seed", "steps", "budget", "sizes", "kernels", "git")
 _RESULT = ("bpb", "kind", "likelihood", "parameters", "train_flops_per_byte", "train_bytes")
+
+Pair = tuple[Mapping[str, Any], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Side:
+    """info: as run.json has it, as far as it is known; path: its directory, None of what is only defined."""
+
+    name: str
+    info: Mapping[str, Any]
+    path: Path | None = None
+
+    @staticmethod
+    def of(run: Run) -> Side:
+        """A run, finished or not."""
+        return Side(run.name, run.info, run.path)
+
+    @property
+    def parts(self) -> Mapping[str, Mapping[str, Any]]:
+        """'kind/name' -> digest, version, path."""
+        return inner(self.info, "parts")
+
+
+@dataclass(frozen=True)
+class Drifted:
+    """parts: 'kind/name' of those in one file; a, b: its digests; lines: a unified diff of the source; note: why there
+    is none."""
+
+    parts: tuple[str, ...]
+    a: str
+    b: str
+    lines: tuple[str, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,10 +70,6 @@ class Difference:
     curves: Curves | None = None
     now: bool = False
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
-
 
 def diff(a: Run, b: Run, *, docs: bool = False, curves: bool = False) -> Difference:
     """What differs between two runs, finished or not.
@@ -46,14 +77,10 @@ def diff(a: Run, b: Run, *, docs: bool = False, curves: bool = False) -> Differe
     Raises:
         UserError: a file that is needed is missing or damaged.
     """
-    return Difference(
-        a.name,
-        b.name,
-        _sections(Side.of(a), Side.of(b), (_result(a), _result(b))),
-        drifted(Side.of(a), Side.of(b)),
-        documented(a, b) if docs else None,
-        _curves(a, b) if curves else None,
-    )
+    sides = Side.of(a), Side.of(b)
+    documents = documented(a, b) if docs else None
+    logs = curves_of(a.metrics(), b.metrics()) if curves else None
+    return Difference(a.name, b.name, _sections(*sides, (_result(a), _result(b))), _code(*sides), documents, logs)
 
 
 def diff_now(run: Run, now: Side) -> Difference:
@@ -63,40 +90,70 @@ def diff_now(run: Run, now: Side) -> Difference:
         UserError: run.json is missing or damaged.
     """
     then = Side.of(run)
-    return Difference(run.name, now.name, _sections(then, now), drifted(then, now), now=True)
+    return Difference(run.name, now.name, _sections(then, now, ({}, {})), _code(then, now), now=True)
 
 
-def _sections(
-    a: Side, b: Side, results: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {})
-) -> dict[str, Sequence[dict[str, Any]]]:
+def _sections(a: Side, b: Side, results: Pair) -> dict[str, Sequence[dict[str, Any]]]:
     """The sections that differ. Of a side that is only defined, what it does not know is no difference."""
+
+    def both(*keys: str) -> Pair:
+        return inner(a.info, *keys), inner(b.info, *keys)
+
     known = _RUN if b.path else [key for key in _RUN if key in b.info]
-    compared: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
-        "config": (inner(a.info, "config", "semantic"), inner(b.info, "config", "semantic")),
+    compared: dict[str, Pair] = {
+        "config": both("config", "semantic"),
         "parts": (_parts(a), _parts(b)),
-        "fingerprints": (inner(a.info, "fingerprints"), inner(b.info, "fingerprints")),
-        "execution": (inner(a.info, "config", "execution"), inner(b.info, "config", "execution")),
-        "run": (some(a.info, known), some(b.info, known)),
-        "environment": (inner(a.info, "environment"), inner(b.info, "environment")),
+        "fingerprints": both("fingerprints"),
+        "execution": both("config", "execution"),
+        "run": (_some(a.info, known), _some(b.info, known)),
+        "environment": both("environment"),
         "result": results,
     }
-    if not b.path:
-        unknown = {"execution"} | ({"environment"} - b.info.keys())
-        compared = {name: sides for name, sides in compared.items() if name not in unknown}
-    sections = {name: differences(*sides) for name, sides in compared.items()}
+    unknown = set() if b.path else {"execution"} | ({"environment"} - b.info.keys())
+    sections = {name: differences(*sides) for name, sides in compared.items() if name not in unknown}
     return {name: found for name, found in sections.items() if found}
 
 
 def _result(run: Run) -> dict[str, Any]:
     result = run.result or {}
     metrics = inner(result, "metrics")
-    return {**some(result, _RESULT), **({"metrics": metrics} if metrics else {})}
+    return {**_some(result, _RESULT), **({"metrics": metrics} if metrics else {})}
 
 
 def _parts(side: Side) -> dict[str, Any]:
     """Without the paths: where a file lies says nothing of what is in it."""
-    return {name: some(part, ("digest", "version")) for name, part in side.parts.items()}
+    return {name: _some(part, ("digest", "version")) for name, part in side.parts.items()}
 
 
-def _curves(a: Run, b: Run) -> Curves:
-    return curves(a.metrics(), b.metrics())
+def _code(a: Side, b: Side) -> tuple[Drifted, ...]:
+    """The files of parts that both sides use, where their digests differ, by the name of their first part."""
+    files: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for name in sorted(a.parts.keys() & b.parts.keys()):
+        digests = (str(a.parts[name].get("digest")), str(b.parts[name].get("digest")))
+        if digests[0] != digests[1]:
+            files[digests].append(name)
+    return tuple(_drifted(a, b, tuple(names), *digests) for digests, names in files.items())
+
+
+def _drifted(a: Side, b: Side, names: tuple[str, ...], digest_a: str, digest_b: str) -> Drifted:
+    before, after = (source_of(side.path, side.parts[names[0]]) for side in (a, b))
+    if before is None or after is None:
+        lacking = " and ".join(side for side, text in (("a", before), ("b", after)) if text is None)
+        return Drifted(names, digest_a, digest_b, note=f"the source of {lacking} was not kept")
+    texts = before.splitlines(), after.splitlines()
+    lines = tuple(difflib.unified_diff(*texts, f"a/{names[0]}", f"b/{names[0]}", lineterm=""))
+    note = "" if lines else "the same text: another Python gave its syntax tree another digest"
+    return Drifted(names, digest_a, digest_b, lines, note)
+
+
+def inner(tree: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
+    """The mapping at a path of `tree`, an empty one where there is none."""
+    value: Any = tree
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value if isinstance(value, Mapping) else {}
+
+
+def _some(tree: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """Those of `keys` that `tree` has."""
+    return {key: tree[key] for key in keys if key in tree}

@@ -8,6 +8,7 @@ statistics are independent, which leaves a double integral.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -15,13 +16,12 @@ from numpy.polynomial import Chebyshev
 from numpy.typing import NDArray
 from scipy.special import gammaincinv, ndtr, stdtr, stdtrit
 
-from lllm.results.statistics.root import root
-
-__all__ = ["critical", "criticals", "p_value"]
+__all__ = ["critical", "criticals", "p_value", "root"]
 
 _Z, _S = 96, 224  # nodes of the two integrals: exact to about 1e-8 of a probability, however small
 _NODES = 16  # of the interpolation over degrees of freedom: exact to about 1e-6
 _MOST_DF = 1e6
+_STEPS = 200  # of a search for a root
 _EPS = float(np.finfo(np.float64).epsneg)
 
 
@@ -100,3 +100,27 @@ def _log_critical(level: float, k: int, rho: float) -> Chebyshev:
         return np.log([critical(level, k, float(1 / one), rho) for one in inverse])
 
     return Chebyshev.interpolate(at, _NODES - 1, domain=[1 / _MOST_DF, 1])
+
+
+def root(function: Callable[[float], float], low: float, high: float, tolerance: float) -> float:
+    """x in [low, high] with function(x) = 0, to within `tolerance`, of a monotone function: false position in the
+    Illinois form (Dowell and Jarratt 1971, BIT 11, 168), halving where that is slow. scipy.optimize has it, and takes a
+    tenth of a second to import: every table would wait for it.
+
+    Raises:
+        ValueError: the function has one sign at both ends.
+    """
+    at_low, at_high = function(low), function(high)
+    if at_low * at_high > 0:
+        raise ValueError(f"function({low}) = {at_low} and function({high}) = {at_high} have one sign")
+    for step in range(_STEPS):
+        if at_high == 0 or abs(high - low) <= tolerance:
+            return high
+        x = (low + high) / 2 if step % 3 == 2 else high - at_high * (high - low) / (at_high - at_low)
+        value = function(x)
+        if value * at_high < 0:
+            low, at_low = high, at_high
+        else:
+            at_low /= 2
+        high, at_high = x, value
+    return high

@@ -44,15 +44,10 @@ class Factorial:
     effects: tuple[Effect, ...]
     sd: float | None
     df: int
-    level: float
 
 
 def factorial(
-    values: Values,
-    of: Mapping[str, Sequence[str]],
-    factors: Sequence[str],
-    level: float = 0.95,
-    paired: bool = True,
+    values: Values, of: Mapping[str, Sequence[str]], factors: Sequence[str], level: float = 0.95, paired: bool = True
 ) -> Factorial:
     """Main effects and interactions of two, with simultaneous intervals, from values[row][seed]. of: row -> the factors
     that it has; every combination of `factors` is a row. Rows may have different seeds; paired: one seed does the same
@@ -62,9 +57,8 @@ def factorial(
         ValueError: a row has no run, or an effect cannot be told from the seeds'; says which.
     """
     rows = list(of)
-    for row in rows:
-        if not values.get(row):
-            raise ValueError(f"row '{row}' has no run")
+    if without := next((row for row in rows if not values.get(row)), None):
+        raise ValueError(f"row '{without}' has no run")
     seeds = sorted({seed for row in rows for seed in values[row]})
     cells = [(row, seed) for row in rows for seed in sorted(values[row])]
     design = np.zeros((len(cells), len(rows) + len(seeds)))
@@ -89,22 +83,15 @@ def factorial(
         error = None if sd is None else sd * math.sqrt(float(contrast @ inverse @ contrast))
         difference = float(contrast @ beta)
         difference = 0.0 if abs(difference) <= rounding else difference
-        found.append(_effect(names, difference, error, len(asked), df, level))
-    return Factorial(tuple(found), sd, df, level)
+        half, p = None, None
+        if error is not None:
+            half = critical(level, len(asked), df, 0.0) * error
+            p = p_value(difference / error, len(asked), df, 0.0) if error else float(difference == 0)
+        found.append(Effect(names, difference, half, p))
+    return Factorial(tuple(found), sd, df)
 
 
 def _contrast(names: Sequence[str], of: Mapping[str, Sequence[str]], rows: Sequence[str]) -> NDArray[np.float64]:
     """Weights of rows: + and - by the product of the factors' signs, each half of the rows averaged."""
     signs = [math.prod(1 if name in of[row] else -1 for name in names) for row in rows]
     return np.array(signs) * (2 / len(rows))
-
-
-def _effect(
-    names: tuple[str, ...], difference: float, error: float | None, family: int, df: int, level: float
-) -> Effect:
-    if error is None:
-        return Effect(names, difference, None, None)
-    if error == 0:
-        return Effect(names, difference, 0.0, 1.0 if difference == 0 else 0.0)
-    p = p_value(difference / error, family, df, 0.0)
-    return Effect(names, difference, critical(level, family, df, 0.0) * error, p)

@@ -24,17 +24,7 @@ from numpy.typing import NDArray
 
 from lllm.results.statistics.dunnett import criticals, p_value
 
-__all__ = [
-    "ROUNDING",
-    "Comparison",
-    "Design",
-    "Family",
-    "StandardError",
-    "compare_all",
-    "design",
-    "half_widths",
-    "satterthwaite",
-]
+__all__ = ["ROUNDING", "Comparison", "Family", "StandardError", "compare_all", "design", "half_widths", "satterthwaite"]
 
 ROUNDING = 1e-13  # of float64, relative to the values
 _NOTHING = 1e-9
@@ -152,10 +142,9 @@ def design(cells: Cells) -> Design:
     baseline_df = _rank(free)
     borrowed = float(((free @ place @ of_seed) ** 2).sum()) / max(baseline_df, 1)
     pairs = []
-    if k > 1:
-        for i in range(1, k + 1):
-            runs = np.flatnonzero(base | (row == i))
-            pairs.append((runs, design(tuple((int(row[j] == i), int(seed[j])) for j in runs))))
+    for i in range(1, k + 1) if k > 1 else ():
+        runs = np.flatnonzero(base | (row == i))
+        pairs.append((runs, design(tuple((int(row[j] == i), int(seed[j])) for j in runs))))
     return Design(
         weights=weights,
         residual=residual,
@@ -199,7 +188,6 @@ class Family:
     comparisons: Mapping[str, Comparison]
     sd: float
     df: int
-    level: float
     size: int
     rho: float = 0.5
 
@@ -227,18 +215,12 @@ def compare_all(
     size = max(len(others), comparisons or 0)
     widths = half_widths(errors, level, size)
     way = widths.argmax(0)
-    found = {
-        row: Comparison(
-            float(difference[i]),
-            float(widths[way[i], i]),
-            float(errors[way[i]].error[i]),
-            _p(float(difference[i]), errors, i, size),
-            counts[row],
-        )
-        for i, row in enumerate(others)
-    }
+    found = {}
+    for i, row in enumerate(others):
+        half, error, apart = (float(of[i]) for of in (widths[way[i]], errors[way[i]].error, difference))
+        found[row] = Comparison(apart, half, error, _p(apart, errors, i, size), counts[row])
     sd = float(errors[0].error[0] / math.sqrt(float((made.weights[0] ** 2).sum())))
-    return Family(found, sd, made.df, level, size, made.rho)
+    return Family(found, sd, made.df, size, made.rho)
 
 
 def _p(difference: float, errors: list[StandardError], i: int, size: int) -> float:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from lllm.results.statistics.dunnett import root
 from lllm.results.statistics.family import StandardError, half_widths, satterthwaite
-from lllm.results.statistics.root import root
 
 __all__ = ["detectable", "power_of", "seeds_needed"]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from scipy.optimize import brentq
 
-from lllm.results.statistics.root import root
+from lllm.results.statistics.dunnett import root
 
 
 @pytest.mark.parametrize(
