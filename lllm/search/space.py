@@ -18,8 +18,8 @@ from optuna.trial import Trial
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from lllm.config import Tree
-from lllm.config.search import Choices, Declared, Range
+from lllm.config import Resolved, Tree
+from lllm.config.search import LR, Choices, Declared, Range
 from lllm.config.sections import SECTIONS
 from lllm.errors import UserError
 from lllm.registry import Entry, Registry, Search
@@ -33,6 +33,7 @@ __all__ = [
     "layer_of",
     "mark_of",
     "place_kinds",
+    "start",
     "suggest",
     "typed",
     "written",
@@ -54,7 +55,6 @@ class Dimension:
 
     @property
     def parameter(self) -> str:
-        """Optuna's name of it."""
         return self.name or self.path
 
     def value(self, label: Any) -> Any:
@@ -62,23 +62,24 @@ class Dimension:
         return self.values.get(label, label)
 
 
-def chosen(dimensions: Sequence[Dimension], get: Callable[[Dimension], Any]) -> dict[str, Any]:
-    """Path -> value of the dimensions that are there, those that a chosen part brings after that part's. get: Optuna's
-    value of one."""
-    found: dict[str, Any] = {}
-    for one in dimensions:
-        if one.when is None or _part(found.get(one.when[0])) == one.when[1]:
-            found[one.path] = one.value(get(one))
-    return found
+def chosen(dimensions: Sequence[Dimension], params: Mapping[str, Any]) -> dict[str, Any]:
+    """Path -> value of the dimensions that are there, by the parameters of a trial."""
+    return _fields(dimensions, lambda one: params[one.parameter])
 
 
 def suggest(dimensions: Sequence[Dimension], trial: Trial) -> dict[str, Any]:
     """`chosen` by a trial that asks its sampler."""
-    return chosen(dimensions, lambda one: _suggested(trial, one.parameter, one.distribution))
+    return _fields(dimensions, lambda one: _suggested(trial, one.parameter, one.distribution))
+
+
+def start(dimensions: Sequence[Dimension], resolved: Resolved) -> dict[str, Any]:
+    """The composition in Optuna's terms, as far as it can be said in them: a study's first trial."""
+    parts = {place: spec.name for place, spec in resolved.nodes().items()}
+    full = {**dict(Tree(resolved.semantic()).leaves()), LR: resolved.lr, **parts}
+    return {one.parameter: full.get(one.path) for one in dimensions}
 
 
 def layer_of(fields: Mapping[str, Any], origin: str) -> Tree:
-    """The fields as a layer of settings."""
     layer = Tree()
     for path, value in fields.items():
         layer.put(path, value, origin)
@@ -198,9 +199,14 @@ def _refuse_unfit(path: str, value: Any, one: FieldInfo, origin: str) -> None:
         raise UserError(f"{origin}: {path}: {value!r}: {reason[0].lower() + reason[1:]}") from None
 
 
-def _part(value: Any) -> Any:
-    """The name of the part that a node names."""
-    return value.get("use") if isinstance(value, Mapping) else value
+def _fields(dimensions: Sequence[Dimension], get: Callable[[Dimension], Any]) -> dict[str, Any]:
+    """What a chosen part brings comes after that part. get: Optuna's value of a dimension."""
+    found: dict[str, Any] = {}
+    for one in dimensions:
+        part = found.get(one.when[0]) if one.when else None
+        if one.when is None or (part.get("use") if isinstance(part, Mapping) else part) == one.when[1]:
+            found[one.path] = one.value(get(one))
+    return found
 
 
 def _suggested(trial: Trial, name: str, among: BaseDistribution) -> Any:
