@@ -32,11 +32,8 @@ def split_words(words: Sequence[str], experiment: Experiment) -> tuple[tuple[str
 
 
 def overrides_of(words: Sequence[str]) -> Tree:
-    """The layer of overrides of words that are nothing else.
-
-    Raises:
-        UserError: a word without '=', an unknown key, one given twice, a value that is not YAML.
-    """
+    """The layer of overrides of words that are nothing else. Raises UserError for a word without '=', an unknown key,
+    one given twice, and a value that is not YAML."""
     layer = Tree()
     for word in words:
         refuse_illegible(word, _WHERE)

@@ -217,11 +217,8 @@ def recorded_arms(
     progress: Callable[[str, int], None] = lambda split, done: None,
 ) -> tuple[Arms, Arm]:
     """The arm of a recorded run whose results go below `results`, and an experiment that has it alone. origin: where
-    the record is, for messages.
-
-    Raises:
-        UserError: the record lacks what is needed; a part, a setting or a corpus that it names is no longer there.
-    """
+    the record is, for messages. Raises UserError where the record lacks what is needed, or a part, a setting or a
+    corpus that it names is no longer there."""
     steps = record.info.get("steps")
     if not record.config or not isinstance(steps, int):
         raise UserError(f"{origin}: no settings or steps recorded; expected a line that lllm wrote")

@@ -44,11 +44,10 @@ class Stepper:
         build = setup.resolved.build()
         self.optimizer = build.part("optimizer")
         self.optimizer.attach([Named(name, p, role) for name, p, role in named_roles(self.model)])
-        objective = build.part("objective")
         self.bfloat16 = setup.resolved.train.precision == "bfloat16"
         self.gradients = Gradients(
             self.model,
-            objective,
+            build.part("objective"),
             World(device=self.device),
             setup.bytes_per_token.to(self.device),
             seed=seed,

@@ -29,11 +29,8 @@ def expected_rows(name: str, plugins: Sequence[Path | str] = (), results: Path |
 
 
 def variant_now(experiment: str, variant: str, plugins: Sequence[Path | str] = ()) -> Side:
-    """A variant as a run of it would begin now.
-
-    Raises:
-        UserError: no such experiment or variant, or it cannot be built.
-    """
+    """A variant as a run of it would begin now. Raises UserError where there is no such experiment or variant, or it
+    cannot be built."""
     registry = load_registry(plugins)
     arms = Arms(load_experiment(experiment), Tree(), registry)
     with blaming(registry):

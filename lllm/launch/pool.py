@@ -40,7 +40,6 @@ class Pool:
 
     @property
     def free(self) -> int:
-        """How many more may be started."""
         return self.slots - len(self.running)
 
     def start(self, run: Planned) -> Worker | None:

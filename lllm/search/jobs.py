@@ -96,7 +96,6 @@ class Served:
             self.job.study.tell(number, verdict.values, state=verdict.state, skip_if_finished=True)
 
     def states(self) -> dict[str, int]:
-        """State -> how many of its trials are in it."""
         own = Counter(trial.state.name.lower() for trial in self.own(self.trials()))
         return dict(sorted(own.items()))
 

@@ -54,11 +54,8 @@ class Objective:
 
 def objectives(names: Sequence[str], resolved: Iterable[Resolved], rule: Decide) -> tuple[Objective, ...]:
     """The objectives of these names, each NAME or NAME:lower or NAME:higher. resolved: compositions that a search may
-    set out from; rule: of the experiment.
-
-    Raises:
-        UserError: no result has such a metric, one is named twice, or it is not known which direction is better.
-    """
+    set out from; rule: of the experiment. Raises UserError where no result has such a metric, one is named twice, or it
+    is not known which direction is better."""
     every = list(resolved)
     known = {**_BETTER, rule.metric: rule.better}
     found: list[Objective] = []

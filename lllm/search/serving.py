@@ -68,7 +68,6 @@ class Server:
         self._look_at = 0.0
 
     def close(self) -> None:
-        """Serve no more: trials that are left are anybody's."""
         for served in self.studies.values():
             served.claims.close()
 

@@ -130,11 +130,8 @@ def mark_of(one: FieldInfo) -> Search | None:
 def dimension_of(
     path: str, declared: Declared, one: FieldInfo, origin: str, when: tuple[str, str] | None = None
 ) -> Dimension:
-    """The dimension that a declaration makes of the setting at `path`. origin: as messages begin.
-
-    Raises:
-        UserError: the field takes no such value, or `auto` of a field that says nothing itself.
-    """
+    """The dimension that a declaration makes of the setting at `path`. origin: as messages begin. Raises
+    UserError where the field takes no such value, and for `auto` of a field that says nothing itself."""
     if not isinstance(declared, Range | Choices):
         mark = mark_of(one)
         if mark is None:
@@ -142,7 +139,12 @@ def dimension_of(
                 f"{origin}: {path} = {declared}: the field itself does not say what to try; expected a list of values "
                 "or {low: ..., high: ...}"
             )
-        declared = _declared(mark, path, origin)
+        if mark.choices:
+            declared = Choices(tuple(mark.choices))
+        elif mark.low is None or mark.high is None:
+            raise UserError(f"{origin}: {path}: its Search annotation has neither choices nor both ends of a range")
+        else:
+            declared = Range(low=mark.low, high=mark.high, log=mark.log)
     tried = declared.values if isinstance(declared, Choices) else (declared.low, declared.high)
     for value in tried:
         _refuse_unfit(path, value, one, origin)
@@ -156,14 +158,6 @@ def choice(path: str, values: Sequence[Any], when: tuple[str, str] | None = None
     labels = [value if isinstance(value, _PLAIN) else json.dumps(value, sort_keys=True) for value in values]
     held = {label: value for label, value in zip(labels, values, strict=True) if not isinstance(value, _PLAIN)}
     return Dimension(path, CategoricalDistribution(labels), values=held, when=when)
-
-
-def _declared(mark: Search, path: str, origin: str) -> Range | Choices:
-    if mark.choices:
-        return Choices(tuple(mark.choices))
-    if mark.low is None or mark.high is None:
-        raise UserError(f"{origin}: {path}: its Search annotation has neither choices nor both ends of a range")
-    return Range(low=mark.low, high=mark.high, log=mark.log)
 
 
 def _distribution(path: str, found: Range, one: FieldInfo, origin: str) -> BaseDistribution:

@@ -115,10 +115,7 @@ def open_storage(
         with explained(Path(where)):
             Path(where).parent.mkdir(parents=True, exist_ok=True)
     engine = _engine(parsed)
-
-    def opened() -> _Patient:
-        return _Patient(text_of(parsed), engine, heartbeat_interval=heartbeat, grace_period=grace)
-
+    opened = partial(_Patient, text_of(parsed), engine, heartbeat_interval=heartbeat, grace_period=grace)
     storage = _reached(parsed, where, opened)
     storage.where, storage.patience, storage.say = where, patience, say
     if is_file(parsed):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any, Literal
 
@@ -110,16 +110,14 @@ def _standing(study: optuna.Study) -> dict[str, Any]:
         "objectives": study.user_attrs[DEFINITION].get("objectives"),
         "trials": states(study),
         "best": [{"number": t.number, "values": list(t.values), "params": dict(t.params)} for t in found],
-        "running": [_running(trial, left) for trial in running],
-    }
-
-
-def _running(trial: FrozenTrial, left: Collection[int]) -> dict[str, Any]:
-    began = trial.datetime_start
-    return {
-        "number": trial.number,
-        "served": "left by a driver that is gone" if trial.number in left else "running",
-        "params": dict(trial.params),
-        "run": trial.user_attrs.get("run"),
-        "seconds": None if began is None else max(0.0, time.time() - began.timestamp()),
+        "running": [
+            {
+                "number": trial.number,
+                "served": "left by a driver that is gone" if trial.number in left else "running",
+                "params": dict(trial.params),
+                "run": trial.user_attrs.get("run"),
+                "seconds": max(0.0, time.time() - began.timestamp()) if (began := trial.datetime_start) else None,
+            }
+            for trial in running
+        ],
     }

@@ -162,11 +162,8 @@ class Tuning:
 def _tried(one: Tunable, trial: FrozenTrial) -> dict[str, Any]:
     value = float(trial.values[0]) if trial.state is TrialState.COMPLETE else None
     known = {dimension.parameter for dimension in one.dimensions} <= trial.params.keys()
-    return {
-        "trial": trial.number,
-        "fields": chosen(one.dimensions, trial.params) if known else dict(trial.params),
-        "value": value,
-    }
+    fields = chosen(one.dimensions, trial.params) if known else dict(trial.params)
+    return {"trial": trial.number, "fields": fields, "value": value}
 
 
 def _sensitivity(best: FrozenTrial, complete: Sequence[FrozenTrial]) -> dict[str, float]:

@@ -36,7 +36,6 @@ __all__ = [
 ]
 
 _DEFINES = ("tokenizer", "corpus", "data", "model", "train")  # sections that make a variant what it is
-_WIDTH = 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,11 +138,8 @@ def definition_of(experiment: Experiment, variant: str) -> str:
 
 
 def with_tuned(experiment: Experiment, tuned: Tuned, variants: Sequence[str], origin: str) -> Experiment:
-    """The experiment whose variants are tuned: a layer between each variant and the command line.
-
-    Raises:
-        UserError: a variant that is asked for was not tuned, or is not what it was when it was tuned.
-    """
+    """The experiment whose variants are tuned: a layer between each variant and the command line. Raises UserError
+    where a variant that is asked for was not tuned, or is not what it was when it was tuned."""
     for variant in variants:
         winner = tuned.winners.get(variant)
         again = f"expected `lllm sweep {experiment.name}` first"
@@ -192,6 +188,6 @@ def _yaml(value: Any) -> str:
     """Block style, with keys in the order given."""
     yaml: Any = YAML(typ="safe", pure=True)
     stream = io.StringIO()
-    yaml.default_flow_style, yaml.width, yaml.sort_base_mapping_type_on_output = False, _WIDTH, False
+    yaml.default_flow_style, yaml.width, yaml.sort_base_mapping_type_on_output = False, 120, False
     yaml.dump(value, stream)
     return stream.getvalue()
