@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lllm.launch.expected import expected_rows
+from lllm.launch.now import expected_rows
 from lllm.results.compare import Expected
 from lllm.results.index import CACHE
 

@@ -99,7 +99,7 @@ def main(name: str = "quickstart", url: str | None = None) -> None:
         experiment = load_experiment(name)
         trials = Trials(Arms(experiment, Tree(), load_registry()), (), (), seed=1000)
         for variant in experiment.variants:
-            trials.arm(variant)  # data are prepared and the first of each is decided before the clock starts
+            trials.arms.arm(variant)  # data are prepared and the first of each is decided before the clock starts
         storage, deciding = open_storage(url, Path("results"), experiment.name), list[float]()
         each = WORKERS * ROUNDS // len(experiment.variants)
         jobs = []

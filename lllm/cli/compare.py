@@ -124,7 +124,7 @@ def _refuse_undecidable(shown: Sequence[Comparison]) -> None:
 
 
 def _plain(name: str, all_runs: bool, results: Path, plugins: list[Path]) -> Found:
-    from lllm.launch.expected import expected_rows
+    from lllm.launch.now import expected_rows
     from lllm.results.committed import load_records
     from lllm.results.compare import publish, tabulate
 

@@ -125,7 +125,7 @@ def _timed(plan: Plan) -> dict[str, float]:
 
 
 def _seconds(run: Planned, rate: float, timed: Mapping[str, float]) -> float | None:
-    from lllm.launch.cost import seconds_of
+    from lllm.launch.measure import seconds_of
 
     return seconds_of(run.arm, rate, timed.get(run.arm.variant)) if run.pending else None
 

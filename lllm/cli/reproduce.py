@@ -48,8 +48,8 @@ def reproduce(
         raise UserError(f"--tolerance {tolerance}: expected a share from 0 up to 1, as in 1e-3")
     record, origin = _recorded(what)
     from lllm.cli.progress import preparing
+    from lllm.launch.arms import recorded_arms
     from lllm.launch.plan import make_plan
-    from lllm.launch.recorded import recorded_arms
     from lllm.registry import load_registry
     from lllm.results.run import check_writable
 

@@ -57,9 +57,9 @@ def run(
     from lllm.cli.tuned import LABEL, OPTION, print_tuned, refuse_searched, tuned_arms, tuned_plan
     from lllm.config import load_experiment, split_words
     from lllm.launch.arms import Arms
-    from lllm.launch.cost import refuse_crowd
     from lllm.launch.execute import worker_command
     from lllm.launch.plan import make_plan
+    from lllm.launch.refusals import refuse_crowd
     from lllm.registry import load_registry
     from lllm.results.named import check_name
     from lllm.results.run import check_writable
@@ -145,9 +145,9 @@ def train(plan: Plan) -> bool:
     """Train what is pending, shown as it goes; False when something has failed."""
     from lllm.cli.live import watcher
     from lllm.cli.progress import measuring
+    from lllm.launch.begin import timed
     from lllm.launch.execute import execute
     from lllm.launch.plan import arguments
-    from lllm.launch.steps import timed
 
     try:
         plan = timed(plan, measuring)

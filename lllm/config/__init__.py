@@ -3,23 +3,17 @@
 `load_experiment` reads the question, `split_words` the command line, `resolve` decides every setting of a variant.
 """
 
-from lllm.config.experiment import Experiment, Listed, list_experiments, load_experiment
+from lllm.config.experiment import Experiment, list_experiments, load_experiment
 from lllm.config.overrides import overrides_of, split_words
 from lllm.config.resolve import Resolved, resolve, restore
-from lllm.config.schema import Budget, Data, Eval, Match, Model, Run, Train
+from lllm.config.schema import Eval, Match
 from lllm.config.tree import Tree
 
 __all__ = [
-    "Budget",
-    "Data",
     "Eval",
     "Experiment",
-    "Listed",
     "Match",
-    "Model",
     "Resolved",
-    "Run",
-    "Train",
     "Tree",
     "list_experiments",
     "load_experiment",

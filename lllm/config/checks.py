@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from lllm.config.experiment import Experiment
 from lllm.config.schema import Budget, Data, Model, Run, Train
@@ -23,34 +23,29 @@ def check_fields(tree: Tree, data: Data, model: Model, train: Train, run: Run) -
         for number in _whole_numbers(value):
             if abs(number) > _MOST:
                 raise UserError(f"{tree.origin(path)}: {path} = {value}: expected no whole number beyond 2^53")
+
+    def refuse(said: str, *paths: str) -> NoReturn:
+        """paths: settings that do not fit, of which the first that was given is blamed."""
+        raise UserError(f"{tree.origin(next((path for path in paths if path in tree.origins), paths[0]))}: {said}")
+
     if data.multiple % model.ratio:
-        fit = [r for r in range(1, 9) if data.multiple % r == 0]
-        raise UserError(
-            f"{_from(tree, 'model.ratio', 'data.multiple')}: model.ratio = {model.ratio}: does not divide "
-            f"data.multiple, {data.multiple}; expected one of {', '.join(map(str, fit))}"
-        )
+        fit = ", ".join(str(ratio) for ratio in range(1, 9) if data.multiple % ratio == 0)
+        said = f"model.ratio = {model.ratio}: does not divide data.multiple, {data.multiple}; expected one of {fit}"
+        refuse(said, "model.ratio", "data.multiple")
     if data.context % data.multiple:
         below = max(data.multiple, data.context // data.multiple * data.multiple)
-        raise UserError(
-            f"{_from(tree, 'data.context', 'data.multiple')}: data.context = {data.context}: expected a multiple of "
-            f"data.multiple, {data.multiple}, such as {below}"
-        )
+        said = f"expected a multiple of data.multiple, {data.multiple}, such as {below}"
+        refuse(f"data.context = {data.context}: {said}", "data.context", "data.multiple")
     if model.ratio > 1 and model.token_width is None and model.width < 2:
-        raise UserError(
-            f"{tree.origin('model.width')}: model.width = {model.width}: a token is half as wide at ratio "
-            f"{model.ratio}; expected at least 2, or model.token_width"
-        )
+        said = f"a token is half as wide at ratio {model.ratio}; expected at least 2, or model.token_width"
+        refuse(f"model.width = {model.width}: {said}", "model.width")
     world = run.nproc * run.nnodes
     if world > train.batch:
-        raise UserError(
-            f"{_from(tree, 'run.nproc', 'run.nnodes', 'train.batch')}: run.nproc x run.nnodes = {world} processes: "
-            f"larger than train.batch, {train.batch}; expected a row for each"
-        )
+        said = f"{world} processes: larger than train.batch, {train.batch}; expected a row for each"
+        refuse(f"run.nproc x run.nnodes = {said}", "run.nproc", "run.nnodes", "train.batch")
     if run.micro_batch is not None and run.micro_batch > train.batch:
-        raise UserError(
-            f"{_from(tree, 'run.micro_batch', 'train.batch')}: run.micro_batch = {run.micro_batch}: larger than "
-            f"train.batch, {train.batch}; expected at most that"
-        )
+        said = f"larger than train.batch, {train.batch}; expected at most that"
+        refuse(f"run.micro_batch = {run.micro_batch}: {said}", "run.micro_batch", "train.batch")
 
 
 def check_budget(experiment: Experiment, variant: str, overrides: Tree) -> None:
@@ -78,8 +73,3 @@ def _whole_numbers(value: Any) -> Iterator[int]:
     elif isinstance(value, dict | list):
         for inner in value.values() if isinstance(value, dict) else value:
             yield from _whole_numbers(inner)
-
-
-def _from(tree: Tree, *paths: str) -> str:
-    """Where the first of these settings that was given came from."""
-    return tree.origin(next((path for path in paths if path in tree.origins), paths[0]))

@@ -33,12 +33,9 @@ class Design:
 
 
 def designed(tree: Tree) -> tuple[dict[str, Tree], Design] | None:
-    """Variants and design of a file that has a design; None for one that lists its variants.
-
-    Raises:
-        UserError: only one of design and stack is there, or variants beside them; too few or too many deltas; two that
-            set the same; two variants of one name.
-    """
+    """Variants and design of a file that has a design; None for one that lists its variants. Raises UserError where
+    only one of design and stack is there, or variants beside them; for too few or too many deltas, two that set the
+    same, and two variants of one name."""
     if "design" not in tree.values and "stack" not in tree.values:
         return None
     for one, other in (("design", "stack"), ("stack", "design")):
@@ -57,11 +54,8 @@ def designed(tree: Tree) -> tuple[dict[str, Tree], Design] | None:
 
 
 def named_deltas(tree: Tree, key: str, usual: Mapping[str, Any] | None = None) -> dict[str, Tree]:
-    """Name -> deltas of the mapping at `key`; `usual` where there is none.
-
-    Raises:
-        UserError: it is no such mapping; a name that cannot name a directory; a delta of what is no setting of a run.
-    """
+    """Name -> deltas of the mapping at `key`; `usual` where there is none. Raises UserError where it is no mapping, a
+    name cannot name a directory, or a delta is of what is no setting of a run."""
     given: Any = tree.get(key, usual)
     if not isinstance(given, dict) or not given:
         raise UserError(f"{tree.origin(key)}: {key} = {given!r}: expected a mapping, name to deltas")

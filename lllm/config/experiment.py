@@ -47,6 +47,12 @@ def _seeds(value: Any) -> Any:
     return value
 
 
+def _mapping(value: Any) -> Any:
+    if value is not None and not isinstance(value, dict):
+        raise ValueError("expected a mapping, as in {params: 1%}")
+    return value
+
+
 class Plan(Section):
     """What an experiment says beyond its composition."""
 
@@ -57,6 +63,7 @@ class Plan(Section):
         default_factory=lambda: [0], min_length=1
     )
     decide: Annotated[Decide, BeforeValidator(_by_metric)] = Decide()
+    match: Annotated[Match | None, BeforeValidator(_mapping)] = None
 
     @field_validator("seeds")
     @classmethod
@@ -66,7 +73,7 @@ class Plan(Section):
         return seeds
 
 
-PLAN = (*Plan.model_fields, "match", "variants", "design", "stack", BLOCK)  # what stands in the experiment's file only
+PLAN = (*Plan.model_fields, "variants", "design", "stack", BLOCK)  # what stands in the experiment's file only
 
 
 @dataclass(frozen=True)
@@ -79,23 +86,19 @@ class Experiment:
     name: str
     path: Path
     hypothesis: str
-    base: str | None
     composition: Tree
     variants: Mapping[str, Tree]
     baseline: str
     seeds: tuple[int, ...]
-    match: Match | None
-    decide: Decide
+    base: str | None = None
+    match: Match | None = None
+    decide: Decide = field(default_factory=Decide)
     search: Searched = field(default_factory=Searched)
     design: Design | None = None
     unpaired: bool = False
 
     def layer(self, variant: str, overrides: Tree | None = None) -> Tree:
-        """All settings of a variant, not yet validated.
-
-        Raises:
-            UserError: no such variant.
-        """
+        """All settings of a variant, not yet validated. Raises UserError where there is no such variant."""
         if variant not in self.variants:
             raise UserError(f"{self.name}: unknown variant '{variant}'{nearest(variant, self.variants)}")
         given = overrides or Tree()
@@ -130,7 +133,9 @@ def load_experiment(name: str, cwd: Path | None = None) -> Experiment:
     """
     path = _find(name, cwd, "")
     tree = _read(path)
-    plan, match = _plan(tree, path), _match(tree)
+    if "hypothesis" not in tree.values:
+        raise UserError(f"{path}: hypothesis: missing; expected what the experiment is to show, before any run")
+    plan = checked(Plan, {k: v for k, v in tree.values.items() if k in Plan.model_fields}, "", tree)
     layers = [defaults()]
     if plan.base is not None:
         layers.append(_base(plan.base, tree, cwd))
@@ -149,7 +154,7 @@ def load_experiment(name: str, cwd: Path | None = None) -> Experiment:
         variants=variants,
         baseline=baseline,
         seeds=tuple(plan.seeds),
-        match=match,
+        match=plan.match,
         decide=plan.decide,
         design=design,
         search=searched(tree),
@@ -203,21 +208,6 @@ def _read(path: Path) -> Tree:
         if key not in (*PLAN, *TOP, *Run.model_fields):
             raise UserError(f"{tree.origin(key)}: unknown key '{key}'{hint(key, PLAN)}")
     return tree
-
-
-def _plan(tree: Tree, path: Path) -> Plan:
-    if "hypothesis" not in tree.values:
-        raise UserError(f"{path}: hypothesis: missing; expected what the experiment is to show, before any run")
-    return checked(Plan, {k: v for k, v in tree.values.items() if k in Plan.model_fields}, "", tree)
-
-
-def _match(tree: Tree) -> Match | None:
-    fields = tree.get("match")
-    if fields is None:
-        return None
-    if not isinstance(fields, dict):
-        raise UserError(f"{tree.origin('match')}: match = {fields!r}: expected a mapping, as in {{params: 1%}}")
-    return checked(Match, fields, "match", tree)
 
 
 def _base(name: str, tree: Tree, cwd: Path | None) -> Tree:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lllm.config.checks import check_budget, check_fields
 from lllm.config.experiment import Experiment, defaults
 from lllm.config.schema import Budget, Data, Eval, Model, Run, Train
-from lllm.config.sections import EXECUTION, SECTIONS, Parsed, parse, part_of
+from lllm.config.sections import EXECUTION, SECTIONS, parse, part_of
 from lllm.config.tree import Tree, merge
 from lllm.errors import UserError
 from lllm.registry import Build, PartSpec, Registry
@@ -76,7 +76,9 @@ class Resolved:
         for name, section in self._sections().items():
             if name == EXECUTION:
                 continue
-            usual = SECTIONS[name].model_construct(**_fields(defaults(), name)).model_dump(mode="json")
+            known = SECTIONS[name].model_fields  # parts stand among them
+            given = {key: value for key, value in defaults().get(name, {}).items() if key in known}
+            usual = SECTIONS[name].model_construct(**given).model_dump(mode="json")
             for key, value in _dump(section).items():
                 if name == "budget" or value != usual[key]:
                     tree.put(f"{name}.{key}", value, "")
@@ -151,12 +153,12 @@ def restore(
 
 
 def _resolved(experiment: str, variant: str, layer: Tree, registry: Registry) -> Resolved:
-    parsed = parse(layer, registry, required=_required())
-    sections: dict[str, Any] = dict(parsed.sections)
+    sections, nodes = parse(layer, registry, required=_required())
     check_fields(layer, sections["data"], sections["model"], sections["train"], sections["run"])
-    by_kind = {spec.kind: spec for spec in parsed.nodes.values()}
+    by_kind = {spec.kind: spec for spec in nodes.values()}
     named: dict[str, Any] = {kind: by_kind.pop(kind) for kind in ("tokenizer", "corpus", "launcher")}
-    sections["train"] = _canonical_lr(sections["train"], parsed)
+    if sections["train"].lr == _default_lr(nodes["train.optimizer"]):  # written out, it is the default left out
+        sections["train"] = sections["train"].model_copy(update={"lr": None})
     return Resolved(experiment, variant, **named, **sections, parts=by_kind, layer=layer, registry=registry)
 
 
@@ -169,12 +171,6 @@ def _required() -> Collection[str]:
     return found
 
 
-def _canonical_lr(train: Train, parsed: Parsed) -> Train:
-    """The optimizer's default written out is the default left out."""
-    usual = _default_lr(parsed.nodes["train.optimizer"])
-    return train.model_copy(update={"lr": None}) if train.lr == usual else train
-
-
 def _default_lr(optimizer: PartSpec) -> float:
     return float(getattr(optimizer.entry.cls, "default_lr"))  # noqa: B009 - declared by the contract, which needs torch
 
@@ -183,12 +179,6 @@ def _dump(section: Any) -> dict[str, Any]:
     """A section's fields as JSON has them; of a budget only the one that is set."""
     fields: dict[str, Any] = section.model_dump(mode="json", exclude_none=isinstance(section, Budget))
     return fields
-
-
-def _fields(tree: Tree, name: str) -> dict[str, Any]:
-    """The section's own fields, without its parts, in a layer."""
-    known = SECTIONS[name].model_fields
-    return {key: value for key, value in tree.get(name, {}).items() if key in known}
 
 
 def _part_delta(place: str, spec: PartSpec, registry: Registry) -> dict[str, Any]:

@@ -41,7 +41,6 @@ def _flops(value: Any) -> float | str | None:
 
 
 def _share(value: Any) -> float:
-    """'1%' -> 0.01."""
     if isinstance(value, str):
         found = re.fullmatch(r"(\d{1,3}(?:\.\d{1,12})?)\s*%", value)
         value = float(found[1]) / 100 if found else None
@@ -110,7 +109,6 @@ class Budget(Section):
 
     @property
     def unit(self) -> str:
-        """Which of the four it is."""
         return next(iter(self.model_dump(exclude_none=True)))
 
     @property
@@ -121,7 +119,6 @@ class Budget(Section):
 
     @property
     def variant(self) -> str | None:
-        """The variant whose FLOPs are meant."""
         return self.flops if isinstance(self.flops, str) else None
 
 
@@ -185,11 +182,9 @@ class Match(Section):
 
     @property
     def by(self) -> Literal["params", "flops", "time"]:
-        """Which of the three it is."""
         return next(name for name in _MATCHED if getattr(self, name) is not None)
 
     @property
     def within(self) -> float:
-        """The share."""
         share: float = getattr(self, self.by)
         return share

@@ -78,10 +78,7 @@ class Searched:
 
 def searched(tree: Tree) -> Searched:
     """The block of an experiment's file, `search: {PATH: ...}` or `search: {objectives: [...], space: {PATH: ...}}`.
-
-    Raises:
-        UserError: it is no mapping; a dimension is none, or of something that is never searched, as a seed.
-    """
+    Raises UserError where it is no mapping, and where a dimension is none, or of something that is never searched."""
     block = tree.get(BLOCK)
     if block is None:
         return Searched()

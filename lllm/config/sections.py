@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -11,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from lllm.config.schema import Budget, Data, Eval, Model, Run, Section, Train
 from lllm.config.tree import USE, Tree
 from lllm.errors import UserError, nearest
-from lllm.registry import Entry, PartSpec, Registry
+from lllm.registry import PartSpec, Registry
 from lllm.registry.config import first_error, first_place
 from lllm.registry.part import HOMES
 
@@ -19,7 +18,6 @@ __all__ = [
     "EXECUTION",
     "SECTIONS",
     "TOP",
-    "Parsed",
     "at_home",
     "checked",
     "hint",
@@ -42,14 +40,6 @@ TOP = [*(kind for kind, section in HOMES.items() if not section), *SECTIONS]
 C = TypeVar("C", bound=BaseModel)
 
 
-@dataclass(frozen=True)
-class Parsed:
-    """Validated settings. sections: by name; nodes: place ('model.head') -> chosen part."""
-
-    sections: Mapping[str, Section]
-    nodes: Mapping[str, PartSpec]
-
-
 def at_home(tree: Tree) -> Tree:
     """The layer with execution settings that stand alone (`wandb: offline`) moved to their section."""
 
@@ -70,25 +60,18 @@ def hint(name: str, others: Collection[str] = ()) -> str:
     return f"; did you mean '{owners[0]}'?" if owners else nearest(name, [*TOP, *Run.model_fields, *others])
 
 
-def places(registry: Registry, required: Collection[str]) -> dict[str, str]:
-    """Where a part may be named -> its kind. Kinds are open: their contracts say in which section they stand."""
-    kinds = [*registry.sections(), *sorted(place.rpartition(".")[2] for place in required)]
-    return {registry.place(kind): kind for kind in kinds}
-
-
-def parse(tree: Tree, registry: Registry, required: Collection[str]) -> Parsed:
-    """Validate a complete layer. required: places that must name a part; at others there may be none.
-
-    Raises:
-        UserError: naming where the value came from, its key, the value, what was expected and the nearest valid name.
-    """
+def parse(tree: Tree, registry: Registry, required: Collection[str]) -> tuple[dict[str, Any], dict[str, PartSpec]]:
+    """The validated sections of a complete layer by name, and the chosen parts by place ('model.head'). Kinds are open:
+    their contracts say where a part may be named. required: places that must name one; at others there may be none.
+    Errors as in `resolve`."""
     for name in tree.values:
         if name not in TOP:
             raise UserError(f"{tree.origin(name)}: unknown key '{name}'{hint(name)}")
-    where = places(registry, required)
+    kinds = [*registry.sections(), *sorted(place.rpartition(".")[2] for place in required)]
+    where = {registry.place(kind): kind for kind in kinds}
     sections = {name: section_of(name, tree, [p for p in where if p.startswith(f"{name}.")]) for name in SECTIONS}
     found = {place: part_of(place, kind, tree, registry, place in required) for place, kind in where.items()}
-    return Parsed(sections, {place: spec for place, spec in found.items() if spec is not None})
+    return sections, {place: spec for place, spec in found.items() if spec is not None}
 
 
 def section_of(name: str, tree: Tree, nodes: Collection[str] = ()) -> Section:
@@ -107,7 +90,6 @@ def section_of(name: str, tree: Tree, nodes: Collection[str] = ()) -> Section:
 
 
 def part_of(place: str, kind: str, tree: Tree, registry: Registry, required: bool) -> PartSpec | None:
-    """The part that the node at `place` names."""
     node, origin = tree.get(place), tree.origin(place)
     if node is None and not required:
         return None
@@ -125,8 +107,15 @@ def part_of(place: str, kind: str, tree: Tree, registry: Registry, required: boo
         )
     entry = registry.get(kind, name, f"{tree.origin(f'{place}.{USE}')}: {place}")
     fields = {key: value for key, value in fields.items() if key != USE}
+    options = entry.cls.Config.model_fields
     for key in fields:
-        _refuse_unknown(key, place, entry, tree, registry)
+        if key not in options:  # perhaps another part of the kind has it, and was not named
+            known = nearest(key, options)
+            owners = [other.name for other in registry.of([kind]) if key in other.cls.Config.model_fields]
+            if owners and "did you mean" not in known:
+                known += f"; {kind} '{owners[0]}' has it"
+            path = f"{place}.{key}"
+            raise UserError(f"{tree.origin(path)}: {path}: unknown key '{key}' of {kind} '{entry.name}'{known}")
     config = checked(entry.cls.Config, fields, place, tree)
     try:
         return registry.spec(entry, config, place)
@@ -141,16 +130,3 @@ def checked(config: type[C], fields: Mapping[str, Any], where: str, tree: Tree) 
     except ValidationError as error:
         path = first_place(error, where)
         raise UserError(f"{tree.origin(path)}: {first_error(error, config, where)}") from None
-
-
-def _refuse_unknown(key: str, place: str, entry: Entry, tree: Tree, registry: Registry) -> None:
-    """A field that the part does not have: perhaps another part of the kind does, and was not named."""
-    options = entry.cls.Config.model_fields
-    if key in options:
-        return
-    known = nearest(key, options)
-    owners = [e.name for e in registry.of([entry.kind]) if key in e.cls.Config.model_fields]
-    if owners and "did you mean" not in known:
-        known += f"; {entry.kind} '{owners[0]}' has it"
-    path = f"{place}.{key}"
-    raise UserError(f"{tree.origin(path)}: {path}: unknown key '{key}' of {entry.kind} '{entry.name}'{known}")

@@ -27,17 +27,16 @@ class Tree:
         """Set `value` at a dotted path of this layer; a mapping's keys may be dotted, too.
 
         `head: NAME` and `head: {use: NAME}` are one thing, so `head: NAME` and `head.depth: 4` stand side by side; so
-        do `head: [NAME, NAME]` and `head.depth: [1, 2]` of what is searched.
-
-        Raises:
-            UserError: the path is set already, or is no path.
-        """
+        do `head: [NAME, NAME]` and `head.depth: [1, 2]` of what is searched. Raises UserError
+        where the path is set already, or is no path."""
         if isinstance(value, Mapping) and value:
             self.origins.setdefault(path, origin)
             for key, inner in value.items():
                 self.put(f"{path}.{key}", inner, origin)
             return
-        *parents, last = _segments(path, origin)
+        *parents, last = names = path.split(".")
+        if not all(name and name == name.strip() for name in names):
+            raise UserError(f"{origin}: key '{path}': expected names joined by single dots, as in model.head.depth")
         node = self.values
         for depth, name in enumerate(parents):
             inner = node.setdefault(name, {})
@@ -65,7 +64,6 @@ class Tree:
         return self.origins.get(path, _UNKNOWN)
 
     def get(self, path: str, default: Any = None) -> Any:
-        """The value at a dotted path."""
         node: Any = self.values
         for name in path.split("."):
             if not isinstance(node, dict) or name not in node:
@@ -107,7 +105,6 @@ def _leaves(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _lay(merged: Tree, node: dict[str, Any], name: str, value: Any, path: str, layer: Tree) -> None:
-    """Lay `value` of `layer` over node[name]."""
     below = node.get(name)
     if isinstance(value, dict) and USE not in value and path not in _ONE_OF:
         if isinstance(below, str):
@@ -121,10 +118,3 @@ def _lay(merged: Tree, node: dict[str, Any], name: str, value: Any, path: str, l
         del merged.origins[old]
     merged.origins |= {p: o for p, o in layer.origins.items() if p == path or p.startswith(prefix)}
     node[name] = copy.deepcopy(value)
-
-
-def _segments(path: str, origin: str) -> list[str]:
-    names = path.split(".")
-    if not all(name and name == name.strip() for name in names):
-        raise UserError(f"{origin}: key '{path}': expected names joined by single dots, as in model.head.depth")
-    return names

@@ -8,27 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
+from ruamel.yaml import YAML, events
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import (
-    AliasEvent,
-    DocumentStartEvent,
-    Event,
-    MappingStartEvent,
-    ScalarEvent,
-    SequenceStartEvent,
-)
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.reader import ReaderError
 
 from lllm.config.tree import Tree
 from lllm.errors import UserError
 
-__all__ = ["parse_value", "read_yaml", "refuse_illegible"]
+__all__ = ["parse_value", "read_plain_yaml", "read_yaml", "refuse_illegible"]
 
 _DEEPEST = 32
 _TAG = "tag:yaml.org,2002:"
-_Node = ScalarEvent | SequenceStartEvent | MappingStartEvent | AliasEvent
+_Node = events.ScalarEvent | events.SequenceStartEvent | events.MappingStartEvent | events.AliasEvent
 
 
 def read_yaml(path: Path) -> Tree:
@@ -38,7 +30,19 @@ def read_yaml(path: Path) -> Tree:
         UserError: it cannot be read, is binary, is not YAML, is not a mapping, repeats a key, or uses what a settings
             file has no need of (anchors, tags, several documents).
     """
-    label = _label(path)
+    root, tree = _document(path), Tree()
+    _fill(tree, root.value, "")
+    return tree
+
+
+def read_plain_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a file as plain values, whose keys may have dots; errors as in `read_yaml`."""
+    return {key: _plain(inner) for key, inner in _document(path).value.items()}
+
+
+def _document(path: Path) -> _Located:
+    full = path.resolve()
+    label = str(full.relative_to(Path.cwd()) if full.is_relative_to(Path.cwd()) else full)
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -51,9 +55,7 @@ def read_yaml(path: Path) -> Tree:
         raise UserError(
             f"{root.exact if root else label}: found {found}; expected a mapping of settings, as in 'hypothesis: ...'"
         )
-    tree = Tree()
-    _fill(tree, root.value, "", label)
-    return tree
+    return root
 
 
 def parse_value(text: str, where: str) -> Any:
@@ -96,7 +98,7 @@ class _Reader:
     def __init__(self, text: str, label: str, *, lines: bool = True) -> None:
         yaml = YAML(typ="safe", pure=True)
         self.text, self.label, self.lines = text, label, lines
-        self.events: Iterator[Event] = yaml.parse(text)
+        self.events: Iterator[events.Event] = yaml.parse(text)
         self.resolver = yaml.resolver
 
     def document(self) -> _Located | None:
@@ -104,7 +106,7 @@ class _Reader:
         try:
             root = None
             for event in self.events:
-                if isinstance(event, DocumentStartEvent):
+                if isinstance(event, events.DocumentStartEvent):
                     if root is not None:
                         raise UserError(f"{self._at(event)}: a second document; expected one")
                     if event.version not in (None, (1, 2)):
@@ -138,9 +140,10 @@ class _Reader:
         if tag not in ("int", "float"):
             return text
         digits = text.replace("_", "")
+        base = {"0o": 8, "0x": 16, "0b": 2}.get(digits.lstrip("+-")[:2].lower(), 10)  # decimal may have leading zeros
         number: int | float
         try:
-            number = _integer(digits) if tag == "int" else float(digits)
+            number = int(digits, base) if tag == "int" else float(digits)
         except ValueError:  # thousands of digits
             number = math.inf
         if abs(number) >= 1 << 63 if isinstance(number, int) else not math.isfinite(number):
@@ -151,11 +154,11 @@ class _Reader:
         place, column = self._at(event), event.start_mark.column + 1
         if depth > _DEEPEST:
             raise UserError(f"{place}: nested more than {_DEEPEST} deep")
-        if event.anchor is not None or (not isinstance(event, AliasEvent) and event.tag is not None):
+        if event.anchor is not None or (not isinstance(event, events.AliasEvent) and event.tag is not None):
             raise UserError(f"{place}: anchors, aliases and tags have no place here; expected plain YAML")
-        if isinstance(event, ScalarEvent):
+        if isinstance(event, events.ScalarEvent):
             return _Located(self.scalar(event.value, event.implicit, place), place, column)
-        if isinstance(event, SequenceStartEvent):
+        if isinstance(event, events.SequenceStartEvent):
             return _Located([_plain(item) for item in self._items(depth)], place, column)
         return _Located(self._mapping(depth), place, column)
 
@@ -179,7 +182,7 @@ class _Reader:
             found[key.value] = _Located(next(items).value, key.place, key.column)
         return found
 
-    def _at(self, event: Event) -> str:
+    def _at(self, event: events.Event) -> str:
         return self._place(event.start_mark.line + 1)
 
     def _place(self, line: int, column: int | None = None) -> str:
@@ -188,31 +191,17 @@ class _Reader:
         return f"{self.label}:{line}" + (f":{column}" if column else "")
 
 
-def _fill(tree: Tree, mapping: dict[str, _Located], prefix: str, label: str) -> None:
+def _fill(tree: Tree, mapping: dict[str, _Located], prefix: str) -> None:
     for key, located in mapping.items():
         path = f"{prefix}{key}"
         if isinstance(located.value, dict) and located.value:
             tree.origins.setdefault(path, located.place)
-            _fill(tree, located.value, f"{path}.", label)
+            _fill(tree, located.value, f"{path}.")
         else:
             tree.put(path, located.value, located.place)
 
 
 def _plain(located: _Located) -> Any:
-    """Values without their places."""
     if isinstance(located.value, dict):
         return {key: _plain(inner) for key, inner in located.value.items()}
     return located.value
-
-
-def _integer(text: str) -> int:
-    """YAML 1.2 integers: decimal (leading zeros allowed), 0o octal, 0x hexadecimal, 0b binary."""
-    unsigned = text.lstrip("+-").lower()
-    base = {"0o": 8, "0x": 16, "0b": 2}.get(unsigned[:2], 10)
-    return int(text, base)
-
-
-def _label(path: Path) -> str:
-    """The path as messages show it."""
-    full = path.resolve()
-    return str(full.relative_to(Path.cwd())) if full.is_relative_to(Path.cwd()) else str(full)

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from lllm.config import Resolved
 from lllm.identity import code_fingerprint, evaluator_fingerprint, platform
-from lllm.model import LatentModel
+from lllm.launch.timing import Timing
 from lllm.model.accounting import parameters, train_flops_per_token
 from lllm.model.contracts import ModelPart
 from lllm.registry import Entry
 from lllm.train.recheck import used_parts
 from lllm.train.setup import Setup
-
-if TYPE_CHECKING:
-    from lllm.launch.timing import Timing
 
 __all__ = ["Arm", "arm_of_setup"]
 
@@ -45,7 +41,6 @@ class Arm:
 
     @property
     def resolved(self) -> Resolved:
-        """Its settings."""
         return self.setup.resolved
 
     @property
@@ -80,6 +75,7 @@ def arm_of_setup(variant: str, setup: Setup, matched: str = "") -> Arm:
     """The arm of settings that are final but for the budget: without steps and identity."""
     model = setup.model(None, "meta")
     data, train = setup.resolved.data, setup.resolved.train
+    stages = [stage for part in model.modules() if isinstance(part, ModelPart) for stage in part.stages()]
     return Arm(
         variant=variant,
         setup=setup,
@@ -90,11 +86,5 @@ def arm_of_setup(variant: str, setup: Setup, matched: str = "") -> Arm:
         bytes_per_step=setup.batches(0).bytes_per_step,
         used=used_parts(model, setup.resolved),
         matched=matched,
-        stage_flops=_stage_flops_per_token(model) * data.context * train.batch,
+        stage_flops=sum(stage.flops * stage.steps for stage in stages) * data.context * train.batch,
     )
-
-
-def _stage_flops_per_token(model: LatentModel) -> float:
-    """Training FLOPs of all steps of the model's stages, per source token of a batch."""
-    parts = [part for part in model.modules() if isinstance(part, ModelPart)]
-    return sum(stage.flops * stage.steps for part in parts for stage in part.stages())

@@ -6,18 +6,21 @@ from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from lllm.config import Experiment, Match, Resolved, Tree, resolve
+from lllm.config import Experiment, Match, Resolved, Tree, resolve, restore
 from lllm.config.tree import merge
 from lllm.errors import BuildError, UserError
 from lllm.identity import arm as arm_of
+from lllm.launch import measure
 from lllm.launch.arm import Arm, arm_of_setup
 from lllm.launch.matching import at_default, counted, knob_of, timed, turned
 from lllm.launch.timing import Timings, Unmeasured, question
 from lllm.registry import Registry
+from lllm.results.records import Record
 from lllm.train.setup import Setup
 
-__all__ = ["Arm", "Arms", "arm_of_setup"]
+__all__ = ["Arm", "Arms", "arm_of_setup", "recorded_arms"]
 
 
 class Arms:
@@ -95,17 +98,12 @@ class Arms:
                 return self._budgeted(arm_of_setup(variant, setup))
             if setup.delta() == self._baseline().delta():  # it is the baseline, under a name of its own
                 return self._budgeted(arm_of_setup(variant, setup))
-            knob = knob_of(match, resolved)
-            if self._given(resolved, knob):
+            knob, given = knob_of(match, resolved), dict(self.overrides.leaves())
+            if knob in given and resolved.layer.origin(knob) == self.overrides.origin(knob):  # they fit this variant
                 return self._budgeted(replace(arm_of_setup(variant, setup), note=f"not matched: {knob} was given"))
-            return self._budgeted(self._matched(variant, setup, knob))
+            return self._budgeted(self._matched(match, setup, knob))
         except BuildError as error:  # a part's own mistake: where and what, without a traceback
             raise UserError(str(error)) from error
-
-    def _given(self, resolved: Resolved, path: str) -> bool:
-        """Whether the overrides that fit this variant set `path`."""
-        given = dict(self.overrides.leaves())
-        return path in given and resolved.layer.origin(path) == self.overrides.origin(path)
 
     def _budgeted(self, arm: Arm) -> Arm:
         """With its step count, where the budget says it, and its identity."""
@@ -143,30 +141,29 @@ class Arms:
         self._setups[key] = Setup.prepare(self.registry, resolved, self.progress)
         return self._setups[key]
 
-    def _matched(self, variant: str, setup: Setup, knob: str) -> Arm:
+    def _matched(self, match: Match, setup: Setup, knob: str) -> Arm:
         """With the size knob turned until it is as large or as expensive as the baseline."""
-        match = self.experiment.match
-        assert match is not None
-        timing, note = None, ""
+        timing, note, variant, run = None, "", setup.resolved.variant, setup.resolved.run
         if match.by == "time":
-            _refuse_processes(setup.resolved)
-            results = Path(setup.resolved.run.results) if self._results is None else self._results
+            if (processes := run.nproc * run.nnodes) > 1:
+                raise UserError(
+                    f"match.time of variant '{variant}': steps are measured in one process, and this run has "
+                    f"{processes}; expected match.params or match.flops"
+                )
+            results = Path(run.results) if self._results is None else self._results
             kept = Timings(results, self.experiment.name)
             pairs = self._pairs if self._measure else None
             timing, note = timed(match, setup, self._baseline(), knob, kept, pairs)
-        value = timing.value if timing else self._counted(match, setup, knob)
+            value = timing.value
+        else:
+            asked = question(setup.resolved, self._baseline().resolved, knob, match.within)
+            if asked not in self._sizes:
+                self._sizes[asked] = counted(match, setup, self._baseline(), knob)
+            value = self._sizes[asked]
         arm = arm_of_setup(variant, at_default(setup, turned(setup, knob, value), knob), f"{knob} = {value}")
         return replace(arm, timing=timing, note=note)
 
-    def _counted(self, match: Match, setup: Setup, knob: str) -> int:
-        asked = question(setup.resolved, self._baseline().resolved, knob, match.within)
-        if asked not in self._sizes:
-            self._sizes[asked] = counted(match, setup, self._baseline(), knob)
-        return self._sizes[asked]
-
     def _pairs(self, arm: Arm, baseline: Arm) -> Generator[tuple[float, float], None, None]:
-        from lllm.launch import measure
-
         if self._measure is not None:
             self._measure(f"measuring {arm.variant} beside {baseline.variant}: {arm.matched}")
         return measure.pairs(arm, baseline, self.experiment.seeds[0])
@@ -212,10 +209,35 @@ class Arms:
         return resolve(self.experiment, variant, fitting, self.registry)
 
 
-def _refuse_processes(resolved: Resolved) -> None:
-    processes = resolved.run.nproc * resolved.run.nnodes
-    if processes > 1:
-        raise UserError(
-            f"match.time of variant '{resolved.variant}': steps are measured in one process, and this run has "
-            f"{processes}; expected match.params or match.flops"
-        )
+def recorded_arms(
+    record: Record,
+    registry: Registry,
+    results: Path,
+    origin: str,
+    progress: Callable[[str, int], None] = lambda split, done: None,
+) -> tuple[Arms, Arm]:
+    """The arm of a recorded run whose results go below `results`, and an experiment that has it alone. origin: where
+    the record is, for messages. Raises UserError where the record lacks what is needed, or a part, a setting or a
+    corpus that it names is no longer there."""
+    steps = record.info.get("steps")
+    if not record.config or not isinstance(steps, int):
+        raise UserError(f"{origin}: no settings or steps recorded; expected a line that lllm wrote")
+    execution: dict[str, Any] = {"results": str(results)}
+    resolved = restore(record.experiment, record.variant, record.config, execution, registry, origin)
+    arm = arm_of_setup(record.variant, Setup.prepare(registry, resolved, progress))
+    budget: dict[str, int | float] = {"steps": steps}
+    if resolved.budget.unit == "seconds":
+        budget = {"seconds": float(resolved.budget.amount)}
+    arm = replace(arm, steps=steps, identity=arm_of(arm.setup.delta(), budget))
+    alone = Experiment(
+        name=record.experiment,
+        path=Path(origin),
+        hypothesis=f"{record.name}, trained again, gives the recorded numbers.",
+        composition=Tree(),
+        variants={record.variant: Tree()},
+        baseline=record.variant if record.info.get("baseline") else "",
+        seeds=(record.seed,),
+    )
+    arms = Arms(alone, Tree(), registry, progress)
+    arms.adopt(arm)
+    return arms, arm

@@ -6,14 +6,14 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from lllm.errors import UserError
-from lllm.launch.begin import begin
+from lllm.launch.begin import begin, timed
 from lllm.launch.contracts import Launcher
 from lllm.launch.plan import Plan, Planned
 from lllm.launch.pool import Pool
-from lllm.launch.steps import timed
 from lllm.registry.build import blaming
 from lllm.results.ownership import Owned
 from lllm.train.carried import INFO, packed
@@ -58,11 +58,8 @@ def execute(plan: Plan, watcher: Watcher) -> bool:
 
 
 def worker_command(run: Planned) -> list[str]:
-    """The command that trains a run whose directory has its run.json.
-
-    Raises:
-        UserError: the launcher cannot start it, or not before the user has said more.
-    """
+    """The command that trains a run whose directory has its run.json. Raises UserError where the launcher cannot start
+    it, or not before the user has said more."""
     command, missing = _command(run)
     if missing:
         raise UserError(missing)
@@ -118,11 +115,7 @@ def _in_turn(plan: Plan, watcher: Watcher) -> bool:
                     watcher.ended(run, "finished")
                     continue
                 watcher.started(run, int(info["steps"]))
-                arm = run.arm
-
-                def report(record: Mapping[str, Any], run: Planned = run) -> None:
-                    watcher.record(run, record)
-
+                arm, report = run.arm, partial(watcher.record, run)
                 train(run.path, info, arm.resolved, arm.setup.registry, world=world, report=report, stop=stop)
                 watcher.ended(run, "finished")
             except Owned as owned:

@@ -15,6 +15,7 @@ from lllm.config import Match, Resolved
 from lllm.errors import UserError
 from lllm.launch.arm import Arm, arm_of_setup
 from lllm.launch.machine import machine
+from lllm.launch.measure import WARM
 from lllm.launch.timing import Timing, Timings, Unmeasured, question
 from lllm.model.accounting import parameters, train_flops_per_token
 from lllm.model.match import closest, solve
@@ -47,7 +48,6 @@ def knob_of(match: Match, resolved: Resolved) -> str:
 
 
 def turned(setup: Setup, knob: str, value: int) -> Setup:
-    """The setup with its size knob at `value`."""
     return replace(setup, resolved=setup.resolved.with_value(knob, value))
 
 
@@ -68,19 +68,20 @@ def at_default(setup: Setup, matched: Setup, knob: str) -> Setup:
 
 
 def counted(match: Match, setup: Setup, baseline: Setup, knob: str) -> int:
-    """The value of the knob at which the variant has the baseline's parameters, or its training FLOPs per byte.
+    """The value of the knob at which the variant has the baseline's parameters, or its training FLOPs per byte. Raises
+    UserError where there is none within the share."""
 
-    Raises:
-        UserError: there is none within the share.
-    """
-    count = _parameters if match.by == "params" else _flops_per_byte
-    what = "" if match.by == "params" else " training FLOPs per byte"
+    def count(one: Setup) -> float:
+        if match.by == "params":
+            return parameters(one.model(None, "meta"))
+        return arm_of_setup(one.resolved.variant, one).flops_per_byte
+
     return solve(
         lambda value: count(turned(setup, knob, value)),
         count(baseline),
         match.within,
         where=f"match.{match.by} of variant '{setup.resolved.variant}', turning {knob}",
-        what=what,
+        what="" if match.by == "params" else " training FLOPs per byte",
     ).value
 
 
@@ -99,18 +100,17 @@ def timed(
     variant, on = setup.resolved.variant, machine(setup.resolved)
     base = arm_of_setup(baseline.resolved.variant, baseline)
     found = kept.find(asked, on) or (None if pairs else kept.find(asked, None))
-    if found is None and pairs is None:
-        raise Unmeasured(
-            f"match.time of variant '{variant}': not measured ({kept.committed}); expected `lllm run "
-            f"{setup.resolved.experiment} {variant}` first, with --dry-run for the measurement alone"
-        )
-    if found is None and pairs is not None:
+    if found is None:
+        if pairs is None:
+            raise Unmeasured(
+                f"match.time of variant '{variant}': not measured ({kept.committed}); expected `lllm run "
+                f"{setup.resolved.experiment} {variant}` first, with --dry-run for the measurement alone"
+            )
         with kept.alone():
             found = kept.find(asked, on)  # another process has measured it meanwhile
             if found is None:
                 found = _Search(match.within, setup, base, knob, pairs).found()
                 kept.keep(asked, found)
-    assert found is not None
     now = _codes(arm_of_setup(variant, turned(setup, knob, found.value)), base)
     changed = f"timed before its parts changed; without {kept.path} it is timed again" if now != found.code else ""
     return found, changed
@@ -134,13 +134,8 @@ class _Search:
         self.tried: dict[int, _Ratio] = {}
 
     def found(self) -> Timing:
-        """Found, measured once more, and within the share both times.
-
-        Raises:
-            UserError: it is not, or this machine cannot tell.
-        """
-        from lllm.launch.measure import WARM
-
+        """Found, measured once more, and within the share both times; UserError where it is not, or this machine cannot
+        tell."""
         value = self._nearest()
         again = self._measured(value, sure=True)
         both = _ratio([*self.tried[value].pairs, *again.pairs], self._per_byte(value))
@@ -150,7 +145,8 @@ class _Search:
                 f"{self.where}: times of this machine are known within {known:.1%} only, after {len(both.pairs)} steps "
                 f"of each; expected match.time of {math.ceil(100 * known)}% or more, or an otherwise idle machine"
             )
-        (smallest, least), (largest, most) = self._ends()
+        smallest, largest = min(self.tried), max(self.tried)
+        least, most = self.tried[smallest].value, self.tried[largest].value
         if abs(both.value - 1) > self.within:
             raise UserError(
                 f"{self.where}: no size takes the baseline's time per byte within {self.within:.1%}; the nearest takes "
@@ -206,11 +202,7 @@ class _Search:
         return arm_of_setup(self.setup.resolved.variant, turned(self.setup, self.knob, value), f"{self.knob} = {value}")
 
     def _per_byte(self, value: int) -> float:
-        """Bytes of a step of the baseline over those of the variant's."""
         return self.base.bytes_per_step / self._arm(value).bytes_per_step
-
-    def _ends(self) -> list[tuple[int, float]]:
-        return [(size, self.tried[size].value) for size in (min(self.tried), max(self.tried))]
 
 
 def _ratio(pairs: Sequence[Pair], per_byte: float) -> _Ratio:
@@ -253,14 +245,6 @@ def _beyond(tried: dict[int, float], last: int, usual: int) -> int:
         return usual
     slope = (tried[other] - tried[last]) / (other - last)
     return round(last + (1 - tried[last]) / slope) if slope > 0 else usual
-
-
-def _parameters(setup: Setup) -> float:
-    return parameters(setup.model(None, "meta"))
-
-
-def _flops_per_byte(setup: Setup) -> float:
-    return arm_of_setup(setup.resolved.variant, setup).flops_per_byte
 
 
 def _codes(arm: Arm, base: Arm) -> tuple[str, str]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Generator, Iterator
+import weakref
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from lllm.errors import UserError
 from lllm.launch.arm import Arm
-from lllm.launch.memory import peak_bytes
 from lllm.model.generate import generate
 from lllm.model.roles import named_roles
 from lllm.registry.build import blaming
@@ -21,7 +25,7 @@ from lllm.train.contracts import Named
 from lllm.train.gradients import Gradients
 from lllm.train.world import World, device_of
 
-__all__ = ["WARM", "Bench", "matmul_rate", "measured_steps", "pairs", "step_seconds", "with_threads"]
+__all__ = ["WARM", "Bench", "matmul_rate", "measured_steps", "pairs", "peak_bytes", "seconds_of", "with_threads"]
 
 WARM, _TIMED = 3, 7
 _EFFICIENCY = (
@@ -40,11 +44,10 @@ class Stepper:
         build = setup.resolved.build()
         self.optimizer = build.part("optimizer")
         self.optimizer.attach([Named(name, p, role) for name, p, role in named_roles(self.model)])
-        objective = build.part("objective")
         self.bfloat16 = setup.resolved.train.precision == "bfloat16"
         self.gradients = Gradients(
             self.model,
-            objective,
+            build.part("objective"),
             World(device=self.device),
             setup.bytes_per_token.to(self.device),
             seed=seed,
@@ -55,18 +58,15 @@ class Stepper:
         self.step = 0
 
     def autocast(self) -> AbstractContextManager[object]:
-        """As the run's own steps."""
         return torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
 
     def __call__(self) -> None:
-        """One step."""
         batch = self.batches.at(self.step).to(self.device)
         self.gradients(batch, step=self.step, progress=0.5, last={})  # the middle of a run speaks for all of it
         self.optimizer.step(0.0)
         self.step += 1
 
     def seconds(self) -> float:
-        """Seconds of one step."""
         began = time.perf_counter()
         self()
         if self.device.type == "cuda":
@@ -122,11 +122,7 @@ class Bench:
 def pairs(arm: Arm, baseline: Arm, seed: int) -> Generator[tuple[float, float], None, None]:
     """Seconds of a training step of either, without end: step by step in turn, so that what slows the machine down for
     a while slows both; after warm-up, on the first batches of the run, with the threads of a run that has the machine
-    to itself.
-
-    Raises:
-        UserError: a part raises in it, or the device has not enough memory.
-    """
+    to itself. Raises as `Bench.warm` does."""
     with with_threads(arm.resolved.run.threads):
         steppers = []
         for one in (arm, baseline):
@@ -155,21 +151,13 @@ def with_threads(threads: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def step_seconds(arm: Arm, seed: int) -> float:
-    """Median seconds of a training step on this machine, after warm-up, on the first batches of the run."""
-    stepper = Stepper(arm, seed)
-    return statistics.median([stepper.seconds() for _ in range(WARM + _TIMED)][WARM:])
-
-
 def measured_steps(arm: Arm, seed: int) -> int:
-    """Steps that fit into the arm's budget of seconds, by the measured median step.
-
-    Raises:
-        UserError: a part raises in it, or the device has not enough memory.
-    """
+    """Steps that fit into the arm's budget of seconds, by the median step after warm-up, on the run's first batches.
+    Raises as `Bench.warm` does."""
     with _blaming(arm):
-        seconds = step_seconds(arm, seed)
-    return max(1, int(float(arm.resolved.budget.amount) / seconds))
+        stepper = Stepper(arm, seed)
+        seconds = [stepper.seconds() for _ in range(WARM + _TIMED)][WARM:]
+    return max(1, int(float(arm.resolved.budget.amount) / statistics.median(seconds)))
 
 
 @contextmanager
@@ -186,6 +174,13 @@ def _blaming(arm: Arm) -> Iterator[None]:
             ) from None
 
 
+def seconds_of(arm: Arm, rate: float, step: float | None = None) -> float:
+    """Seconds that a run of the arm takes at `rate` FLOPs per second, or `step` seconds a step where that is known."""
+    if arm.steps is None:
+        return float(arm.resolved.budget.amount)
+    return arm.steps * (step or arm.flops_per_step / rate) + arm.stage_flops / rate
+
+
 def matmul_rate() -> float:
     """FLOPs per second that a plan may expect of this machine: a quick matrix product times a usual efficiency."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -199,3 +194,43 @@ def matmul_rate() -> float:
             torch.cuda.synchronize()
         best = min(best, time.perf_counter() - began)
     return _EFFICIENCY * 2 * size**3 / best
+
+
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts each storage from the first operation that touches it to its end."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.alive: dict[int, int] = {}
+        self.now = self.peak = 0
+
+    def __torch_dispatch__(
+        self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        for value in tree_leaves([args, kwargs, result]):
+            if isinstance(value, Tensor):
+                self._count(value)
+        return result
+
+    def _count(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self.alive:
+            return
+        self.alive[key] = storage.nbytes()
+        self.now += self.alive[key]
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._forget, key)
+
+    def _forget(self, key: int) -> None:
+        self.now -= self.alive.pop(key)
+
+
+def peak_bytes(work: Callable[[], object]) -> int:
+    """Peak bytes of the tensors that `work` touches, parameters and optimizer states included; allocations inside an
+    operation are not seen. Slows it down: not to be timed."""
+    watch = _Watch()
+    with watch:
+        work()
+    return watch.peak

@@ -1,4 +1,4 @@
-"""What an experiment's file defines at this moment, for a comparison with a run or with another experiment."""
+"""What an experiment's file defines at this moment, for tables and comparisons made long after its runs."""
 
 from __future__ import annotations
 
@@ -8,25 +8,29 @@ from typing import Any
 
 from lllm.config import Experiment, Tree, load_experiment
 from lllm.launch.arms import Arms
-from lllm.launch.expected import expected_rows
-from lllm.launch.plan import Plan, Planned
+from lllm.launch.plan import Plan, Planned, expected
 from lllm.registry import load_registry
 from lllm.registry.build import blaming
 from lllm.results.committed import load_records
-from lllm.results.compare import tabulate
+from lllm.results.compare import Expected, tabulate
 from lllm.results.diff import Defined, Side
 
-__all__ = ["experiment_now", "variant_now"]
+__all__ = ["expected_rows", "experiment_now", "variant_now"]
 
 _DEFINED = ("arm", "config", "fingerprints", "parts", "steps", "budget", "sizes", "git", "environment")
 
 
-def variant_now(experiment: str, variant: str, plugins: Sequence[Path | str] = ()) -> Side:
-    """A variant as a run of it would begin now.
+def expected_rows(name: str, plugins: Sequence[Path | str] = (), results: Path | None = None) -> list[Expected]:
+    """Every variant of experiment `name`, as its file defines it now, at its own seeds. results: below which sizes that
+    were matched by time are looked up (None: where the file says)."""
+    experiment = load_experiment(name)
+    arms = Arms(experiment, Tree(), load_registry(plugins), results=results)
+    return expected(arms, list(experiment.variants), experiment.seeds)
 
-    Raises:
-        UserError: no such experiment or variant, or it cannot be built.
-    """
+
+def variant_now(experiment: str, variant: str, plugins: Sequence[Path | str] = ()) -> Side:
+    """A variant as a run of it would begin now. Raises UserError where there is no such experiment or variant, or it
+    cannot be built."""
     registry = load_registry(plugins)
     arms = Arms(load_experiment(experiment), Tree(), registry)
     with blaming(registry):

@@ -14,9 +14,8 @@ from lllm.config import Experiment, Resolved
 from lllm.errors import UserError
 from lllm.identity import checkpoint_identity, code_fingerprint
 from lllm.launch.arms import Arm, Arms
-from lllm.launch.environment import environment, git_state
-from lllm.launch.machine import machine_of_run
-from lllm.launch.metric import refuse_rule
+from lllm.launch.machine import environment, git_state, machine_of_run
+from lllm.launch.refusals import refuse_rule
 from lllm.openmp import variables
 from lllm.registry.build import blaming
 from lllm.results.committed import load_records
@@ -59,7 +58,6 @@ class Planned:
 
     @property
     def pending(self) -> bool:
-        """Whether it will be trained."""
         return self.todo in ("train", "continue", "train anew")
 
 
@@ -78,7 +76,6 @@ class Plan:
 
     @property
     def pending(self) -> list[Planned]:
-        """Those that will be trained."""
         return [run for run in self.runs if run.pending]
 
     @property
@@ -153,7 +150,10 @@ def expected(arms: Arms, variants: Sequence[str], seeds: Sequence[int]) -> list[
             seeds=tuple(seeds),
             fingerprints={k: v for k, v in arm.terms.items() if k != "arm"},
             config=arm.resolved.semantic(),
-            parts={name: _digest_of(part) for name, part in code_fingerprint(arm.used)[1].items()},
+            parts={
+                name: {key: part[key] for key in ("digest", "version")}  # whatever place its file lies at
+                for name, part in code_fingerprint(arm.used)[1].items()
+            },
         )
         for arm in decided
     ]
@@ -204,7 +204,7 @@ def make_plan(
             found = known.get((arm.variant, arm.identity[:8], seed))
             if found is not None and arm.identity.startswith(found.arm):
                 run = _after(run, found, force, keep_stale)
-            runs.append(_noted(run))
+            runs.append(replace(run, why="; ".join(filter(None, (run.why, arm.note)))))
             if runs[-1].pending:
                 _refuse_here(arm.resolved)
     return Plan(experiment, tuple(runs), results, tuple(plugins), label, arms=arms)
@@ -250,11 +250,6 @@ def _told_apart(arms: Sequence[Arm]) -> list[Arm]:
     return found
 
 
-def _noted(run: Planned) -> Planned:
-    """With what is to be known about its arm."""
-    return replace(run, why="; ".join(filter(None, (run.why, run.arm.note))))
-
-
 def _refuse_here(resolved: Resolved) -> None:
     """Raises UserError for what can be told to fail on this machine."""
     execution, budget = resolved.run, resolved.budget
@@ -265,8 +260,3 @@ def _refuse_here(resolved: Resolved) -> None:
             f"budget.seconds = {budget.amount}: steps are measured in one process, and this run has "
             f"{execution.nproc * execution.nnodes}; expected budget.steps, bytes or flops"
         )
-
-
-def _digest_of(part: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a part does not depend on where its file lies."""
-    return {key: part[key] for key in ("digest", "version")}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 from lllm.launch.begin import begin
@@ -35,15 +34,12 @@ class Pool:
     def __enter__(self) -> Pool:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for worker in self.running:
             worker.kill()
 
     @property
     def free(self) -> int:
-        """How many more may be started."""
         return self.slots - len(self.running)
 
     def start(self, run: Planned) -> Worker | None:

@@ -7,11 +7,14 @@ results/EXPERIMENT/.match.json and read from there ever after. A repository keep
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
+from pydantic import TypeAdapter, ValidationError
 
 from lllm.config import Resolved
 from lllm.errors import UserError
@@ -62,6 +65,9 @@ class Timing:
         )
 
 
+_ANSWERS = TypeAdapter(dict[str, list[Timing]])
+
+
 def question(variant: Resolved, baseline: Resolved, knob: str, within: float) -> str:
     """What matching answers: which size of `variant` is the baseline's, within what share. Settings that neither a size
     nor a measured step depends on, such as the learning rate, make no other question."""
@@ -76,20 +82,13 @@ class Timings:
         self._lock = results / f".{experiment}.{FILE}.lock"
 
     def find(self, asked: str, on: Mapping[str, Any] | None) -> Timing | None:
-        """The answer to `asked` (`question`) measured on such a machine; with None on any, the newest.
-
-        Raises:
-            UserError: the file is damaged.
-        """
+        """The answer to `asked` (`question`) measured on such a machine; with None on any, the newest. Raises
+        UserError where the file is damaged."""
         found = [timing for timing in self._read().get(asked, []) if on is None or timing.machine == on]
         return max(found, key=lambda timing: timing.measured, default=None)
 
     def keep(self, asked: str, timing: Timing) -> None:
-        """Write the answer to `asked`, beside those of other machines.
-
-        Raises:
-            UserError: the directory cannot be written.
-        """
+        """Write the answer to `asked`, beside those of other machines; errors as in `write_bytes`."""
         known = self._read()
         others = [other for other in known.get(asked, []) if other.machine != timing.machine]
         known[asked] = [*others, timing]
@@ -102,27 +101,19 @@ class Timings:
         if self.path.is_file():
             self._write(self.committed, self._read())
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> AbstractContextManager[object]:
         """Only one process measures at a time: two would slow each other down, and find two answers."""
-        from filelock import FileLock
-
         with explained(self._lock):
             self._lock.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self._lock)
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
+            return FileLock(self._lock).acquire()
 
     def _read(self) -> dict[str, list[Timing]]:
         """Both files; of one machine the answer that was found here."""
         known: dict[str, list[Timing]] = {}
         for path in filter(Path.is_file, (self.committed, self.path)):
             try:
-                found = {key: [_timing(one) for one in answers] for key, answers in read_json(path).items()}
-            except (TypeError, KeyError, AttributeError):
+                found = _ANSWERS.validate_python(read_json(path))
+            except ValidationError:
                 raise UserError(f"{path}: not what lllm wrote; expected the file as it was, or none") from None
             for key, answers in found.items():
                 here = [one.machine for one in answers]
@@ -131,12 +122,7 @@ class Timings:
 
     @staticmethod
     def _write(path: Path, known: Mapping[str, list[Timing]]) -> None:
-        write_json(path, {key: [asdict(one) for one in answers] for key, answers in sorted(known.items())})
-
-
-def _timing(fields: Mapping[str, Any]) -> Timing:
-    ends = {name: tuple(fields[name]) for name in ("smallest", "largest", "code")}
-    return Timing(**{**fields, **ends})
+        write_json(path, _ANSWERS.dump_python(dict(sorted(known.items()))))
 
 
 def _identity(resolved: Resolved, *without: str) -> str:

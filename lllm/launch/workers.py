@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+import torch
+
 from lllm.errors import EXIT_CODE
 from lllm.launch.plan import Planned
 from lllm.results.run import Run
@@ -42,7 +44,6 @@ class Worker:
 
     @property
     def done(self) -> bool:
-        """Whether the process has ended."""
         return self.process.poll() is not None
 
     def news(self) -> Iterator[dict[str, Any]]:
@@ -115,8 +116,6 @@ class Worker:
 
 def devices(slot: int, nproc: int) -> dict[str, str]:
     """The GPUs of a slot, where this process sees any: `nproc` each of those, in turn."""
-    import torch
-
     count = torch.cuda.device_count()
     if count == 0:
         return {}

@@ -13,13 +13,13 @@ import math
 import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import Any
+from contextlib import suppress
+from functools import partial
+from typing import Any, cast
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages import RDBStorage
-from optuna.storages._heartbeat import BaseHeartbeat
+from optuna.storages._cached_storage import _CachedStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from lllm.results.state import identity, is_alive, same_machine, same_process
@@ -28,39 +28,28 @@ __all__ = ["Claims", "finished_meanwhile"]
 
 DRIVER = "driver"  # user attribute of a trial: who serves it
 CLAIMS = "claims"  # in that note: which driver of its process, for a process may have several
+finished_meanwhile = partial(suppress, UpdateFinishedTrialError)  # another driver told it: both tell what the files say
 _OPEN: set[str] = set()  # drivers of this process that are at work
 SETTLE = 0.5  # seconds after which a note that another driver was writing at the same moment is there
 LATER = 1.0  # seconds before a trial whose run another process trains is looked at again, doubled each time
 LATEST = 15.0  # at most
-_GRACE = 60.0  # seconds, of a storage that has no heartbeats
-
-
-@contextmanager
-def finished_meanwhile() -> Iterator[None]:
-    """Within it, that another driver has told the trial already is no error: both tell what the files say."""
-    with suppress(UpdateFinishedTrialError):
-        yield
 
 
 class Claims:
-    """The claims of one driver to trials of one study, until it is closed."""
+    """The claims of one driver to trials of one study on a storage with heartbeats, until it is closed. grace: seconds
+    without a beat after which a driver counts as dead; interval: between two beats."""
 
     def __init__(self, study: optuna.Study) -> None:
-        self.study, self.storage = study, study._storage
+        self.study, self.storage = study, cast(_CachedStorage, study._storage)  # which is what a database is behind
         self._driver = {**identity(), CLAIMS: uuid.uuid4().hex}
         _OPEN.add(self._driver[CLAIMS])
-        backend = getattr(self.storage, "_backend", self.storage)
-        self.beats = isinstance(self.storage, BaseHeartbeat) and self.storage.get_heartbeat_interval() is not None
-        self.grace = float((isinstance(backend, RDBStorage) and backend.grace_period) or _GRACE)
+        grace, interval = self.storage._backend.grace_period, self.storage.get_heartbeat_interval()
+        assert grace is not None  # as `open_storage` makes it
+        assert interval is not None
+        self.grace, self.interval = grace, interval
         self._seen: dict[int, float] = {}  # trials without a driver, and since when
         self._later: dict[int, float] = {}  # trials whose runs another process trains, and until when to leave them
         self._pauses: dict[int, float] = {}
-
-    @property
-    def interval(self) -> float:
-        """Seconds between two beats."""
-        interval = self.storage.get_heartbeat_interval() if isinstance(self.storage, BaseHeartbeat) else None
-        return float(interval or self.grace)
 
     def close(self) -> None:
         """Serve no more: what is left is anybody's."""
@@ -68,8 +57,7 @@ class Claims:
 
     def beat(self, trial: int) -> None:
         """Say that the trial's driver lives."""
-        if self.beats and isinstance(self.storage, BaseHeartbeat):
-            self.storage.record_heartbeat(trial)
+        self.storage.record_heartbeat(trial)
 
     def note(self, trial: int) -> None:
         """Say that this process serves it; what has a driver has a heartbeat."""
@@ -108,18 +96,13 @@ class Claims:
             elif same_machine(driver):
                 dead = not is_alive(driver, math.inf)
             else:
-                stale = self._stale() if stale is None else stale
+                stale = self.storage._get_stale_trial_ids(self.study._study_id) if stale is None else stale
                 dead = number in stale
             if dead:
                 yield trial
 
     def _mine(self, trial: FrozenTrial) -> bool:
         return dict(_driver(trial)) == self._driver
-
-    def _stale(self) -> Collection[int]:
-        if self.beats and isinstance(self.storage, BaseHeartbeat):
-            return self.storage._get_stale_trial_ids(self.study._study_id)
-        return ()
 
 
 def _driver(trial: FrozenTrial) -> Mapping[str, Any]:

@@ -52,11 +52,8 @@ def composables(block: Searched, resolved: Resolved) -> tuple[Dimension, ...]:
 def alternatives(
     declared: Mapping[str, Declared], registry: Registry, block: Searched
 ) -> dict[str, list[tuple[Any, Entry]]]:
-    """Place -> what is to be chosen from there, each with the part that it names.
-
-    Raises:
-        UserError: there is no such part, or it takes no such fields.
-    """
+    """Place -> what is to be chosen from there, each with the part that it names. Raises UserError where there is no
+    such part, or it takes no such fields."""
     kinds, found = place_kinds(registry), dict[str, list[tuple[Any, Entry]]]()
     for place in [path for path in declared if path in kinds]:
         nodes = _nodes(place, kinds[place], declared[place], registry, block.origin(place))
@@ -69,10 +66,7 @@ def choosable(
 ) -> tuple[dict[str, dict[str, Any]], list[Entry]]:
     """What the dimensions choose from: place -> label -> the part as it stands where it is chosen, and every part of
     which that is made, with those that a field names. stands(place, node): what becomes of a node there.
-
-    Raises:
-        UserError: a chosen part cannot stand as the composition has it.
-    """
+    Raises UserError where a chosen part cannot stand as the composition has it."""
     registry, kinds = resolved.registry, place_kinds(resolved.registry)
     found: dict[str, dict[str, Any]] = {}
     owners: dict[tuple[str, str], PartSpec] = {(place, ""): spec for place, spec in resolved.nodes().items()}
@@ -93,25 +87,19 @@ def choosable(
 
 
 def _usual(registry: Registry, kinds: Mapping[str, str]) -> dict[str, Declared]:
-    found: dict[str, Declared] = {}
-    for place, kind in kinds.items():
-        if place.startswith("model.") and len(_here(registry, kind)) > 1:
-            found[place] = AUTO
-    return {**found, _RATIO: AUTO}
+    several = [place for place, kind in kinds.items() if place.startswith("model.") and len(_here(registry, kind)) > 1]
+    return dict.fromkeys([*several, _RATIO], AUTO)
 
 
 def _here(registry: Registry, kind: str) -> list[str]:
     """Names of the parts of a kind that can run here and need no option to be given."""
     entries = [registry.entries[kind, name] for name in registry.names(kind) if (kind, name) not in registry.conflicts]
-    return [entry.name for entry in entries if _complete(entry) and all(map(_importable, _requires(entry)))]
-
-
-def _complete(entry: Entry) -> bool:
-    return not any(one.is_required() for one in entry.cls.Config.model_fields.values())
-
-
-def _requires(entry: Entry) -> Sequence[str]:
-    return getattr(entry.cls, "requires", ())
+    return [
+        entry.name
+        for entry in entries
+        if not any(one.is_required() for one in entry.cls.Config.model_fields.values())
+        and all(map(_importable, getattr(entry.cls, "requires", ())))
+    ]
 
 
 def _importable(name: str) -> bool:
@@ -161,7 +149,6 @@ def _fields(
 
 
 def _rates(optimizers: Sequence[Entry], resolved: Resolved) -> list[Dimension]:
-    """The learning rate around that of each optimizer."""
     if not optimizers:
         return [Dimension(LR, grid.distribution(resolved.lr, _REACH))]
     return [

@@ -4,35 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, Trial
 
-from lllm.config.tree import USE, Tree
+from lllm.config.tree import USE
+from lllm.launch.plan import Planned
 from lllm.search.composable import choosable
 from lllm.search.driver import Job
 from lllm.search.objectives import Objective
 from lllm.search.sampling import sampler
-from lllm.search.space import Dimension, chosen, suggest, written
-from lllm.search.studies import open_study
+from lllm.search.space import Dimension, chosen, start, suggest, written
+from lllm.search.studies import ended, open_study
 from lllm.search.trials import Trials
-
-if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
-
-    from lllm.launch.plan import Planned
 
 __all__ = ["Searching"]
 
 
 class Searching:
     """A search's study. base: the variant that compositions set out from, and in whose directory their runs live;
-    count: trials it is to have.
-
-    Raises:
-        UserError: a study of that name has another definition.
-    """
+    count: trials it is to have. Errors as in `open_study`."""
 
     def __init__(
         self,
@@ -52,42 +45,29 @@ class Searching:
             storage,
             f"{trials.arms.experiment.name}/{name}",
             self._definition(),
-            sampler(self.by, trials.seed, count, self._start()),
+            sampler(self.by, trials.seed, count, start(self.dimensions, trials.arms.resolved(base))),
             [one.direction for one in objectives],
         )
 
     def jobs(self) -> list[Job]:
-        """What is to be served."""
-
         def propose(trial: Trial) -> Planned:
             return self._planned(suggest(self.dimensions, trial), trial.number)
-
-        def replan(trial: FrozenTrial) -> Planned:
-            return self.planned(trial)
 
         def values(result: Mapping[str, Any]) -> list[float]:
             return [one.value(result) for one in self.objectives]
 
-        return [Job(self.study, self.count, propose, values, replan)]
+        return [Job(self.study, self.count, propose, values, self.planned)]
 
     @property
     def complete(self) -> bool:
         """Whether it has all its trials, each ended in some way."""
-        ended = [trial for trial in self.study.get_trials(deepcopy=False) if trial.number < self.count]
-        return len(ended) == self.count and all(trial.state.is_finished() for trial in ended)
-
-    def finished(self) -> list[FrozenTrial]:
-        """Complete trials, by number."""
-        return self.study.get_trials(False, (TrialState.COMPLETE,))
+        return sum(trial.number < self.count for trial in ended(self.study)) == self.count
 
     def front(self) -> list[FrozenTrial]:
         """Those that no other one beats in all objectives, best by the first first; alike ones once."""
         found: dict[tuple[float, ...], FrozenTrial] = {}
-        for trial in self.finished():
-            mine = self._small(trial)
-            others = [self._small(other) for other in self.finished()]
-            if not any(other != mine and all(a <= b for a, b in zip(other, mine, strict=True)) for other in others):
-                found.setdefault(mine, trial)
+        for trial in self.study.best_trials:
+            found.setdefault(self._small(trial), trial)
         return [found[key] for key in sorted(found)]
 
     def winners(self, most: int) -> dict[str, FrozenTrial]:
@@ -107,14 +87,10 @@ class Searching:
 
     def fields(self, trial: FrozenTrial) -> dict[str, Any]:
         """What the trial sets of the base composition."""
-        return self._effective(self._chosen(trial))
+        return self._effective(chosen(self.dimensions, trial.params))
 
     def planned(self, trial: FrozenTrial) -> Planned:
-        """The run of a trial."""
-        return self._planned(self._chosen(trial), trial.number)
-
-    def _chosen(self, trial: FrozenTrial) -> dict[str, Any]:
-        return chosen(self.dimensions, lambda one: trial.params[one.parameter])
+        return self._planned(chosen(self.dimensions, trial.params), trial.number)
 
     def _planned(self, fields: Mapping[str, Any], number: int) -> Planned:
         return self.trials.planned(self.base, self._effective(fields), self.study.study_name, number)
@@ -130,33 +106,17 @@ class Searching:
                 found[path] = {name: inner for name, inner in node.items() if f"{path}.{name}" not in fields}
         return found
 
-    def _start(self) -> dict[str, Any]:
-        """The base composition in Optuna's terms, as far as it can be said in them: the first trial."""
-        resolved = self.trials.arms.resolved(self.base)
-        parts = {place: spec.name for place, spec in resolved.nodes().items()}
-        full = dict(Tree(resolved.semantic()).leaves())
-        found = {one.parameter: parts.get(one.path, full.get(one.path)) for one in self.dimensions}
-        found |= {one.parameter: resolved.lr for one in self.dimensions if one.path == "train.lr"}
-        return found
-
     def _definition(self) -> dict[str, Any]:
-        arm = self.trials.arm(self.base)
-
-        def stands(place: str, node: Any) -> Any:
-            return self._effective({place: node})[place]
-
-        chosen, entries = choosable(self.dimensions, arm.resolved, stands)
+        chosen, entries = choosable(
+            self.dimensions,
+            self.trials.arms.arm(self.base).resolved,
+            lambda place, node: self._effective({place: node})[place],
+        )
         return {
-            "experiment": self.trials.arms.experiment.name,
-            "variant": self.base,
+            **self.trials.definition(self.base, entries),
             "space": written(self.dimensions),
             "chosen": chosen,
             "objectives": {one.name: one.better for one in self.objectives},
-            "search_seed": self.trials.seed,
-            "settings": arm.resolved.delta(),
-            "steps": arm.steps,
-            "data": arm.fingerprints["data"],
-            "parts": {f"{entry.kind} {entry.name}": [entry.digest, entry.version] for entry in (*arm.used, *entries)},
         }
 
     def _small(self, trial: FrozenTrial) -> tuple[float, ...]:

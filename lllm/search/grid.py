@@ -55,18 +55,15 @@ def extension(count: int, curves: Sequence[Mapping[int, float | None]]) -> list[
 
     curves: of each variant, exponent -> the number to be small, None where the trial came to none.
     """
+    known = [{k: value for k, value in curve.items() if value is not None} for curve in curves]
+    bests = [min(curve, key=curve.__getitem__) for curve in known if curve]
     added = []
     for sign in (-1, 1):
         edge = max((sign * k for curve in curves for k in curve), default=0)
         bound = max(sign * k for k in first(count)) + ROUNDS
-        bests = [min(known, key=known.__getitem__) for curve in curves if (known := _known(curve))]
         if edge < bound and any(sign * k == edge for k in bests):
             added.append(sign * (edge + 1))
     return added
-
-
-def _known(curve: Mapping[int, float | None]) -> dict[int, float]:
-    return {exponent: value for exponent, value in curve.items() if value is not None}
 
 
 class GridSampler(OneByOne):

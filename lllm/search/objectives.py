@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from lllm.config import Resolved
 from lllm.config.schema import SPEEDS, Decide
@@ -12,23 +13,18 @@ from lllm.data import Corpus
 from lllm.errors import UserError, nearest
 from lllm.model.contracts import Head
 from lllm.search.studies import Direction
-from lllm.search.trials import number_of
 
 __all__ = ["USUAL", "Objective", "objectives"]
 
-# numbers of every result, and which of two is better
-_DIRECTIONS: Mapping[str, Direction] = {
-    "bpb": "minimize",
-    "bpb_text": "minimize",
-    "nats_per_byte": "minimize",
-    "parameters": "minimize",
-    "train_flops_per_byte": "minimize",
-    "train_flops": "minimize",
-    "seconds": "minimize",
-    **dict.fromkeys(SPEEDS, "maximize"),
+Better = Literal["lower", "higher"]
+
+_BETTER: Mapping[str, Better] = {  # which of two numbers is, of every result's
+    **dict.fromkeys(("bpb", "bpb_text", "nats_per_byte", "parameters"), "lower"),
+    **dict.fromkeys(("train_flops_per_byte", "train_flops", "seconds"), "lower"),
+    **dict.fromkeys(SPEEDS, "higher"),
 }
 USUAL = ("bpb", "train_flops", "generation_bytes_per_second")
-_WORDS: Mapping[str, Direction] = {"lower": "minimize", "higher": "maximize"}
+_WORDS: Mapping[str, Better] = {"lower": "lower", "higher": "higher"}
 
 
 @dataclass(frozen=True)
@@ -36,47 +32,47 @@ class Objective:
     """A metric, and which of two values is better."""
 
     name: str
-    direction: Direction
+    better: Better
 
     @property
-    def better(self) -> str:
-        """'lower' or 'higher'."""
-        return "lower" if self.direction == "minimize" else "higher"
+    def direction(self) -> Direction:
+        return "minimize" if self.better == "lower" else "maximize"
 
     def value(self, result: Mapping[str, Any]) -> float:
-        """Of a result; a UserError where it has none."""
-        return number_of(result, self.name)
+        """Of a result: one of its own fields, or one of the corpus or the head. Raises UserError where it has
+        none of that name, or no finite one."""
+        metrics = result.get("metrics")
+        value = result.get(self.name, metrics.get(self.name) if isinstance(metrics, Mapping) else None)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise UserError(f"metric '{self.name}': {value!r} in the results of this run; expected a number")
+        return float(value)
 
     def small(self, value: float) -> float:
         """The same with smaller being better."""
-        return value if self.direction == "minimize" else -value
+        return value if self.better == "lower" else -value
 
 
 def objectives(names: Sequence[str], resolved: Iterable[Resolved], rule: Decide) -> tuple[Objective, ...]:
     """The objectives of these names, each NAME or NAME:lower or NAME:higher. resolved: compositions that a search may
-    set out from; rule: of the experiment.
-
-    Raises:
-        UserError: no result has such a metric, one is named twice, or it is not known which direction is better.
-    """
+    set out from; rule: of the experiment. Raises UserError where no result has such a metric, one is named twice, or it
+    is not known which direction is better."""
     every = list(resolved)
-    known = {**_DIRECTIONS, rule.metric: _WORDS[rule.better]}
+    known = {**_BETTER, rule.metric: rule.better}
     found: list[Objective] = []
     for text in names:
         name, _, word = text.strip().partition(":")
         if word and word not in _WORDS:
             raise UserError(f"objective '{text}': expected {name}:lower or {name}:higher")
-        if name in known:
-            direction = _WORDS[word] if word else known[name]
-        elif not any(map(_measures_more, every)):
-            raise UserError(f"objective '{name}': the results have no such metric{nearest(name, known)}")
-        elif not word:
-            raise UserError(f"objective '{name}': which is better is not known; expected {name}:lower or {name}:higher")
-        else:
-            direction = _WORDS[word]
+        if name not in known:
+            if not any(map(_measures_more, every)):
+                raise UserError(f"objective '{name}': the results have no such metric{nearest(name, known)}")
+            if not word:
+                raise UserError(
+                    f"objective '{name}': which is better is not known; expected {name}:lower or {name}:higher"
+                )
         if any(name == other.name for other in found):
             raise UserError(f"objective '{name}': given twice; expected it once")
-        found.append(Objective(name, direction))
+        found.append(Objective(name, _WORDS[word] if word else known[name]))
     return tuple(found)
 
 

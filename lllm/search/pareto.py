@@ -10,10 +10,12 @@ from typing import Any
 
 from optuna.exceptions import ExperimentalWarning
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.trial import FrozenTrial, TrialState
 
 from lllm.results.files import write_bytes, write_json
 from lllm.results.table import si
 from lllm.search.compositions import Searching
+from lllm.search.objectives import Objective
 
 __all__ = ["FEWEST", "facts", "importance_lines", "rows", "said", "write_pareto"]
 
@@ -24,7 +26,7 @@ def facts(search: Searching) -> dict[str, Any]:
     """Objectives, trials with parameters and values, the front's numbers, importances for each objective (None where
     there are fewer than `FEWEST` complete trials)."""
     front = [trial.number for trial in search.front()]
-    complete = {trial.number for trial in search.finished()}
+    complete = search.study.get_trials(False, (TrialState.COMPLETE,))
     trials = []
     for trial in search.study.get_trials(deepcopy=False):
         if trial.number < search.count:
@@ -35,7 +37,7 @@ def facts(search: Searching) -> dict[str, Any]:
                     "state": "infeasible" if "infeasible" in trial.user_attrs else trial.state.name.lower(),
                     "reason": reason,
                     "params": dict(trial.params),
-                    "values": list(trial.values) if trial.number in complete else None,
+                    "values": list(trial.values) if trial.state is TrialState.COMPLETE else None,
                     "front": trial.number in front,
                     "run": trial.user_attrs.get("run"),
                 }
@@ -57,21 +59,17 @@ def _importances(search: Searching) -> dict[str, dict[str, float]]:
     arXiv:2304.10255), for the parameters that all trials have."""
     found = {}
     for i, one in enumerate(search.objectives):
+
+        def target(trial: FrozenTrial, i: int = i, one: Objective = one) -> float:
+            return one.small(trial.values[i])
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            warnings.filterwarnings("ignore", message="PedAnova")  # that smaller is better, which is seen to
-            shares = get_param_importances(
-                search.study, evaluator=PedAnovaImportanceEvaluator(), target=_target(i, one.direction)
-            )
+            warnings.filterwarnings("ignore", message="PedAnova")  # that smaller is better, which `small` sees to
+            shares = get_param_importances(search.study, evaluator=PedAnovaImportanceEvaluator(), target=target)
         finite = {name: float(share) for name, share in shares.items() if math.isfinite(share)}
         found[one.name] = dict(sorted(finite.items(), key=lambda item: -item[1]))
     return found
-
-
-def _target(i: int, direction: str) -> Any:
-    """PED-ANOVA takes smaller values of a target to be better."""
-    sign = 1.0 if direction == "minimize" else -1.0
-    return lambda trial: sign * trial.values[i]
 
 
 def rows(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from optuna import Study
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
-__all__ = ["SAMPLERS", "Distinct", "Numbered", "OneByOne", "sampler"]
+__all__ = ["Distinct", "Numbered", "OneByOne", "sampler"]
 
-SAMPLERS = ("tpe", "nsga2")
 _STRIDE = 1_000_003  # between the seeds of two sweeps whose search seeds follow each other
 _AGAIN = 7_919  # between the search seeds by which one trial is asked for again
 _ASKS = 40  # for a proposal that is none of an earlier trial, and can be trained
@@ -55,12 +54,6 @@ class Numbered(BaseSampler):
             if _holds(param_distribution, value):
                 return value
         return self._of(trial).sample_independent(study, trial, param_name, param_distribution)
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        self._of(trial).before_trial(study, trial)
-
-    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        self._of(trial).after_trial(study, trial, state, values)
 
     def _starts(self, trial: FrozenTrial) -> bool:
         return trial.number == 0 and bool(self.start)

@@ -20,11 +20,9 @@ from lllm.launch.pool import News, Pool
 from lllm.launch.workers import Worker
 from lllm.results.files import read_metrics
 from lllm.results.ownership import Owned
-from lllm.search.claims import finished_meanwhile
-from lllm.search.jobs import RUN, Job, Served
-from lllm.search.pruning import Curve, below_median
+from lllm.search.claims import Claims, finished_meanwhile
+from lllm.search.jobs import RUN, Curve, Job, Served, Verdict, below_median, mark_pruned, verdict_of
 from lllm.search.urls import StorageError
-from lllm.search.verdicts import Verdict, mark_pruned, verdict_of
 from lllm.train.mirror import check_mirror
 
 __all__ = ["Server"]
@@ -32,6 +30,7 @@ __all__ = ["Server"]
 LOOK = 2.0  # seconds between looks at the studies while there is nothing to start
 LIVES = 3  # times that one driver starts a run that is killed, or crashes without a word, before it counts as failed
 REFUSALS = 2  # the same, of one that says what is wrong: that another process looked at it at that moment will pass
+_WORDS = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}  # for a watcher
 
 
 @dataclass
@@ -63,13 +62,12 @@ class Server:
         for job in jobs:
             served = self.studies.get(job.study.study_name)
             if served is None:
-                self.studies[job.study.study_name] = Served(job)
+                self.studies[job.study.study_name] = Served(job, Claims(job.study))
             else:
                 served.job, served.done = job, False
         self._look_at = 0.0
 
     def close(self) -> None:
-        """Serve no more: trials that are left are anybody's."""
         for served in self.studies.values():
             served.claims.close()
 
@@ -104,7 +102,6 @@ class Server:
         return False
 
     def hear(self, news: News) -> None:
-        """What is new of a run."""
         live = self._live[news.worker]
         for record in news.records:
             self.watcher.record(live.run, record)
@@ -153,10 +150,9 @@ class Server:
             place = os.path.relpath(run.path, self.pool.plan.results)
             for name, value in {"arm": run.arm.identity, "seed": run.seed, RUN: place}.items():
                 trial.set_user_attr(name, value)
-            self._begin(served, served.storage.get_trial(trial._trial_id), run)
+            self._begin(served, served.claims.storage.get_trial(trial._trial_id), run)
 
     def _begin(self, served: Served, trial: FrozenTrial, run: Planned) -> None:
-        """Train the run of a trial, or tell what its files say."""
         check_mirror(run.arm.resolved.run.wandb)
         curve = Curve(served.job.watch, run.arm.steps or 1, trial.intermediate_values)
         live = _Live(served, trial, run, curve)
@@ -169,7 +165,6 @@ class Server:
         self._start(live)
 
     def _start(self, live: _Live) -> None:
-        """A process for the run."""
         if any(other.run.path == live.run.path for other in self._live.values()):
             self._leave(live, "another trial of this sweep is the same run")
             return
@@ -193,11 +188,11 @@ class Server:
     def _report(self, live: _Live, record: Mapping[str, Any]) -> bool:
         """Tell the study of the value that it is due, if it is."""
         due = live.curve.due(record)
-        if due is None or not live.served.single:
+        if due is None or len(live.served.job.study.directions) > 1:  # of which Optuna takes no reports
             return False
         live.trial.intermediate_values[due[0]] = due[1]
         with finished_meanwhile():
-            live.served.storage.set_trial_intermediate_value(live.trial._trial_id, *due)
+            live.served.claims.storage.set_trial_intermediate_value(live.trial._trial_id, *due)
         return True
 
     def _median(self, live: _Live) -> str:
@@ -208,7 +203,6 @@ class Server:
         return below_median(live.trial, live.served.complete, job.study.direction, job.prune_after)
 
     def _ended(self, live: _Live, worker: Worker, state: str, message: str) -> None:
-        """What to do about a run whose process is gone."""
         if self._told(live):
             return
         if state == "running":
@@ -239,7 +233,7 @@ class Server:
 
     def _end(self, live: _Live, verdict: Verdict) -> None:
         live.served.tell(live.trial._trial_id, live.trial.number, verdict)
-        self.watcher.ended(live.run, verdict.word, verdict.reason)
+        self.watcher.ended(live.run, _WORDS[verdict.state], verdict.reason)
 
 
 def _of_the_place(error: Exception) -> bool:

@@ -18,8 +18,8 @@ from optuna.trial import Trial
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from lllm.config import Tree
-from lllm.config.search import Choices, Declared, Range
+from lllm.config import Resolved, Tree
+from lllm.config.search import LR, Choices, Declared, Range
 from lllm.config.sections import SECTIONS
 from lllm.errors import UserError
 from lllm.registry import Entry, Registry, Search
@@ -33,6 +33,7 @@ __all__ = [
     "layer_of",
     "mark_of",
     "place_kinds",
+    "start",
     "suggest",
     "typed",
     "written",
@@ -54,7 +55,6 @@ class Dimension:
 
     @property
     def parameter(self) -> str:
-        """Optuna's name of it."""
         return self.name or self.path
 
     def value(self, label: Any) -> Any:
@@ -62,23 +62,24 @@ class Dimension:
         return self.values.get(label, label)
 
 
-def chosen(dimensions: Sequence[Dimension], get: Callable[[Dimension], Any]) -> dict[str, Any]:
-    """Path -> value of the dimensions that are there, those that a chosen part brings after that part's. get: Optuna's
-    value of one."""
-    found: dict[str, Any] = {}
-    for one in dimensions:
-        if one.when is None or _part(found.get(one.when[0])) == one.when[1]:
-            found[one.path] = one.value(get(one))
-    return found
+def chosen(dimensions: Sequence[Dimension], params: Mapping[str, Any]) -> dict[str, Any]:
+    """Path -> value of the dimensions that are there, by the parameters of a trial."""
+    return _fields(dimensions, lambda one: params[one.parameter])
 
 
 def suggest(dimensions: Sequence[Dimension], trial: Trial) -> dict[str, Any]:
     """`chosen` by a trial that asks its sampler."""
-    return chosen(dimensions, lambda one: _suggested(trial, one.parameter, one.distribution))
+    return _fields(dimensions, lambda one: _suggested(trial, one.parameter, one.distribution))
+
+
+def start(dimensions: Sequence[Dimension], resolved: Resolved) -> dict[str, Any]:
+    """The composition in Optuna's terms, as far as it can be said in them: a study's first trial."""
+    parts = {place: spec.name for place, spec in resolved.nodes().items()}
+    full = {**dict(Tree(resolved.semantic()).leaves()), LR: resolved.lr, **parts}
+    return {one.parameter: full.get(one.path) for one in dimensions}
 
 
 def layer_of(fields: Mapping[str, Any], origin: str) -> Tree:
-    """The fields as a layer of settings."""
     layer = Tree()
     for path, value in fields.items():
         layer.put(path, value, origin)
@@ -129,11 +130,8 @@ def mark_of(one: FieldInfo) -> Search | None:
 def dimension_of(
     path: str, declared: Declared, one: FieldInfo, origin: str, when: tuple[str, str] | None = None
 ) -> Dimension:
-    """The dimension that a declaration makes of the setting at `path`. origin: as messages begin.
-
-    Raises:
-        UserError: the field takes no such value, or `auto` of a field that says nothing itself.
-    """
+    """The dimension that a declaration makes of the setting at `path`. origin: as messages begin. Raises
+    UserError where the field takes no such value, and for `auto` of a field that says nothing itself."""
     if not isinstance(declared, Range | Choices):
         mark = mark_of(one)
         if mark is None:
@@ -141,7 +139,12 @@ def dimension_of(
                 f"{origin}: {path} = {declared}: the field itself does not say what to try; expected a list of values "
                 "or {low: ..., high: ...}"
             )
-        declared = _declared(mark, path, origin)
+        if mark.choices:
+            declared = Choices(tuple(mark.choices))
+        elif mark.low is None or mark.high is None:
+            raise UserError(f"{origin}: {path}: its Search annotation has neither choices nor both ends of a range")
+        else:
+            declared = Range(low=mark.low, high=mark.high, log=mark.log)
     tried = declared.values if isinstance(declared, Choices) else (declared.low, declared.high)
     for value in tried:
         _refuse_unfit(path, value, one, origin)
@@ -155,14 +158,6 @@ def choice(path: str, values: Sequence[Any], when: tuple[str, str] | None = None
     labels = [value if isinstance(value, _PLAIN) else json.dumps(value, sort_keys=True) for value in values]
     held = {label: value for label, value in zip(labels, values, strict=True) if not isinstance(value, _PLAIN)}
     return Dimension(path, CategoricalDistribution(labels), values=held, when=when)
-
-
-def _declared(mark: Search, path: str, origin: str) -> Range | Choices:
-    if mark.choices:
-        return Choices(tuple(mark.choices))
-    if mark.low is None or mark.high is None:
-        raise UserError(f"{origin}: {path}: its Search annotation has neither choices nor both ends of a range")
-    return Range(low=mark.low, high=mark.high, log=mark.log)
 
 
 def _distribution(path: str, found: Range, one: FieldInfo, origin: str) -> BaseDistribution:
@@ -198,9 +193,14 @@ def _refuse_unfit(path: str, value: Any, one: FieldInfo, origin: str) -> None:
         raise UserError(f"{origin}: {path}: {value!r}: {reason[0].lower() + reason[1:]}") from None
 
 
-def _part(value: Any) -> Any:
-    """The name of the part that a node names."""
-    return value.get("use") if isinstance(value, Mapping) else value
+def _fields(dimensions: Sequence[Dimension], get: Callable[[Dimension], Any]) -> dict[str, Any]:
+    """What a chosen part brings comes after that part. get: Optuna's value of a dimension."""
+    found: dict[str, Any] = {}
+    for one in dimensions:
+        part = found.get(one.when[0]) if one.when else None
+        if one.when is None or (part.get("use") if isinstance(part, Mapping) else part) == one.when[1]:
+            found[one.path] = one.value(get(one))
+    return found
 
 
 def _suggested(trial: Trial, name: str, among: BaseDistribution) -> Any:

@@ -17,21 +17,14 @@ from urllib.parse import quote
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
-from optuna.storages import RDBStorage
-from sqlalchemy import create_engine, event, inspect
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._heartbeat import BaseHeartbeat
+from sqlalchemy import create_engine, event, exc, inspect
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import (
-    DBAPIError,
-    IntegrityError,
-    InterfaceError,
-    NoSuchModuleError,
-    OperationalError,
-    SQLAlchemyError,
-)
 
 from lllm.results.files import explained
 from lllm.results.run import check_writable
-from lllm.search.urls import StorageError, hint, is_file, parsed_url, place, scheme, text_of
+from lllm.search.urls import StorageError, hint, is_file, parsed_url, text_of
 
 __all__ = ["GRACE", "HEARTBEAT", "PATIENCE", "check_storage", "open_storage"]
 
@@ -43,31 +36,12 @@ _LOCKED = 60.0  # seconds that one operation waits for another process to let go
 _QUIET = 1.0  # seconds of absence about which nothing is said
 _SHORT, _LONG = 0.1, 5.0  # seconds before the first further try, and at most
 _RACES = 5  # tries of making the tables, which another driver may be making at the same moment
-_OPERATIONS = (
-    "create_new_study",
-    "delete_study",
-    "set_study_user_attr",
-    "set_study_system_attr",
-    "get_study_id_from_name",
-    "get_study_name_from_id",
-    "get_study_directions",
-    "get_study_user_attrs",
-    "get_study_system_attrs",
-    "get_all_studies",
-    "_create_new_trial",
-    "_set_trial_param",
-    "set_trial_state_values",
-    "set_trial_intermediate_value",
-    "set_trial_user_attr",
-    "set_trial_system_attr",
+_OPERATIONS = {  # those of any storage, and those that Optuna's cache calls of this one
+    *BaseStorage.__abstractmethods__,
+    *BaseHeartbeat.__abstractmethods__,
+    *("_create_new_trial", "_set_trial_param", "_get_trials", "_get_best_trial_id"),
     "get_trial_id_from_study_id_trial_number",
-    "get_trial",
-    "get_all_trials",
-    "_get_trials",
-    "_get_best_trial_id",
-    "record_heartbeat",
-    "_get_stale_trial_ids",
-)
+}
 
 
 class _Patient(RDBStorage):
@@ -81,16 +55,13 @@ class _Patient(RDBStorage):
     say: Callable[[str], None]
 
     def patiently(self, operation: Callable[[], Any]) -> Any:
-        """What the operation gives.
-
-        Raises:
-            StorageError: the storage was away for longer than `patience`, or cannot be used at all.
-        """
+        """What the operation gives; StorageError where the storage was away for longer than `patience`, or cannot be
+        used at all."""
         began, pause, said = time.monotonic(), _SHORT, False
         while True:
             try:
                 return operation()
-            except (StorageInternalError, SQLAlchemyError) as error:
+            except (StorageInternalError, exc.SQLAlchemyError) as error:
                 cause = error.__cause__ if isinstance(error, StorageInternalError) else error
                 away = time.monotonic() - began
                 if not _passing(cause):
@@ -144,10 +115,7 @@ def open_storage(
         with explained(Path(where)):
             Path(where).parent.mkdir(parents=True, exist_ok=True)
     engine = _engine(parsed)
-
-    def opened() -> _Patient:
-        return _Patient(text_of(parsed), engine, heartbeat_interval=heartbeat, grace_period=grace)
-
+    opened = partial(_Patient, text_of(parsed), engine, heartbeat_interval=heartbeat, grace_period=grace)
     storage = _reached(parsed, where, opened)
     storage.where, storage.patience, storage.say = where, patience, say
     if is_file(parsed):
@@ -176,7 +144,7 @@ def check_storage(url: str | None, root: Path, experiment: str) -> None:
         probe = create_engine(parsed, **engine)
         try:
             there = inspect(probe).has_table("version_info")
-        except OperationalError as error:  # what a killed process left half written is put right by who opens it
+        except exc.OperationalError as error:  # what a killed process left half written is put right by who opens it
             there = False
             if getattr(error.orig, "sqlite_errorname", "") != "SQLITE_READONLY_ROLLBACK":
                 raise
@@ -193,35 +161,36 @@ def _named(url: str | None, root: Path, experiment: str) -> tuple[URL, str]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.ERROR)  # warns of what is tried again, in SQL
     parsed = URL.create("sqlite", database=str(root / experiment / "sweep.db")) if url is None else parsed_url(url)
-    return parsed, str(parsed.database) if is_file(parsed) else f"{scheme(parsed)}://{place(parsed)}"
+    if is_file(parsed):
+        return parsed, str(parsed.database)
+    port = f":{parsed.port}" if parsed.port else ""
+    return parsed, f"{parsed.get_backend_name()}://{parsed.host or ''}{port}/{parsed.database or ''}"
 
 
 def _engine(url: URL) -> dict[str, Any]:
-    """SQLAlchemy's arguments."""
     # the encoding is asked for: a cluster made under the locale C has none, and gives bytes for text
     options = {"timeout": _LOCKED} if is_file(url) else {"connect_timeout": 10, "client_encoding": "utf8"}
     return {"connect_args": options, "pool_pre_ping": not is_file(url)}
 
 
 def _reached(url: URL, where: str, reach: Callable[[], T]) -> T:
-    """What `reach` gives, which is tried again where another driver makes the tables at the same moment.
-
-    Raises:
-        StorageError: why it cannot be reached.
-    """
+    """What `reach` gives, which is tried again where another driver makes the tables at the same moment; StorageError
+    says why the storage cannot be reached."""
     for attempt in range(1, _RACES + 1):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
                 return reach()
-        except (ImportError, NoSuchModuleError):
+        except (ImportError, exc.NoSuchModuleError):
             expected = "" if is_file(url) else '; expected pip install "lllm[postgres]"'
             raise StorageError(f"{where}: its driver is not installed{expected}") from None
         except RuntimeError as error:  # made by another version of Optuna
             raise StorageError(f"{where}: {str(error).splitlines()[0]}") from None
-        except (SQLAlchemyError, StorageInternalError) as error:
+        except (exc.SQLAlchemyError, StorageInternalError) as error:
             cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-            if attempt == _RACES or not _raced(cause):
+            text = str(cause)
+            raced = isinstance(cause, exc.IntegrityError) or "already exists" in text or "locked" in text
+            if attempt == _RACES or not raced:
                 raise StorageError(f"{where}: {_reason(cause)}; {hint(url)}") from None
             time.sleep(attempt * random.uniform(0.1, 0.3))
     raise AssertionError("the last attempt returns or raises")
@@ -244,18 +213,12 @@ def _take_turns(storage: RDBStorage) -> None:
 
 def _passing(cause: BaseException | None) -> bool:
     """Whether it may be otherwise a moment later."""
-    if isinstance(cause, IntegrityError):  # another driver wrote the same at the same moment
+    if isinstance(cause, exc.IntegrityError):  # another driver wrote the same at the same moment
         return True
     if "sqlite" in type(getattr(cause, "orig", None)).__module__:
         return "locked" in str(cause)
-    lost = isinstance(cause, DBAPIError) and cause.connection_invalidated
-    return lost or isinstance(cause, OperationalError | InterfaceError)
-
-
-def _raced(cause: BaseException | None) -> bool:
-    """Whether another process was making the same tables."""
-    text = str(cause)
-    return isinstance(cause, IntegrityError) or "already exists" in text or "locked" in text
+    lost = isinstance(cause, exc.DBAPIError) and cause.connection_invalidated
+    return lost or isinstance(cause, exc.OperationalError | exc.InterfaceError)
 
 
 def _reason(cause: BaseException | None) -> str:

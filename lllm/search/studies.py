@@ -1,21 +1,26 @@
-"""Optuna studies of an experiment: opened with what defines them, refused when that has changed."""
+"""Optuna studies of an experiment: opened with what defines them, refused when that has changed; how they stand."""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Any, Literal
 
 import optuna
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 
 from lllm.errors import UserError
 from lllm.results.grouping import assignments, few
 from lllm.results.records import differences
+from lllm.search.claims import Claims
+from lllm.search.jobs import RUN
 
-__all__ = ["DEFINITION", "Direction", "open_study", "studies_of"]
+__all__ = ["Direction", "ended", "open_study", "reason_of", "runs", "standing", "states"]
 
 DEFINITION = "lllm"  # the study's attribute that says of which experiment it is, and what defines its trials
 Direction = Literal["minimize", "maximize"]
@@ -57,12 +62,62 @@ def open_study(
     return study
 
 
-def studies_of(storage: BaseStorage, experiment: str) -> list[optuna.Study]:
-    """Every study of the experiment on the storage, by name."""
+def ended(study: optuna.Study) -> list[FrozenTrial]:
+    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+
+
+def states(study: optuna.Study) -> dict[str, int]:
+    """How many trials of a study are in each state; of those that are queued for a larger target nothing is said."""
+    trials = study.get_trials(deepcopy=False)
+    names = ["infeasible" if "infeasible" in trial.user_attrs else trial.state.name.lower() for trial in trials]
+    return {name: names.count(name) for name in sorted(set(names)) if name != "waiting"}
+
+
+def runs(study: optuna.Study) -> int:
+    """How many different runs its trials are: some may have proposed what was there, or could not be trained at all."""
+    return len({trial.user_attrs[RUN] for trial in study.get_trials(deepcopy=False) if RUN in trial.user_attrs})
+
+
+def reason_of(study: optuna.Study) -> str:
+    """Why the last trial that came to no result did not, '' where nothing is known of one."""
+    attributes = [trial.user_attrs for trial in study.get_trials(deepcopy=False)]
+    reasons = [found.get("infeasible") or found.get("reason") for found in attributes]
+    return next((str(reason) for reason in reversed(reasons) if reason), "")
+
+
+def standing(storage: BaseStorage, experiment: str) -> list[dict[str, Any]]:
+    """Per study, as plain values: trials by state, the best (for several objectives the front), and the running ones
+    with the seconds since they began, and whether they are served or left by a driver that is gone."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    found = []
+    names = []
     for summary in optuna.get_all_study_summaries(storage, include_best_trial=False):
         definition = summary.user_attrs.get(DEFINITION)
         if isinstance(definition, dict) and definition.get("experiment") == experiment:
-            found.append(summary.study_name)
-    return [optuna.load_study(study_name=name, storage=storage) for name in sorted(found)]
+            names.append(summary.study_name)
+    return [_standing(optuna.load_study(study_name=name, storage=storage)) for name in sorted(names)]
+
+
+def _standing(study: optuna.Study) -> dict[str, Any]:
+    trials = study.get_trials(deepcopy=False)
+    running = [trial for trial in trials if trial.state is TrialState.RUNNING]
+    with closing(Claims(study)) as claims:
+        left = {trial.number for trial in claims.left(running, ())}
+    found = study.best_trials  # by number
+    if len(study.directions) == 1:  # as a winner is chosen: the first of those that are equally good
+        found = found[:1]
+    return {
+        "study": study.study_name,
+        "objectives": study.user_attrs[DEFINITION].get("objectives"),
+        "trials": states(study),
+        "best": [{"number": t.number, "values": list(t.values), "params": dict(t.params)} for t in found],
+        "running": [
+            {
+                "number": trial.number,
+                "served": "left by a driver that is gone" if trial.number in left else "running",
+                "params": dict(trial.params),
+                "run": trial.user_attrs.get("run"),
+                "seconds": max(0.0, time.time() - began.timestamp()) if (began := trial.datetime_start) else None,
+            }
+            for trial in running
+        ],
+    }

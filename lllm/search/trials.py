@@ -1,10 +1,11 @@
-"""A trial as an ordinary run: a variant with some fields set, at the search seed."""
+"""A trial as an ordinary run: a variant with some fields set, at the search seed, with the study's number of steps."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import count
 from typing import Any
 
 import optuna
@@ -16,16 +17,17 @@ from lllm.launch.arms import Arm, Arms
 from lllm.launch.machine import machine
 from lllm.launch.measure import measured_steps, with_threads
 from lllm.launch.plan import Planned, make_plan
+from lllm.registry import Entry
 from lllm.registry.build import blaming
 from lllm.results.named import WORDS, recorded_words
-from lllm.search.measured import Measured, agreed
+from lllm.search.claims import SETTLE
 from lllm.search.space import layer_of, typed
 
-__all__ = ["FIRST_SEED", "Trials", "number_of", "search_seed", "with_fields"]
+__all__ = ["FIRST_SEED", "Measured", "Trials", "agreed", "search_seed", "with_fields"]
 
 FIRST_SEED = 1000
 _PROBE = "trial"  # what a composition is called while it is decided
-
+MEASURED = "measured"  # user attribute of a study: its `Measured`
 
 _Size = tuple[str, float, int]  # variant, FLOPs of a step, parameters: trials that cost alike
 
@@ -37,9 +39,7 @@ def _size(arm: Arm) -> _Size:
 def search_seed(experiment: Experiment) -> int:
     """The seed of every trial, which is none that the experiment itself uses: what a search chose by one seed is
     believed by others."""
-    return next(
-        seed for seed in range(FIRST_SEED, FIRST_SEED + len(experiment.seeds) + 1) if seed not in experiment.seeds
-    )
+    return next(seed for seed in count(FIRST_SEED) if seed not in experiment.seeds)
 
 
 def with_fields(experiment: Experiment, fields: Mapping[str, Mapping[str, Any]], origin: str) -> Experiment:
@@ -50,17 +50,35 @@ def with_fields(experiment: Experiment, fields: Mapping[str, Mapping[str, Any]],
     return replace(experiment, variants=variants)
 
 
-def number_of(result: Mapping[str, Any], metric: str) -> float:
-    """A metric of a result: one of its own fields, or one of the corpus or the head.
+@dataclass(frozen=True)
+class Measured:
+    """steps: of every trial; machine: on what they were measured, as `lllm.launch.machine.machine` has it."""
 
-    Raises:
-        UserError: it has none of that name, or no finite one.
-    """
-    metrics = result.get("metrics")
-    value = result.get(metric, metrics.get(metric) if isinstance(metrics, Mapping) else None)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise UserError(f"metric '{metric}': {value!r} in the results of this run; expected a number")
-    return float(value)
+    steps: int
+    machine: Mapping[str, Any]
+
+    @property
+    def on(self) -> str:
+        return f"{self.machine['device']}, {self.machine['threads']} thread(s)"
+
+
+def agreed(
+    studies: Mapping[str, optuna.Study], measure: Callable[[str], Measured]
+) -> tuple[dict[str, Measured], set[str]]:
+    """What the first driver of each study has measured, by name of the study here, and the names of those that are
+    measured now, by `measure(name)`. There is no writing of what nobody has written yet: two drivers that measure at
+    the same moment both write, and the later note is there, for both of them, a moment later."""
+    mine: dict[str, Measured] = {}
+    for name, study in studies.items():
+        if MEASURED not in study.user_attrs:
+            found = measure(name)
+            if MEASURED not in study.user_attrs:  # measuring takes a while
+                study.set_user_attr(MEASURED, asdict(found))
+                mine[name] = found
+    if mine:
+        time.sleep(SETTLE)
+    known = {name: Measured(**study.user_attrs[MEASURED]) for name, study in studies.items()}
+    return known, {name for name, found in mine.items() if found == known[name]}
 
 
 @dataclass
@@ -85,21 +103,31 @@ class Trials:
         take as many. studies: by variant. Returns what was measured by variant, and the variants measured now."""
 
         def measured(variant: str) -> Measured:
-            arm = self.arm(variant)
+            arm = self.arms.arm(variant)
             with with_threads(threads):
                 return Measured(measured_steps(arm, self.seed), machine(arm.resolved))
 
-        timed = {variant: study for variant, study in studies.items() if self.arm(variant).steps is None}
+        timed = {variant: study for variant, study in studies.items() if self.arms.arm(variant).steps is None}
         found, now = agreed(timed, measured)
-        self._measured |= {_size(self.arm(variant)): one for variant, one in found.items()}
+        self._measured |= {_size(self.arms.arm(variant)): one for variant, one in found.items()}
         return found, now
 
-    def planned(self, variant: str, fields: Mapping[str, Any], study: str, number: int) -> Planned:
-        """The run of a trial.
+    def definition(self, variant: str, entries: Sequence[Entry]) -> dict[str, Any]:
+        """What trials of the variant have in common, as plain values: a sweep under other terms is another study.
+        entries: parts that may be chosen beside its own."""
+        arm = self.arms.arm(variant)
+        return {
+            "experiment": self.arms.experiment.name,
+            "variant": variant,
+            "search_seed": self.seed,
+            "settings": arm.resolved.delta(),
+            "steps": arm.steps,
+            "data": arm.terms["data"],
+            "parts": {f"{entry.kind} {entry.name}": [entry.digest, entry.version] for entry in (*arm.used, *entries)},
+        }
 
-        Raises:
-            UserError: the composition cannot be built, matched or trained.
-        """
+    def planned(self, variant: str, fields: Mapping[str, Any], study: str, number: int) -> Planned:
+        """The run of a trial; errors as in `make_plan`."""
         if self.apart:
             made, probe = self._probe(variant, fields)
             made.adopt(replace(made.arm(probe), variant=variant))
@@ -131,7 +159,6 @@ class Trials:
         return made.resolved(probe).delta()
 
     def _in_place(self, variant: str, fields: Mapping[str, Any], origin: str) -> Arms:
-        """Arms in which the variant has these fields."""
         return self.arms.beside(with_fields(self.arms.experiment, {variant: fields}, origin))
 
     def _probe(self, variant: str, fields: Mapping[str, Any]) -> tuple[Arms, str]:
@@ -140,7 +167,3 @@ class Trials:
         layer = merge(experiment.variants[variant], layer_of(fields, "trial"))
         name = next(name for name in (_PROBE, f"{_PROBE}_{variant}") if name not in experiment.variants)
         return self.arms.beside(replace(experiment, variants={**experiment.variants, name: layer})), name
-
-    def arm(self, variant: str) -> Arm:
-        """The variant as the experiment has it."""
-        return self.arms.arm(variant)

@@ -18,7 +18,7 @@ from lllm.registry import Entry, Registry
 from lllm.search import grid
 from lllm.search.composable import alternatives
 from lllm.search.objectives import objectives
-from lllm.search.space import Dimension, dimension_of, field_at, fields_of, mark_of, place_kinds
+from lllm.search.space import Dimension, dimension_of, field_at, fields_of, mark_of, place_kinds, start
 
 __all__ = ["Tunable", "among", "refuse_given", "tunables"]
 
@@ -93,7 +93,8 @@ def _declared(arms: Arms, annotated: Iterable[Resolved], notes: list[str]) -> di
     notes += [f"{path}: is chosen by --search only" for path in block if path in shape]
     found = {path: one for path, one in block.items() if path not in shape}
     for resolved in annotated:
-        found |= {path: AUTO for path in _annotated(resolved) if path not in found}
+        marked = [path for path, one in fields_of(_parts(resolved)) if mark_of(one)]
+        found |= {path: AUTO for path in marked if path not in found}
     return found
 
 
@@ -143,19 +144,13 @@ def _tunable(
         lr = Dimension(LR, grid.distribution(centre))
     else:
         lr = Dimension(LR, grid.distribution(centre, _REACH))
-    full = dict(Tree(resolved.semantic()).leaves())
-    start = {one.parameter: full.get(one.path) for one in others} | {LR: centre}
-    return Tunable(resolved.variant, centre, (lr, *others), start, alone)
+    dimensions = (lr, *others)
+    return Tunable(resolved.variant, centre, dimensions, start(dimensions, resolved), alone)
 
 
 def _parts(resolved: Resolved) -> dict[str, Entry]:
     """Place -> part, of model and train."""
     return {place: spec.entry for place, spec in resolved.nodes().items() if place.split(".")[0] in _OPEN}
-
-
-def _annotated(resolved: Resolved) -> list[str]:
-    """Fields of the variant's parts that say what a sweep may try."""
-    return [path for path, one in fields_of(_parts(resolved)) if mark_of(one) is not None]
 
 
 def refuse_given(path: str, overrides: Tree) -> None:
@@ -168,10 +163,8 @@ def refuse_given(path: str, overrides: Tree) -> None:
 
 def _refuse_matched(experiment: Experiment, variant: str, path: str, resolved: Resolved) -> None:
     """Raises UserError where the size match would undo what a trial sets."""
-    if experiment.match is None or variant == experiment.baseline:
-        return
-    knob = knob_of(experiment.match, resolved)
-    if path == knob:
+    match = experiment.match
+    if match is not None and variant != experiment.baseline and path == knob_of(match, resolved):
         raise UserError(
             f"{experiment.search.origin(path)}: search.{path}: match turns it in every trial; expected another "
             "field, or another match.knob"

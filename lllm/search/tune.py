@@ -4,64 +4,47 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lllm.config.search import LR
+from lllm.launch.plan import Planned
 from lllm.search import grid
 from lllm.search.composable import choosable
 from lllm.search.driver import Job
-from lllm.search.jobs import RUN
+from lllm.search.objectives import Objective
 from lllm.search.sampling import Distinct, sampler
 from lllm.search.space import chosen, suggest, written
-from lllm.search.studies import Direction, open_study
-from lllm.search.trials import Trials, number_of
+from lllm.search.studies import ended, open_study, runs
+from lllm.search.trials import Trials
 from lllm.search.tunable import Tunable
 from lllm.search.winners import Winner, definition_of, terms_of
 
-if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
-
-    from lllm.launch.plan import Planned
-
-__all__ = ["PRUNED_FROM", "Tuning", "definition", "reason_of", "runs", "states"]
+__all__ = ["PRUNED_FROM", "Tuning"]
 
 PRUNED_FROM = 16  # complete trials of a variant before any of its own is cut short
 _WATCHED = "bpb"  # what metrics.jsonl has while a run is under way
 
 
 class Tuning:
-    """A sweep's studies, one per variant. count: trials that each is to have, extensions of the grid on top.
-
-    Raises:
-        UserError: a study of that name has another definition.
-    """
+    """A sweep's studies, one per variant. count: trials that each is to have, extensions of the grid on top. Errors as
+    in `open_study`."""
 
     def __init__(
         self, trials: Trials, tunables: Sequence[Tunable], storage: BaseStorage, name: str, count: int
     ) -> None:
         self.trials, self.tunables, self.count = trials, {one.variant: one for one in tunables}, count
-        self.rule = trials.arms.experiment.decide
+        rule = trials.arms.experiment.decide
+        self.objective = Objective(rule.metric, rule.better)
         self.on_grid = all(one.grid for one in tunables)
         self._wanted: list[int] = []
-        direction: Direction = "minimize" if self.rule.better == "lower" else "maximize"
-        experiment = trials.arms.experiment.name
-        self.studies = {
-            one.variant: open_study(
-                storage,
-                f"{experiment}/{one.variant}/{name}",
-                definition(trials, one),
-                self._sampler(one),
-                [direction],
-            )
-            for one in tunables
-        }
+        self.studies = {one.variant: self._study(one, storage, name) for one in tunables}
         self._want([])
 
     def jobs(self) -> list[Job]:
-        """What is to be served now."""
         return [self._job(one) for one in self.tunables.values()]
 
     def more(self) -> list[Job]:
@@ -84,11 +67,7 @@ class Tuning:
     @property
     def complete(self) -> bool:
         """Whether every variant has all its trials, each ended in some way."""
-        return not self.running and all(self.done(job.study) >= job.target for job in self.jobs())
-
-    def done(self, study: optuna.Study) -> int:
-        """Trials of a study that have ended."""
-        return len(_ended(study))
+        return not self.running and all(len(ended(job.study)) >= job.target for job in self.jobs())
 
     def winners(self) -> dict[str, Winner]:
         """The best complete trial of each variant that has one."""
@@ -96,17 +75,17 @@ class Tuning:
         for variant, one in self.tunables.items():
             complete = self.studies[variant].get_trials(False, (TrialState.COMPLETE,))
             if complete:
-                best = min(complete, key=lambda trial: (self._small(trial), trial.number))
+                best = min(complete, key=lambda trial: (self.objective.small(trial.values[0]), trial.number))
                 found[variant] = Winner(
-                    fields=_fields(one, best),
-                    trials=self.done(self.studies[variant]),
+                    fields=chosen(one.dimensions, best.params),
+                    trials=len(ended(self.studies[variant])),
                     trial=best.number,
                     value=float(best.values[0]),
                     sensitivity=_sensitivity(best, complete),
                     definition=definition_of(self.trials.arms.experiment, variant),
-                    tried=[_tried(one, trial) for trial in _ended(self.studies[variant])],
+                    tried=tuple(_tried(one, trial) for trial in ended(self.studies[variant])),
                     trained=runs(self.studies[variant]),
-                    terms=terms_of(self.trials.arm(variant)),
+                    terms=terms_of(self.trials.arms.arm(variant)),
                 )
         return found
 
@@ -119,9 +98,17 @@ class Tuning:
                 found.append(variant)
         return found
 
-    @property
-    def _most(self) -> int:
-        return max(self.done(study) for study in self.studies.values())
+    def _study(self, one: Tunable, storage: BaseStorage, name: str) -> optuna.Study:
+        arm = self.trials.arms.arm(one.variant)
+        _, entries = choosable(one.dimensions, arm.resolved, lambda place, node: node)
+        definition = {
+            **self.trials.definition(one.variant, entries),
+            "space": {LR: {"grid": one.centre}} if one.grid else written(one.dimensions),
+            "objectives": {self.objective.name: self.objective.better},
+            "matched": arm.matched,
+        }
+        name = f"{self.trials.arms.experiment.name}/{one.variant}/{name}"
+        return open_study(storage, name, definition, self._sampler(one), [self.objective.direction])
 
     def _want(self, added: Sequence[int]) -> None:
         curves = [self._curve(one) for one in self.tunables.values()] if self.on_grid else []
@@ -135,8 +122,7 @@ class Tuning:
             return sampler("tpe", self.trials.seed, self.count, one.start, again)
 
         def refused(params: Mapping[str, Any]) -> bool:
-            fields = chosen(one.dimensions, lambda dimension: params[dimension.parameter])
-            return self.trials.refuses(one.variant, fields)
+            return self.trials.refuses(one.variant, chosen(one.dimensions, params))
 
         return Distinct(ask, {dimension.parameter: dimension.distribution for dimension in one.dimensions}, refused)
 
@@ -144,22 +130,19 @@ class Tuning:
         study = self.studies[one.variant]
 
         def propose(trial: Trial) -> Planned:
-            return self._planned(one, suggest(one.dimensions, trial), study, trial.number)
+            return self._planned(one, suggest(one.dimensions, trial), trial.number)
 
         def replan(trial: FrozenTrial) -> Planned:
-            return self._planned(one, _fields(one, trial), study, trial.number)
+            return self._planned(one, chosen(one.dimensions, trial.params), trial.number)
 
-        def values(result: Mapping[str, Any]) -> list[float]:
-            return [number_of(result, self.rule.metric)]
-
-        target = max(self.count, self._most)  # no variant has fewer than another
+        target = max(self.count, *(len(ended(study)) for study in self.studies.values()))  # equally many for all
         if self.on_grid:  # a point that was served twice, by a trial that was lost, leaves none out
             target = len(self._wanted) + self._surplus(one)
-        pruned = PRUNED_FROM if self.rule.metric == _WATCHED else None
-        return Job(study, target, propose, values, replan, pruned, _WATCHED)
+        pruned = PRUNED_FROM if self.objective.name == _WATCHED else None
+        return Job(study, target, propose, lambda result: [self.objective.value(result)], replan, pruned, _WATCHED)
 
-    def _planned(self, one: Tunable, fields: Mapping[str, Any], study: optuna.Study, number: int) -> Planned:
-        return self.trials.planned(one.variant, fields, study.study_name, number)
+    def _planned(self, one: Tunable, fields: Mapping[str, Any], number: int) -> Planned:
+        return self.trials.planned(one.variant, fields, self.studies[one.variant].study_name, number)
 
     def _curve(self, one: Tunable) -> dict[int, float | None]:
         """Exponent -> the number to be small, None where there is none (yet)."""
@@ -167,49 +150,20 @@ class Tuning:
         for trial in self.studies[one.variant].get_trials(deepcopy=False):
             exponent = grid.offset(one.centre, trial.params[LR]) if LR in trial.params else None
             if exponent is not None:
-                value = self._small(trial) if trial.state == TrialState.COMPLETE else None
+                value = self.objective.small(trial.values[0]) if trial.state == TrialState.COMPLETE else None
                 found[exponent] = value if value is not None else found.get(exponent)
         return found
 
     def _surplus(self, one: Tunable) -> int:
-        ended = [t for t in self.studies[one.variant].get_trials(deepcopy=False) if LR in t.params]
-        return len(ended) - len({grid.offset(one.centre, trial.params[LR]) for trial in ended})
-
-    def _small(self, trial: FrozenTrial) -> float:
-        value = float(trial.values[0])
-        return value if self.rule.better == "lower" else -value
-
-
-def definition(trials: Trials, one: Tunable) -> dict[str, Any]:
-    """What the trials of a variant have in common, as plain values: a sweep under other terms is another study."""
-    arm, rule = trials.arm(one.variant), trials.arms.experiment.decide
-    _, entries = choosable(one.dimensions, arm.resolved, lambda place, node: node)
-    return {
-        "experiment": trials.arms.experiment.name,
-        "variant": one.variant,
-        "space": {LR: {"grid": one.centre}} if one.grid else written(one.dimensions),
-        "objectives": {rule.metric: rule.better},
-        "search_seed": trials.seed,
-        "settings": arm.resolved.delta(),
-        "steps": arm.steps,
-        "matched": arm.matched,
-        "data": arm.fingerprints["data"],
-        "parts": {f"{entry.kind} {entry.name}": [entry.digest, entry.version] for entry in (*arm.used, *entries)},
-    }
-
-
-def _ended(study: optuna.Study) -> list[FrozenTrial]:
-    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
-
-
-def _fields(one: Tunable, trial: FrozenTrial) -> dict[str, Any]:
-    return chosen(one.dimensions, lambda dimension: trial.params[dimension.parameter])
+        rates = [t.params[LR] for t in self.studies[one.variant].get_trials(deepcopy=False) if LR in t.params]
+        return len(rates) - len({grid.offset(one.centre, rate) for rate in rates})
 
 
 def _tried(one: Tunable, trial: FrozenTrial) -> dict[str, Any]:
     value = float(trial.values[0]) if trial.state is TrialState.COMPLETE else None
     known = {dimension.parameter for dimension in one.dimensions} <= trial.params.keys()
-    return {"trial": trial.number, "fields": _fields(one, trial) if known else dict(trial.params), "value": value}
+    fields = chosen(one.dimensions, trial.params) if known else dict(trial.params)
+    return {"trial": trial.number, "fields": fields, "value": value}
 
 
 def _sensitivity(best: FrozenTrial, complete: Sequence[FrozenTrial]) -> dict[str, float]:
@@ -222,22 +176,3 @@ def _sensitivity(best: FrozenTrial, complete: Sequence[FrozenTrial]) -> dict[str
             if same and math.isclose(trial.params[LR], factor * rate, rel_tol=1e-9):
                 found[f"{factor:g}x"] = float(trial.values[0])
     return found if len(found) > 1 else {}
-
-
-def states(study: optuna.Study) -> dict[str, int]:
-    """How many trials of a study are in each state; of those that are queued for a larger target nothing is said."""
-    trials = study.get_trials(deepcopy=False)
-    names = ["infeasible" if "infeasible" in trial.user_attrs else trial.state.name.lower() for trial in trials]
-    return {name: names.count(name) for name in sorted(set(names)) if name != "waiting"}
-
-
-def runs(study: optuna.Study) -> int:
-    """How many different runs its trials are: some may have proposed what was there, or could not be trained at all."""
-    return len({trial.user_attrs[RUN] for trial in study.get_trials(deepcopy=False) if RUN in trial.user_attrs})
-
-
-def reason_of(study: optuna.Study) -> str:
-    """Why the last trial that came to no result did not, '' where nothing is known of one."""
-    attributes = [trial.user_attrs for trial in study.get_trials(deepcopy=False)]
-    reasons = [found.get("infeasible") or found.get("reason") for found in attributes]
-    return next((str(reason) for reason in reversed(reasons) if reason), "")

@@ -7,7 +7,7 @@ from sqlalchemy.exc import ArgumentError
 
 from lllm.errors import UserError
 
-__all__ = ["StorageError", "hint", "is_file", "parsed_url", "place", "scheme", "shown", "text_of"]
+__all__ = ["StorageError", "hint", "is_file", "parsed_url", "shown", "text_of"]
 
 _EXPECTED = "expected sqlite:///FILE or postgresql://USER@HOST/DATABASE"
 
@@ -17,18 +17,15 @@ class StorageError(UserError):
 
 
 def shown(text: str) -> str:
-    """The URL as it may be shown: without a password, and without its query, which may have one.
-
-    Raises:
-        StorageError: it is none, or of no kind that is known.
-    """
+    """The URL as it may be shown: without a password, and without its query, which may have one. Errors as in
+    `parsed_url`."""
     parsed_url(text)
     return make_url(text)._replace(password=None).set(query={}).render_as_string()
 
 
 def parsed_url(text: str) -> URL:
     """The URL, of a kind that is known, with its driver. Nothing of a text that is none is repeated: where a password
-    begins and ends in it is not known."""
+    begins and ends in it is not known. Raises StorageError where it is none, or of no kind that is known."""
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
@@ -37,8 +34,8 @@ def parsed_url(text: str) -> URL:
         raise StorageError("--storage: more than one '@'; expected %40 for each that belongs to the password")
     if url.drivername in ("postgresql", "postgres"):
         url = url.set(drivername="postgresql+psycopg")
-    if scheme(url) not in ("sqlite", "postgresql"):
-        raise StorageError(f"--storage: {scheme(url)}: no kind of storage that is known; {_EXPECTED}")
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise StorageError(f"--storage: {url.get_backend_name()}: no kind of storage that is known; {_EXPECTED}")
     if is_file(url) and url.database in (None, "", ":memory:"):
         raise StorageError("--storage: a database in memory is gone with the sweep; expected sqlite:///FILE")
     return url
@@ -46,17 +43,7 @@ def parsed_url(text: str) -> URL:
 
 def is_file(url: URL) -> bool:
     """Whether the storage is a file, and not a server."""
-    return scheme(url) == "sqlite"
-
-
-def scheme(url: URL) -> str:
-    """The kind of database, without its driver."""
-    return url.drivername.partition("+")[0]
-
-
-def place(url: URL) -> str:
-    """Host and database: what may be shown of a URL."""
-    return f"{url.host or ''}{f':{url.port}' if url.port else ''}/{url.database or ''}"
+    return url.get_backend_name() == "sqlite"
 
 
 def text_of(url: URL) -> str:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 
 from lllm.config import Experiment, Tree
 from lllm.config.tree import merge
-from lllm.config.yaml import read_yaml
+from lllm.config.yaml import read_plain_yaml
 from lllm.errors import UserError
 from lllm.identity import canonical
 from lllm.launch.arm import Arm
+from lllm.registry.config import first_error
 from lllm.results.files import explained, write_bytes
 from lllm.search.space import layer_of
 from lllm.search.trials import with_fields
@@ -34,26 +36,25 @@ __all__ = [
 ]
 
 _DEFINES = ("tokenizer", "corpus", "data", "model", "train")  # sections that make a variant what it is
-_WIDTH = 120
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Winner:
     """The best of a variant's trials. fields: path -> value; trials: how many the variant had, however they ended;
-    trial: the best one's number; value: of the metric; sensitivity: the metric at 0.5, 1 and 2 times its learning rate
-    where that was measured, by '0.5x', '1x', '2x'; definition: digest of what the variant was; tried: every trial that
-    ended, as {trial, fields, value}, the value None where it came to none; trained: how many different runs they were
-    (None: not recorded); terms: `terms_of` its arm."""
+    trained: how many different runs they were (None: not recorded); terms: `terms_of` its arm; trial: the best one's
+    number; value: of the metric; sensitivity: the metric at 0.5, 1 and 2 times its learning rate where that was
+    measured, by '0.5x', '1x', '2x'; definition: digest of what the variant was; tried: every trial that ended, as
+    {trial, fields, value}, the value None where it came to none."""
 
     fields: Mapping[str, Any]
     trials: int
-    trial: int
-    value: float
-    sensitivity: Mapping[str, float] = field(default_factory=dict)
-    definition: str = ""
-    tried: Sequence[Mapping[str, Any]] = ()
     trained: int | None = None
     terms: Mapping[str, Any] = field(default_factory=dict)
+    trial: Annotated[int, Field(alias="best_trial")]
+    value: float
+    sensitivity: Mapping[str, float] = field(default_factory=dict)
+    definition: str
+    tried: tuple[Mapping[str, Any], ...] = ()
 
     def info(self) -> dict[str, Any]:
         """What run.json says of a run at these settings."""
@@ -70,18 +71,20 @@ class Tuned:
     experiment: str
     metric: str
     overrides: tuple[str, ...]
-    seed: int
+    seed: Annotated[int, Field(alias="search_seed")]
     study: str
     storage: str
-    winners: Mapping[str, Winner]
+    winners: Annotated[Mapping[str, Winner], Field(alias="variants")]
 
     def extra(self, variant: str) -> dict[str, Any]:
         """What run.json records of a tuned run beside what defines it."""
         return {"tuned": {**self.winners[variant].info(), "overrides": list(self.overrides)}}
 
 
+_FILE = TypeAdapter(Tuned)
+
+
 def tuned_path(root: Path, experiment: str) -> Path:
-    """Where an experiment's winners are."""
     return root / experiment / "tuned.yaml"
 
 
@@ -89,32 +92,10 @@ def write_tuned(root: Path, tuned: Tuned) -> Path:
     """Write tuned.yaml, atomically, over the last sweep's; variants that this one did not sweep keep their entries
     where those were found on the same terms. Errors as in `write_bytes`."""
     path = tuned_path(root, tuned.experiment)
-    kept = _kept(root, tuned)
-    head = {
-        "experiment": tuned.experiment,
-        "metric": tuned.metric,
-        "overrides": list(tuned.overrides),
-        "search_seed": tuned.seed,
-        "study": tuned.study,
-        "storage": tuned.storage,
-    }
-    variants = {
-        name: {
-            "fields": dict(winner.fields),
-            "trials": winner.trials,
-            **({"trained": winner.trained} if winner.trained is not None else {}),
-            **({"terms": dict(winner.terms)} if winner.terms else {}),
-            "best_trial": winner.trial,
-            "value": winner.value,
-            **({"sensitivity": dict(winner.sensitivity)} if winner.sensitivity else {}),
-            "definition": winner.definition,
-            "tried": [dict(trial) for trial in winner.tried],
-        }
-        for name, winner in {**kept, **tuned.winners}.items()
-    }
+    every = replace(tuned, winners={**_kept(root, tuned), **tuned.winners})
     name = tuned.experiment
     text = f"# The best trial of each variant, by `lllm sweep {name}`; `lllm run {name} --tuned` uses them.\n"
-    _write(path, text + _yaml({**head, "variants": variants}))
+    _write(path, text + _yaml(_FILE.dump_python(every, mode="json", by_alias=True, exclude_defaults=True)))
     return path
 
 
@@ -128,53 +109,15 @@ def _kept(root: Path, tuned: Tuned) -> Mapping[str, Winner]:
 
 
 def read_tuned(root: Path, experiment: str) -> Tuned:
-    """The winners of an experiment's last sweep.
-
-    Raises:
-        UserError: there are none, or the file is damaged.
-    """
+    """The winners of an experiment's last sweep. Raises UserError where there are none, or the file is damaged."""
     path = tuned_path(root, experiment)
     advice = f"expected what `lllm sweep {experiment}` writes"
     if not path.is_file():
         raise UserError(f"{path}: no such file; {advice}")
-    tree = read_yaml(path)
     try:
-        winners = {name: _winner(tree.below(f"variants.{name}")) for name in tree.values["variants"]}
-        return Tuned(
-            experiment=str(tree.values["experiment"]),
-            metric=str(tree.values["metric"]),
-            overrides=tuple(map(str, tree.values["overrides"])),
-            seed=int(tree.values["search_seed"]),
-            study=str(tree.values["study"]),
-            storage=str(tree.values["storage"]),
-            winners=winners,
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: damaged ({type(error).__name__}: {error}); {advice}") from None
-
-
-def _winner(tree: Tree) -> Winner:
-    values = tree.values
-    return Winner(
-        fields=dict(tree.below("fields").leaves()),
-        trials=int(values["trials"]),
-        trial=int(values["best_trial"]),
-        value=float(values["value"]),
-        sensitivity={name: float(number) for name, number in tree.below("sensitivity").leaves()},
-        definition=str(values["definition"]),
-        tried=tuple(_trial(trial) for trial in values.get("tried") or ()),
-        trained=None if values.get("trained") is None else int(values["trained"]),
-        terms=dict(values.get("terms") or {}),
-    )
-
-
-def _trial(line: Mapping[str, Any]) -> dict[str, Any]:
-    value = line["value"]
-    return {
-        "trial": int(line["trial"]),
-        "fields": dict(line["fields"]),
-        "value": None if value is None else float(value),
-    }
+        return _FILE.validate_python(read_plain_yaml(path))
+    except ValidationError as error:
+        raise UserError(f"{path}: damaged ({first_error(error, BaseModel, '')}); {advice}") from None
 
 
 def terms_of(arm: Arm) -> dict[str, Any]:
@@ -195,11 +138,8 @@ def definition_of(experiment: Experiment, variant: str) -> str:
 
 
 def with_tuned(experiment: Experiment, tuned: Tuned, variants: Sequence[str], origin: str) -> Experiment:
-    """The experiment whose variants are tuned: a layer between each variant and the command line.
-
-    Raises:
-        UserError: a variant that is asked for was not tuned, or is not what it was when it was tuned.
-    """
+    """The experiment whose variants are tuned: a layer between each variant and the command line. Raises UserError
+    where a variant that is asked for was not tuned, or is not what it was when it was tuned."""
     for variant in variants:
         winner = tuned.winners.get(variant)
         again = f"expected `lllm sweep {experiment.name}` first"
@@ -248,6 +188,6 @@ def _yaml(value: Any) -> str:
     """Block style, with keys in the order given."""
     yaml: Any = YAML(typ="safe", pure=True)
     stream = io.StringIO()
-    yaml.default_flow_style, yaml.width, yaml.sort_base_mapping_type_on_output = False, _WIDTH, False
+    yaml.default_flow_style, yaml.width, yaml.sort_base_mapping_type_on_output = False, 120, False
     yaml.dump(value, stream)
     return stream.getvalue()

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from lllm.launch.memory import peak_bytes
+from lllm.launch.measure import peak_bytes
 from tests.cli.conftest import Verb
 
 pytestmark = pytest.mark.usefixtures("inside")

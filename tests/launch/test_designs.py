@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lllm.config import load_experiment
-from lllm.launch.expected import expected_rows
+from lllm.launch.now import expected_rows
 from lllm.launch.plan import rule_of
 from lllm.results.compare import compare
 from lllm.results.effects import effects_text

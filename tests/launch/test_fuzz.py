@@ -95,7 +95,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     patch = pytest.MonkeyPatch()
     patch.chdir(path)
     patch.setenv("LLLM_DATA", str(tmp_path_factory.mktemp("data")))
-    patch.setattr("lllm.launch.steps.measured_steps", lambda arm, seed: 7)  # timing is tested elsewhere
+    patch.setattr("lllm.launch.begin.measured_steps", lambda arm, seed: 7)  # timing is tested elsewhere
     patch.setattr("lllm.cli.progress.preparing", lambda: lambda split, done: None)  # speaks where a machine is slow
     yield path
     patch.undo()

@@ -17,8 +17,8 @@ from lllm.cli.plan import plan_facts, print_plan
 from lllm.errors import UserError
 from lllm.launch import measure
 from lllm.launch.arm import Arm
-from lllm.launch.expected import expected_rows
 from lllm.launch.matching import _following, _ratio
+from lllm.launch.now import expected_rows
 from lllm.launch.timing import Timings, Unmeasured
 from lllm.results.compare import compare, publish
 from lllm.results.run import Run

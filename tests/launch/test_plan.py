@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lllm.launch.expected import expected_rows
+from lllm.launch.now import expected_rows
 from lllm.registry.discovery import shipped
 from lllm.results.compare import compare
 from lllm.results.run import Run

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from lllm.launch import steps
+from lllm.launch import begin as steps
+from lllm.launch.begin import timed
 from lllm.launch.execute import rehearse
 from lllm.launch.machine import machine_of_run, threads_each, threads_of
-from lllm.launch.steps import timed
 from lllm.results.files import write_json
 from lllm.results.run import Run
 from lllm.train.carried import INFO, unpacked

@@ -27,7 +27,7 @@ from tests.results.conftest import MakeRun, arm
 @pytest.fixture
 def call(root: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run a verb on `root`; the experiment 'study' has two variants."""
-    expected = ModuleType("lllm.launch.expected")
+    expected = ModuleType("lllm.launch.now")
     rows = [Expected("flat", arm("flat"), True), Expected("small", arm("small"))]
 
     def rows_of(name: str, plugins: list[Path], results: Path) -> list[Expected]:
@@ -36,7 +36,7 @@ def call(root: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         return rows
 
     expected.expected_rows = rows_of  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "lllm.launch.expected", expected)
+    monkeypatch.setitem(sys.modules, "lllm.launch.now", expected)
     app = typer.Typer()
     app.command("compare")(compare)
     app.command("diff")(diff)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import optuna
 
-from lllm.search.measured import Measured, agreed
 from lllm.search.storage import open_storage
+from lllm.search.trials import Measured, agreed
 
 
 def study_of(root: Path) -> optuna.Study:

@@ -66,9 +66,9 @@ def test_a_part_brings_its_fields_only_where_it_is_chosen() -> None:
         dimension_of("model.x.depth", AUTO, Config.model_fields["depth"], "", ("model.x", "two")),
     ]
     labels = dimensions[0].distribution.choices  # type: ignore[attr-defined]
-    assert chosen(dimensions, lambda one: "one") == {"model.x": "one"}
+    assert chosen(dimensions, {"model.x": "one"}) == {"model.x": "one"}
     params = {"model.x": labels[1], "model.x.depth": 3}
-    fields = chosen(dimensions, lambda one: params[one.parameter])
+    fields = chosen(dimensions, params)
     assert fields == {"model.x": {"use": "two", "plain": 4}, "model.x.depth": 3}
     assert layer_of(fields, "").values == {"model": {"x": {"use": "two", "plain": 4, "depth": 3}}}
     assert typed(fields) == ['model.x={"use": "two", "plain": 4}', "model.x.depth=3"]

@@ -9,9 +9,8 @@ import pytest
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState
 
-from lllm.search.status import standing
 from lllm.search.storage import open_storage
-from lllm.search.studies import open_study
+from lllm.search.studies import open_study, standing
 
 
 def test_every_study_of_the_experiment_with_its_trials_its_best_and_what_runs(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from lllm.errors import UserError
 from lllm.registry import Registry
 from lllm.results.run import Run
 from lllm.search.storage import open_storage
-from lllm.search.tune import runs, states
+from lllm.search.studies import runs, states
 from tests.launch.helpers import TINY, Place
 from tests.search.sweeps import TWO, served, trials_of, tuning_of
 

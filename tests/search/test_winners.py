@@ -38,7 +38,17 @@ TRIED = (
 def tuned_of(fields: Mapping[str, Mapping[str, Any]], **changes: Any) -> Tuned:
     experiment = load_experiment("tiny")
     winners = {
-        name: Winner(some, 8, 3, 2.5, {"0.5x": 2.75, "1x": 2.5}, definition_of(experiment, name), TRIED, 5, TERMS)
+        name: Winner(
+            fields=some,
+            trials=8,
+            trained=5,
+            terms=TERMS,
+            trial=3,
+            value=2.5,
+            sensitivity={"0.5x": 2.75, "1x": 2.5},
+            definition=definition_of(experiment, name),
+            tried=TRIED,
+        )
         for name, some in fields.items()
     }
     return replace(Tuned("tiny", "bpb", ("budget={steps: 20}",), 1000, "tune", "sweep.db", winners), **changes)

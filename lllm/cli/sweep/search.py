@@ -35,8 +35,7 @@ def search_compositions(
     found: what a script is to have. goals: objectives of the command line; by: the sampler, None: what fits; seeds: of
     the confirmation, None for none. Raises as `tune` does.
     """
-    from lllm.launch.cost import refuse_crowd
-    from lllm.launch.metric import refuse_metric
+    from lllm.launch.refusals import refuse_crowd, refuse_metric
     from lllm.registry.build import blaming
     from lllm.search.composable import composables
     from lllm.search.objectives import objectives
@@ -63,7 +62,7 @@ def search_compositions(
         print("no trial is begun, and nothing is written")
         return True
     from lllm.search.compositions import Searching
-    from lllm.search.tune import reason_of
+    from lllm.search.studies import reason_of
 
     trials = Trials(asked.arms, asked.words, asked.plugins, asked.seed, apart=True)
     search = Searching(trials, base, dimensions, aims, asked.open(), asked.name or _STUDY, asked.trials, by)
@@ -113,8 +112,7 @@ def _plan(
     seeds: Sequence[int] | None,
 ) -> dict[str, Any]:
     """Print what the search is going to cost, and return it as plain values."""
-    from lllm.launch.cost import seconds_of
-    from lllm.launch.measure import matmul_rate
+    from lllm.launch.measure import matmul_rate, seconds_of
     from lllm.search.space import written
     from lllm.search.tunable import among
 

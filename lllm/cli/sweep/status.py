@@ -17,7 +17,7 @@ __all__ = ["assigned", "print_status"]
 
 def print_status(asked: Sweep) -> dict[str, Any]:
     """Every study of the experiment: trials by state, the best, what is running."""
-    from lllm.search.status import standing
+    from lllm.search.studies import standing
 
     if missing := asked.missing:
         raise UserError(f"{missing}: no such file; expected a sweep of '{asked.experiment.name}', or its --storage")

@@ -31,8 +31,7 @@ def tune(asked: Sweep, found: dict[str, Any], all_fields: bool, seeds: Sequence[
     Raises:
         UserError: something that was asked for cannot be had. KeyboardInterrupt: the user stopped it.
     """
-    from lllm.launch.cost import refuse_crowd
-    from lllm.launch.metric import refuse_rule
+    from lllm.launch.refusals import refuse_crowd, refuse_rule
     from lllm.registry.build import blaming
     from lllm.search.trials import Trials
     from lllm.search.tunable import tunables
@@ -81,8 +80,7 @@ def _refuse_points(spaces: Sequence[Tunable], trials: int) -> None:
 
 def _plan(asked: Sweep, spaces: Sequence[Tunable], notes: Sequence[str], seeds: Sequence[int] | None) -> dict[str, Any]:
     """Print what the sweep is going to cost, and return it as plain values."""
-    from lllm.launch.cost import seconds_of
-    from lllm.launch.measure import matmul_rate
+    from lllm.launch.measure import matmul_rate, seconds_of
     from lllm.search.grid import ROUNDS
 
     rate, experiment = matmul_rate(), asked.experiment
@@ -136,14 +134,14 @@ def _planned(one: Tunable, trials: int, steps: int | None, seconds: float) -> di
 
 def _conclude(asked: Sweep, tuning: Tuning, found: dict[str, Any], seeds: Sequence[int] | None) -> bool:
     from lllm.results.named import semantic_words
-    from lllm.search.tune import reason_of
+    from lllm.search.studies import reason_of
     from lllm.search.winners import Tuned, write_tuned
 
     winners = tuning.winners()
     _show(tuning, winners, found)
     tuned = Tuned(
         experiment=asked.experiment.name,
-        metric=tuning.rule.metric,
+        metric=tuning.objective.name,
         overrides=tuple(semantic_words(asked.words)),
         seed=asked.seed,
         study=asked.name or _STUDY,
@@ -183,9 +181,9 @@ def _confirmed(asked: Sweep, tuned: Tuned, found: dict[str, Any], seeds: Sequenc
 
 def _show(tuning: Tuning, winners: Mapping[str, Winner], found: dict[str, Any]) -> None:
     """A line for each variant: how its trials ended, the best, and how much its learning rate matters."""
-    from lllm.search.tune import runs, states
+    from lllm.search.studies import runs, states
 
-    metric, rows = tuning.rule.metric, []
+    metric, rows = tuning.objective.name, []
     told: dict[str, dict[str, Any]] = {}
     for variant, study in tuning.studies.items():
         ended = states(study)
