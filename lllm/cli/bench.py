@@ -31,7 +31,7 @@ def bench(
     from lllm.registry.build import blaming
     from lllm.results.table import si
 
-    arms, variants = arms_of(experiment, words or [], plugin or [])
+    arms, variants = arms_of(experiment, words or [], plugin or [], measure=False)
     with blaming(arms.registry):
         benches = [Bench(arms.arm(variant)) for variant in variants]
     with progress("measuring", len(benches) * (rounds + 1), "turns") as done:

@@ -40,7 +40,6 @@ def noise(
     same. Tables do not use it: their intervals rest on their own runs.
     """
     from lllm.cli.output import json_alone, lasting_stdout
-    from lllm.cli.progress import measuring
     from lllm.cli.run import arms_of
     from lllm.config import overrides_of
     from lllm.launch.plan import make_plan
@@ -51,7 +50,7 @@ def noise(
     fine, plugins = True, plugin or []
     with lasting_stdout(), json_alone(as_json) as found:
         overrides_of(words or [])  # a variant is no word of this verb
-        arms, variants = arms_of(experiment, words or [], plugins, {"workers": workers}, measuring)
+        arms, variants = arms_of(experiment, words or [], plugins, {"workers": workers})
         asked = arms.experiment
         if variant is not None and variant not in variants:
             raise UserError(f"--variant {variant}: no such variant{nearest(variant, variants)}")

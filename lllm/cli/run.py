@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,11 +16,10 @@ from lllm.cli.options import Json, Plugins, Words
 from lllm.errors import UserError
 
 if TYPE_CHECKING:
-    from lllm.config import Tree
     from lllm.launch.arms import Arms
     from lllm.launch.plan import Plan
 
-__all__ = ["add_options", "again", "arms_of", "resumable", "run", "seeds_of", "train"]
+__all__ = ["again", "arms_of", "resumable", "run", "seeds_of", "train"]
 
 
 def run(
@@ -54,7 +53,6 @@ def run(
     from lllm.cli.named import plugin_words
     from lllm.cli.output import json_alone, lasting_stdout
     from lllm.cli.plan import plan_facts, print_plan
-    from lllm.cli.progress import measuring
     from lllm.cli.sequential import judging, looking, seeds_until, until_decided
     from lllm.cli.tuned import LABEL, OPTION, annotated, print_tuned, refuse_searched, tuned_arms
     from lllm.launch.cost import refuse_crowd
@@ -68,7 +66,7 @@ def run(
     with lasting_stdout(), json_alone(as_json) as found:
         options = {"workers": workers, "nproc": nproc, "nnodes": nnodes, "launcher": launcher}
         options |= {} if probe else {"probe": False}
-        arms, variants = arms_of(experiment, words or [], plugins, options, measuring)
+        arms, variants = arms_of(experiment, words or [], plugins, options)
         tuned = None
         if at_tuned:
             arms, tuned = tuned_arms(arms, variants)
@@ -151,26 +149,21 @@ def arms_of(
     words: Sequence[str],
     plugins: Sequence[Path],
     options: Mapping[str, object] | None = None,
-    measure: Callable[[str], None] | None = None,
+    measure: bool = True,
 ) -> tuple[Arms, tuple[str, ...]]:
-    """The arms of an experiment under a command line's words and options, and the variants that it names. measure: as
-    in `Arms`. Nothing is prepared or written yet."""
-    from lllm.cli.progress import preparing
+    """The arms of an experiment under a command line's words and options, and the variants that it names. measure:
+    sizes that are matched by time, where they are not known. Nothing is prepared or written yet."""
+    from lllm.cli.progress import measuring, preparing
     from lllm.config import load_experiment, split_words
     from lllm.launch.arms import Arms
     from lllm.registry import load_registry
 
     registry, experiment = load_registry(plugins), load_experiment(name)
     variants, overrides = split_words(words, experiment)
-    add_options(overrides, options or {})
-    return Arms(experiment, overrides, registry, preparing(), measure=measure), variants
-
-
-def add_options(overrides: Tree, options: Mapping[str, object]) -> None:
-    """Options that are short for execution settings."""
-    for option, value in options.items():
+    for option, value in (options or {}).items():  # each is short for an execution setting
         if value is not None:
             overrides.put(f"run.{option}", value, f"--{option}")
+    return Arms(experiment, overrides, registry, preparing(), measure=measuring if measure else None), variants
 
 
 def seeds_of(text: str, option: str = "--seeds") -> list[int]:

@@ -16,7 +16,6 @@ from lllm.cli.live import watcher
 from lllm.cli.named import plugin_words
 from lllm.cli.output import print_table
 from lllm.cli.plan import plan_facts, print_plan
-from lllm.cli.progress import measuring
 from lllm.cli.run import again, arms_of, resumable, train
 from lllm.config import Experiment
 from lllm.errors import UserError
@@ -84,7 +83,7 @@ def prepare(
     trials: int,
 ) -> Sweep:
     """Read the experiment and the command line; nothing is prepared or written yet."""
-    arms, variants = arms_of(name, words, plugins, {"workers": workers}, measuring)
+    arms, variants = arms_of(name, words, plugins, {"workers": workers})
     execution = arms.resolved(variants[0]).run
     return Sweep(
         arms.experiment,
