@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["BuildError", "UserError", "nearest"]
+__all__ = ["EXIT_CODE", "INTERRUPTED", "BuildError", "UserError", "nearest"]
 
 EXIT_CODE = 2
+INTERRUPTED = 130  # the exit code after Ctrl-C
 _LISTED = 12  # more names than this are a wall, not a hint
 
 

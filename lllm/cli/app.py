@@ -8,32 +8,28 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-from lllm.cli import (
-    bench,
-    catalogue,
-    check,
-    compare,
-    data,
-    delete,
-    diff,
-    doctor,
-    eval,
-    generate,
-    new,
-    noise,
-    probe,
-    report,
-    reproduce,
-    run,
-    show,
-    sweep,
-)
-from lllm.errors import EXIT_CODE, BuildError, UserError
+from lllm.cli import data
+from lllm.cli.bench import bench
+from lllm.cli.catalogue import list_
+from lllm.cli.check import check
+from lllm.cli.compare import compare
+from lllm.cli.delete import delete
+from lllm.cli.diff import diff
+from lllm.cli.doctor import doctor
+from lllm.cli.eval import eval_
+from lllm.cli.generate import generate
+from lllm.cli.new import new
+from lllm.cli.noise import noise
+from lllm.cli.probe import probe
+from lllm.cli.report import report
+from lllm.cli.reproduce import reproduce
+from lllm.cli.run import run
+from lllm.cli.show import show
+from lllm.cli.sweep.command import sweep
+from lllm.errors import EXIT_CODE, INTERRUPTED, BuildError, UserError
 from lllm.openmp import spin
 
 __all__ = ["app", "main"]
-
-INTERRUPTED = 130
 
 app = typer.Typer(
     name="lllm",
@@ -43,27 +39,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-_VERBS: dict[str, Callable[..., None]] = {
-    "run": run.run,
-    "sweep": sweep.sweep,
-    "noise": noise.noise,
-    "compare": compare.compare,
-    "diff": diff.diff,
-    "report": report.report,
-    "list": catalogue.list_,
-    "show": show.show,
-    "eval": eval.eval_,
-    "generate": generate.generate,
-    "bench": bench.bench,
-    "reproduce": reproduce.reproduce,
-    "delete": delete.delete,
-    "check": check.check,
-    "probe": probe.probe,
-    "doctor": doctor.doctor,
-    "new": new.new,
-}
-for _name, _verb in _VERBS.items():
-    app.command(_name)(_verb)
+_TRAIN = (run, sweep, noise)
+_READ = (compare, diff, report, list_, show)
+_USE = (eval_, generate, bench, reproduce, delete, check, probe, doctor, new)
+_VERBS: tuple[Callable[..., None], ...] = (*_TRAIN, *_READ, *_USE)  # in the order of --help
+for _verb in _VERBS:
+    app.command(_verb.__name__.rstrip("_"))(_verb)
 app.add_typer(data.app, name="data")
 
 

@@ -25,42 +25,24 @@ def bench(
     for name, value in (("--rounds", rounds), ("--steps", steps)):
         if value < 1:
             raise UserError(f"{name} {value}: expected 1 or more")
-    from lllm.cli.progress import preparing
-    from lllm.config import load_experiment, split_words
-    from lllm.launch.arms import Arms
-    from lllm.launch.measure import Bench
-    from lllm.registry import load_registry
-    from lllm.registry.build import blaming
-
-    registry = load_registry(plugin or [])
-    asked = load_experiment(experiment)
-    variants, overrides = split_words(words or [], asked)
-    arms = Arms(asked, overrides, registry, preparing())
-    with blaming(registry):
-        benches = [Bench(arms.arm(variant)) for variant in variants]
-    _measure(benches, rounds, steps)
-    _print(benches, as_json)
-
-
-def _measure(benches: list[Any], rounds: int, steps: int) -> None:
     from lllm.cli.progress import progress
+    from lllm.cli.run import arms_of
+    from lllm.launch.measure import Bench
+    from lllm.registry.build import blaming
+    from lllm.results.table import si
 
-    done_ones = 0
+    arms, variants = arms_of(experiment, words or [], plugin or [], measure=False)
+    with blaming(arms.registry):
+        benches = [Bench(arms.arm(variant)) for variant in variants]
     with progress("measuring", len(benches) * (rounds + 1), "turns") as done:
         for turn in range(rounds + 1):
-            for bench in benches:
+            for place, bench in enumerate(benches, start=1):
                 if turn == 0:
                     bench.warm()
                 else:
                     bench.round(steps)
-                done_ones += 1
-                done(done_ones)
-
-
-def _print(benches: list[Any], as_json: bool) -> None:
-    from lllm.results.table import si
-
-    found = [
+                done(turn * len(benches) + place)
+    found: list[dict[str, Any]] = [
         {"variant": bench.arm.variant, "arm": bench.arm.identity, "parameters": bench.arm.parameters, **bench.numbers()}
         for bench in benches
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from lllm.errors import UserError, nearest
 __all__ = ["list_"]
 
 _LISTINGS = ("parts", "variants", "experiments", "runs")
+_LONG = 200  # rows of runs beyond which a drawn table is slow to make and no easier to read
 
 
 def list_(
@@ -37,13 +39,11 @@ def list_(
     elif what == "experiments":
         _experiments(as_json)
     else:
-        from lllm.cli.runs import list_runs
-
-        list_runs(as_json, results)
+        _runs(results, as_json)
 
 
 def _parts(plugins: list[Path], as_json: bool) -> None:
-    from lllm.cli.part import describe, kernel, runs_here
+    from lllm.cli.description import describe, kernel, runs_here
     from lllm.registry import load_registry
 
     registry = load_registry(plugins)
@@ -51,11 +51,8 @@ def _parts(plugins: list[Path], as_json: bool) -> None:
     if as_json:
         print_json([describe(entry) for entry in entries])
         return
-    print_table(
-        ["kind", "name", "what it is", "runs here", "kernel", "from"],
-        [[e.kind, e.name, e.summary, runs_here(e), kernel(e), e.source] for e in entries],
-        drop=(4,),
-    )
+    rows = [[e.kind, e.name, e.summary, runs_here(e), kernel(e), e.source] for e in entries]
+    print_table(["kind", "name", "what it is", "runs here", "kernel", "from"], rows, drop=(4,))
     for shipped, local in registry.replaced.items():
         print(f"replaced: {shipped} by {local}")
     for entries in registry.conflicts.values():
@@ -77,8 +74,33 @@ def _experiments(as_json: bool) -> None:
     print_table(["experiment", "what it asks", "from"], rows)
 
 
+def _runs(root: Path, as_json: bool) -> None:
+    """Those below `root`, and those that are only committed there."""
+    from lllm.results.committed import load_records, runs
+    from lllm.results.table import aligned
+
+    if as_json:
+        print_json(runs(root))
+        return
+    records = load_records(root)
+    if not records:
+        print(f"no runs below {root}; `lllm run quickstart` makes some", file=sys.stderr)
+        return
+    headers = ["run", "state", "bpb", "named", "why"]
+    rows = []
+    for record in records:
+        bpb = (record.result or {}).get("bpb")
+        state = record.state if record.path or record.state == "deleted" else f"{record.state}, committed"
+        reason = record.reason if record.state in ("failed", "diverged", "pruned", "damaged") or record.aside else ""
+        rows.append([record.name, state, "" if bpb is None else f"{bpb:.4f}", record.label, reason])
+    if len(rows) > _LONG:
+        print(aligned(headers, rows, right=(2,)))
+    else:
+        print_table(headers, rows, right=(2,))
+
+
 def _variants(name: str, as_json: bool) -> None:
-    from lllm.cli.experiment import deltas, written
+    from lllm.cli.description import changes, deltas
     from lllm.config import load_experiment
 
     experiment = load_experiment(name)
@@ -86,10 +108,8 @@ def _variants(name: str, as_json: bool) -> None:
     if as_json:
         print_json([{"variant": v, "baseline": baseline, "deltas": changed} for v, baseline, changed in rows])
         return
-    print_table(
-        ["variant", "what it changes", ""],
-        [[v, ", ".join(f"{k}={written(x)}" for k, x in c.items()), "baseline" if b else ""] for v, b, c in rows],
-    )
+    cells = [[v, changes(changed), "baseline" if baseline else ""] for v, baseline, changed in rows]
+    print_table(["variant", "what it changes", ""], cells)
 
 
 def _short(text: str, most: int = 80) -> str:

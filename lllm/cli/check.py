@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,8 +21,7 @@ __all__ = ["check"]
 
 def check(
     name: Annotated[
-        str | None,
-        typer.Argument(help="A part, as NAME or KIND/NAME; all, and a covering set, when left out."),
+        str | None, typer.Argument(help="A part, as NAME or KIND/NAME; all, and a covering set, when left out.")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All parts, and every composition of them.")] = False,
     plugin: Plugins = None,
@@ -33,9 +32,8 @@ def check(
     Exit code 1 when one does not. With --json stdout has one JSON document, at the end, and progress goes to stderr.
     """
     with json_alone(as_json) as found:
-        outcomes = _outcomes(name, every, plugin or [])
-        found |= _facts(outcomes)
-        _conclude(outcomes)
+        found |= _facts(_outcomes(name, every, plugin or []))
+        _conclude(found)
     raise typer.Exit(0 if found["passed"] == found["checked"] else 1)
 
 
@@ -81,17 +79,14 @@ def _facts(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     return {"checked": len(outcomes), "passed": passed, "seconds": sum(o.seconds for o in outcomes), "outcomes": told}
 
 
-def _conclude(outcomes: Sequence[Outcome]) -> None:
+def _conclude(facts: Mapping[str, Any]) -> None:
     """Every failure, and how many there are."""
-    failed = [failure for outcome in outcomes for failure in outcome.failures]
+    failed = [failure for outcome in facts["outcomes"] for failure in outcome["failures"]]
     if failed:
         print()
-        print_table(
-            ["where", "test", "seed", "why"],
-            [[f.where, f.test, "" if f.seed is None else str(f.seed), f.message] for f in failed],
-        )
-    passed = sum(not outcome.failures for outcome in outcomes)
-    print(f"{passed} of {len(outcomes)} passed in {sum(outcome.seconds for outcome in outcomes):.0f} s")
+        rows = [[f["where"], f["test"], "" if f["seed"] is None else str(f["seed"]), f["why"]] for f in failed]
+        print_table(["where", "test", "seed", "why"], rows)
+    print(f"{facts['passed']} of {facts['checked']} passed in {facts['seconds']:.0f} s")
 
 
 def _said(outcome: Outcome) -> Outcome:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from lllm.cli.options import Plugins, Results
 from lllm.cli.output import print_json
 from lllm.errors import UserError
 
@@ -50,8 +51,8 @@ def compare(
         bool, typer.Option("--commit", help="Write the table and its numbers where they are committed.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As --format json.")] = False,
-    results: Annotated[Path, typer.Option("--results", help="Where runs are.")] = Path("results"),
-    plugin: Annotated[list[Path] | None, typer.Option("--plugin", help="Load a Python file with parts, too.")] = None,
+    results: Results = Path("results"),
+    plugin: Plugins = None,
 ) -> None:
     """Print the table of an experiment; with --commit write what a repository keeps of it: table.md and runs.jsonl.
 
@@ -60,7 +61,9 @@ def compare(
     """
     from lllm.launch.timing import Timings
     from lllm.results.columns import chosen, sorted_by
+    from lllm.results.table import comma_separated, markdown, show
 
+    form = "json" if as_json else form
     wanted = None if columns is None else [key.strip() for key in columns.split(",")]
     with _uncollected():
         every = [find(experiment, name, all_runs, results, plugin or []) for experiment in experiments]
@@ -68,16 +71,17 @@ def compare(
         for comparison in shown:
             chosen(comparison, wanted)  # an unknown column is refused in every format, before anything is written
         for found, comparison in zip(every, shown, strict=True):
-            _show(comparison, form if not as_json else "json", wanted)
+            if form == "terminal":
+                show(comparison, wanted)
+            elif form == "markdown":
+                print(markdown(comparison, wanted))
             if commit and (path := found.write()):
                 Timings(results, found.experiment).commit()
-                if form == "terminal" and not as_json:
+                if form == "terminal":
                     print(f"written: {path} and {path.parent / 'runs.jsonl'}")
-    if as_json or form == "json":
+    if form == "json":
         print_json([asdict(comparison) for comparison in shown])
     elif form == "csv":
-        from lllm.results.table import comma_separated
-
         print(comma_separated(shown, wanted), end="")
     if verdict:
         _refuse_undecidable(shown)
@@ -97,19 +101,28 @@ def _uncollected() -> Iterator[None]:
 
 def find(name: str, label: str | None, all_runs: bool, results: Path, plugins: list[Path]) -> Found:
     """The table of an experiment, or of its runs that are called `label`; errors as in `named`."""
-    if label is None:
-        return _plain(name, all_runs, results, plugins)
-    return _named(name, label, results, plugins)
+    from lllm.results.committed import load_records
+    from lllm.results.compare import publish, publish_named, tabulate, tabulate_named
 
+    if label is not None:
+        from lllm.cli.named import named_runs
+        from lllm.config import load_experiment
+        from lllm.registry import load_registry
+        from lllm.results.named import check_name
 
-def _show(comparison: Comparison, form: Format, wanted: Sequence[str] | None) -> None:
-    """Print it, unless it is printed together with others."""
-    from lllm.results.table import markdown, show
+        asked = load_experiment(name)
+        experiment, records = asked.name, load_records(results, asked.name)
+        runs = named_runs(asked, check_name(label), load_registry(plugins), records)
+        named = tabulate_named(experiment, runs)
+        return Found(named, experiment, records, lambda: publish_named(results, experiment, runs))
+    from lllm.launch.expected import expected_rows
 
-    if form == "terminal":
-        show(comparison, wanted)
-    elif form == "markdown":
-        print(markdown(comparison, wanted))
+    rows = expected_rows(name, plugins, results)
+    experiment = Path(name).stem if name.endswith((".yaml", ".yml")) else name
+    records = load_records(results, experiment)
+    shown = tabulate(records, experiment, rows, all_runs)
+    table = None if all_runs else shown
+    return Found(shown, experiment, records, lambda: publish(results, experiment, rows, records, table))
 
 
 def _refuse_undecidable(shown: Sequence[Comparison]) -> None:
@@ -121,31 +134,3 @@ def _refuse_undecidable(shown: Sequence[Comparison]) -> None:
                     f"{comparison.title}, row '{row.variant}': {row.verdict.text}; expected runs that can be judged: "
                     "the baseline's data, kind of likelihood and budget, and at least two seeds that both have"
                 )
-
-
-def _plain(name: str, all_runs: bool, results: Path, plugins: list[Path]) -> Found:
-    from lllm.launch.now import expected_rows
-    from lllm.results.committed import load_records
-    from lllm.results.compare import publish, tabulate
-
-    rows = expected_rows(name, plugins, results)
-    experiment = Path(name).stem if name.endswith((".yaml", ".yml")) else name
-    records = load_records(results, experiment)
-    shown = tabulate(records, experiment, rows, all_runs)
-    table = None if all_runs else shown
-    return Found(shown, experiment, records, lambda: publish(results, experiment, rows, records, table))
-
-
-def _named(name: str, label: str, results: Path, plugins: list[Path]) -> Found:
-    from lllm.cli.named import named_runs
-    from lllm.config import load_experiment
-    from lllm.registry import load_registry
-    from lllm.results.committed import load_records
-    from lllm.results.compare import publish_named, tabulate_named
-    from lllm.results.named import check_name
-
-    experiment = load_experiment(name)
-    records = load_records(results, experiment.name)
-    runs = named_runs(experiment, check_name(label), load_registry(plugins), records)
-    shown = tabulate_named(experiment.name, runs)
-    return Found(shown, experiment.name, records, lambda: publish_named(results, experiment.name, runs))

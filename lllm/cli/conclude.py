@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from lllm.launch.arms import Arms
-    from lllm.launch.plan import Plan
-    from lllm.results.compare import Comparison
+from lllm.cli.named import named_runs, named_to
+from lllm.cli.plan import print_next, print_samples
+from lllm.launch.arms import Arms
+from lllm.launch.plan import Plan, expected
+from lllm.results.committed import load_records
+from lllm.results.compare import Comparison, compare, tabulate_named
+from lllm.results.named import semantic_words
+from lllm.results.table import show
 
 __all__ = ["conclude"]
 
@@ -19,21 +23,14 @@ def conclude(plan: Plan, arms: Arms, variants: Sequence[str], words: Sequence[st
 
     Nothing but directories of runs is written: what is committed changes by `lllm compare --commit` alone.
     """
-    from lllm.cli.plan import print_next, print_samples
-
     shown = _named(plan, arms, words) if plan.label else _plain(plan, arms, variants, words)
     print_samples(plan)
     print_next(plan, words)
-    return {
-        "runs": _outcomes(plan),
-        "comparison": asdict(shown) if shown else None,
-    }
+    return {"runs": _outcomes(plan), "comparison": asdict(shown) if shown else None}
 
 
 def _outcomes(plan: Plan) -> list[dict[str, Any]]:
     """State and final numbers of each run of the plan."""
-    from lllm.results.committed import load_records
-
     records = {
         (record.variant, record.arm, record.seed): record
         for record in load_records(plan.results, plan.experiment.name)
@@ -58,11 +55,6 @@ def _outcomes(plan: Plan) -> list[dict[str, Any]]:
 
 
 def _named(plan: Plan, arms: Arms, words: Sequence[str]) -> Comparison | None:
-    from lllm.cli.named import named_runs, named_to
-    from lllm.results.committed import load_records
-    from lllm.results.compare import tabulate_named
-    from lllm.results.table import show
-
     name = plan.experiment.name
     records = named_to(plan, words, load_records(plan.results, name))
     if not any(record.label == plan.label for record in records):  # nothing was even begun
@@ -74,11 +66,6 @@ def _named(plan: Plan, arms: Arms, words: Sequence[str]) -> Comparison | None:
 
 
 def _plain(plan: Plan, arms: Arms, variants: Sequence[str], words: Sequence[str]) -> Comparison:
-    from lllm.launch.plan import expected
-    from lllm.results.compare import compare
-    from lllm.results.named import semantic_words
-    from lllm.results.table import show
-
     experiment = plan.experiment
     seeds = list(dict.fromkeys(run.seed for run in plan.runs))
     changed = semantic_words(words)

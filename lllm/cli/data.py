@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from lllm.cli.options import Experiment, Json, Plugins, Words
 from lllm.cli.output import print_json, print_table
 from lllm.errors import UserError, nearest
-
-if TYPE_CHECKING:
-    from lllm.data import Dataset
 
 __all__ = ["app"]
 
@@ -35,11 +32,11 @@ def prepare(experiment: Experiment, words: Words = None, plugin: Plugins = None,
     registry = load_registry(plugin or [])
     asked = load_experiment(experiment)
     variants, overrides = split_words(words or [], asked)
-    found: dict[str, Dataset] = {}
+    found = {}
     for variant in variants:
         dataset = Setup.prepare(registry, resolve(asked, variant, overrides, registry), preparing()).dataset
-        found[dataset.fingerprint] = dataset
-    _print([_fact(dataset.path, dataset.info) for dataset in found.values()], as_json)
+        found[dataset.fingerprint] = _fact(dataset.path, dataset.info)
+    _print(list(found.values()), as_json)
 
 
 @app.command("list")
@@ -59,12 +56,12 @@ def verify(
     from lllm.data import Shard
 
     folders = _chosen(names or [])
-    problems: list[dict[str, str]] = []
+    problems: list[dict[str, Any]] = []
     shards = 0
     for path in folders:
         info = _info(path)
         if info is None:
-            problems.append({"path": str(path), "problem": "dataset.json is missing or damaged"})
+            problems.append(_fact(path, None))
             continue
         for name in [name for split in info["shards"].values() for name in split]:
             shards += 1
@@ -86,8 +83,7 @@ def _folders() -> list[Path]:
     """Prepared datasets; what is still being written has a name that begins with a dot."""
     from lllm.data.dataset import data_root
 
-    root = data_root()
-    return sorted(path for path in root.glob("[!.]*") if path.is_dir()) if root.is_dir() else []
+    return sorted(path for path in data_root().glob("[!.]*") if path.is_dir())
 
 
 def _info(path: Path) -> dict[str, Any] | None:
@@ -116,10 +112,7 @@ def _chosen(names: list[str]) -> list[Path]:
 def _fact(path: Path, info: dict[str, Any] | None) -> dict[str, Any]:
     if info is None:
         return {"path": str(path), "problem": "dataset.json is missing or damaged"}
-    return {
-        "path": str(path),
-        **{key: info.get(key) for key in ("fingerprint", "documents", "made", "multiple", "counts", "overlap")},
-    }
+    return {"path": str(path), **{key: info.get(key) for key in _FACTS}}
 
 
 def _print(facts: list[dict[str, Any]], as_json: bool) -> None:

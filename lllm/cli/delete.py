@@ -9,14 +9,14 @@ from typing import Annotated
 
 import typer
 
-from lllm.cli.options import Results
+from lllm.cli.options import Results, RunName
 from lllm.errors import UserError
 
 __all__ = ["delete"]
 
 
 def delete(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run directory, or any unambiguous part of its name.")],
+    run: RunName,
     yes: Annotated[bool, typer.Option("--yes", help="Without asking.")] = False,
     results: Results = Path("results"),
 ) -> None:

@@ -7,14 +7,16 @@ import shlex
 import statistics
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lllm.cli.named import plugin_words
 from lllm.errors import UserError
-
-if TYPE_CHECKING:
-    from lllm.launch.arms import Arms
-    from lllm.launch.plan import Plan
-    from lllm.results.compare import Comparison
+from lllm.launch.arms import Arms
+from lllm.launch.plan import Plan, expected, rule_of
+from lllm.results.compare import Comparison, compare
+from lllm.results.noise import read_noise
+from lllm.results.statistics.power import detectable
+from lllm.results.statistics.sequential import look_level
 
 __all__ = ["detectable_facts"]
 
@@ -27,29 +29,26 @@ def detectable_facts(plan: Plan, arms: Arms, words: Sequence[str] = ()) -> dict[
     difference and sd are None where no spread is known: neither from `lllm noise` of the baseline under the same code,
     data and evaluator, nor from finished runs of these arms.
     """
-    from lllm.launch.plan import rule_of
-    from lllm.results.statistics.power import detectable
-    from lllm.results.statistics.sequential import look_level
-
     experiment, rule = plan.experiment, rule_of(plan.experiment)
-    variants = list(dict.fromkeys(run.arm.variant for run in plan.runs))
-    seeds, others = len({run.seed for run in plan.runs}), [v for v in variants if v != experiment.baseline]
+    planned = {run.arm.variant: run.arm.identity for run in plan.runs}
+    seeds, others = len({run.seed for run in plan.runs}), [v for v in planned if v != experiment.baseline]
     if not others or len(experiment.variants) < 2:
         return None
     # The table's intervals hold for all that the file compares, and only what is run tells their width.
-    comparisons, rows = max(len(others), rule.comparisons), _rows(plan)
+    comparisons = max(len(others), rule.comparisons)
+    # These estimate the variance: the baseline's row, planned or not, and one of each other arm, whatever its variants.
+    rows = len(set(planned.values())) + (experiment.baseline not in planned)
     facts: dict[str, Any] = {"seeds": seeds, "comparisons": comparisons, "metric": rule.metric, "level": rule.level}
     facts |= {"power": rule.power, "sd": None, "sd_from": "", "floor": rule.floor, "difference": None}
     if seeds == 1:
         return facts | {"text": "one seed: no verdict is possible; --seeds 0,1,2"}
     if rows == 1:
         return facts | {"text": f"{', '.join(others)}: the same arm as '{experiment.baseline}', nothing can differ"}
-    sd, source, unused = _spread(plan, arms, variants)
+    sd, source, unused = _spread(plan, arms, list(planned))
     many = f"{seeds} seeds of {len(others) + 1} variants"
     if sd is None:
         settings = [word for word in words if "=" in word]
-        plugins = [word for path in plan.plugins for word in ("--plugin", path)]
-        command = shlex.join(["lllm", "noise", experiment.name, *settings, *plugins])
+        command = shlex.join(["lllm", "noise", experiment.name, *settings, *plugin_words(plan.plugins)])
         return facts | {"text": f"{many}: what they can show is not known{unused}; `{command}` measures the noise"}
     level = look_level(rule.level, seeds, seeds) if "looks" in plan.extra else rule.level
     least = detectable(sd, seeds, comparisons, rule.power, level, rule.floor or 0.0, rows, not rule.unpaired)
@@ -61,19 +60,8 @@ def detectable_facts(plan: Plan, arms: Arms, words: Sequence[str] = ()) -> dict[
     return facts | {"sd": sd, "sd_from": source, "difference": least, "text": text}
 
 
-def _rows(plan: Plan) -> int:
-    """Rows that estimate the variance: the baseline's, whether it is planned or finished already, and one of each
-    other arm, whatever variants it has."""
-    arms = {run.arm.variant: run.arm.identity for run in plan.runs}
-    return len(set(arms.values())) + (plan.experiment.baseline not in arms)
-
-
 def _spread(plan: Plan, arms: Arms, variants: Sequence[str]) -> tuple[float | None, str, str]:
     """Standard deviation of a run, where it is from, and why not from what `lllm noise` stored."""
-    from lllm.launch.plan import expected, rule_of
-    from lllm.results.compare import compare
-    from lllm.results.noise import read_noise
-
     experiment, unused = plan.experiment, ""
     with suppress(UserError):  # a baseline that was not asked for and cannot be built has no noise either
         baseline = arms.arm(experiment.baseline)

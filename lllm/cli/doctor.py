@@ -74,11 +74,12 @@ def _kernels(registry: Registry) -> dict[str, str]:
     """Which kernel each part that has a choice will use here."""
     import torch
 
+    from lllm.cli.description import kernel
+
     found = {"torch SDPA": "flash where shapes allow" if torch.cuda.is_available() else "torch's own for CPU"}
     for entry in registry.of(registry.kinds()):
-        kernel = getattr(entry.cls, "kernel", None)
-        if kernel is not None:
-            found[f"{entry.kind}/{entry.name}"] = str(kernel() if callable(kernel) else kernel)
+        if named := kernel(entry):
+            found[f"{entry.kind}/{entry.name}"] = named
     return found
 
 
@@ -88,6 +89,7 @@ def _places(registry: Registry, results: Path) -> dict[str, Any]:
 
     from lllm.config import list_experiments
     from lllm.data.dataset import data_root
+    from lllm.registry.discovery import shipped
 
     counts = Counter(entry.source for entry in registry.entries.values())
     sources = Counter(listed.source for listed in list_experiments())
@@ -95,17 +97,11 @@ def _places(registry: Registry, results: Path) -> dict[str, Any]:
     return {
         "parts": ", ".join(f"{count} {source}" for source, count in counts.items()),
         "experiments": ", ".join(f"{count} {source}" for source, count in sources.items()),
-        **{f"{folder}, shipped": _shipped(folder) for folder in ("registry", "experiments")},
+        **{f"{folder}, shipped": shipped(folder) for folder in ("registry", "experiments")},
         "results": results.resolve(),
         "data": data_root().resolve(),
         "disk free": f"{free / 1e9:.1f} GB",
     }
-
-
-def _shipped(folder: str) -> Path:
-    from lllm.registry.discovery import shipped
-
-    return shipped(folder)
 
 
 def _problems(registry: Registry, results: Path) -> list[str]:

@@ -138,18 +138,14 @@ def _print(found: Mapping[str, Any]) -> None:
         print_table(["slot", "nats"], [[str(i), f"{n:.4f}"] for i, n in enumerate(found["slots"])], right=(0, 1))
     if found["positions"]:
         print("\nnats per token, by place in the document")
-        places = [[_bucket(int(first)), f"{nats:.4f}"] for first, nats in found["positions"].items()]
-        print_table(["tokens", "nats"], places, right=(1,))
+        places = [(int(first), f"{nats:.4f}") for first, nats in found["positions"].items()]  # first to 2 * first
+        cells = [[f"{first} to {2 * first}" if first else "0", nats] for first, nats in places]
+        print_table(["tokens", "nats"], cells, right=(1,))
     _print_agreement(found["recorded"])
 
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.6f}"
-
-
-def _bucket(first: int) -> str:
-    """The places first, ..., 2 first of a bucket that is named after its first."""
-    return f"{first} to {2 * first}" if first else "0"
 
 
 def _print_agreement(recorded: Mapping[str, Any] | None) -> None:

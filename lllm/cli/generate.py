@@ -13,14 +13,13 @@ import typer
 
 from lllm.cli.options import Device, Json, Plugins, Results, RunName
 from lllm.cli.output import print_json
-from lllm.errors import UserError
+from lllm.errors import INTERRUPTED, UserError
 
 if TYPE_CHECKING:
     from lllm.loaded import Loaded
 
 __all__ = ["generate"]
 
-INTERRUPTED = 130
 # what a terminal would obey: control characters other than tab and newline, those of Latin-1 included
 _CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
 
@@ -49,12 +48,16 @@ def generate(
     options: dict[str, Any] = {"bytes": size, "temperature": temperature, "top_k": top_k, "seed": seed}
     try:
         if as_json:
-            texts = zip(prompts, loaded.generate(prompts, **options), strict=True)
-            print_json([{"prompt": _text(before), "text": _text(text)} for before, text in texts])
+            texts = loaded.generate(prompts, **options)
+            pairs = zip(prompts, texts, strict=True)
+            print_json([{"prompt": _text(before), "text": _text(text)} for before, text in pairs])
         elif len(prompts) == 1:
             _stream(loaded, prompts[0], options)
         else:
-            _print_all(prompts, loaded.generate(prompts, **options))
+            texts = loaded.generate(prompts, **options)
+            for i, (before, text) in enumerate(zip(prompts, texts, strict=True), start=1):
+                print(f"--- {i} of {len(prompts)}")
+                print(_shown(_text(before + text)))
     except KeyboardInterrupt:
         print(flush=True)
         raise typer.Exit(INTERRUPTED) from None
@@ -67,12 +70,6 @@ def _stream(loaded: Loaded, prompt: bytes, options: dict[str, Any]) -> None:
     for piece in chain([prompt], (new[0] for new in rounds)):
         print(_shown(decoder.decode(piece)), end="", flush=True)
     print(_shown(decoder.decode(b"", final=True)))
-
-
-def _print_all(prompts: list[bytes], texts: list[bytes]) -> None:
-    for i, (prompt, text) in enumerate(zip(prompts, texts, strict=True), start=1):
-        print(f"--- {i} of {len(prompts)}")
-        print(_shown(_text(prompt + text)))
 
 
 def _shown(text: str) -> str:

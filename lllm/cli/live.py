@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rich import box
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from lllm.cli.output import fits
+from lllm.launch.plan import Plan, Planned
 from lllm.results.table import duration, si
-
-if TYPE_CHECKING:
-    from rich.live import Live
-    from rich.table import Table
-
-    from lllm.launch.plan import Plan, Planned
 
 __all__ = ["watcher"]
 
-_WIDE = 1000  # columns of a terminal in which any table fits
 _HEADERS = ("state", "step", "bpb", "loss", "bytes/s", "memory", "left")  # of what `_cells` gives
 _NARROW = tuple(header for header in _HEADERS if header not in ("loss", "memory"))
 _LEAST = ("state", "step", "bpb", "left")
@@ -51,8 +51,8 @@ class _Progress:
         return (time.monotonic() - self.began) / done * (self.steps - self.step)
 
 
-class _Watcher:
-    """Keeps each run's progress; a subclass shows it."""
+class _Lines:
+    """Keeps each run's progress, and tells it in plain lines on stderr."""
 
     def __init__(self, plan: Plan) -> None:
         self.progress = {run.name: _Progress() for run in plan.pending}
@@ -78,18 +78,6 @@ class _Watcher:
 
     def show(self, run: Planned, forced: bool = False) -> None:
         """Bring what is shown up to date."""
-
-    def say(self, message: str) -> None:
-        """A line beside it."""
-
-
-class _Lines(_Watcher, AbstractContextManager["_Lines"]):
-    """Plain lines on stderr."""
-
-    def __exit__(self, *exception: object) -> None:
-        return None
-
-    def show(self, run: Planned, forced: bool = False) -> None:
         progress = self.progress[run.name]
         if not forced and time.monotonic() - progress.said < LINE_EVERY:
             return
@@ -97,47 +85,34 @@ class _Lines(_Watcher, AbstractContextManager["_Lines"]):
         self.say(f"{run.name}: " + ", ".join(cell for cell in _cells(progress) if cell))
 
     def say(self, message: str) -> None:
+        """A line beside it."""
         print(message, file=sys.stderr, flush=True)
 
 
-class _Table(_Watcher, AbstractContextManager["_Table"]):
-    """One live table."""
+class _Table(_Lines):
+    """Shows it as one live table, which draws itself anew."""
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
-        from rich.console import Console
-        from rich.live import Live
-
         self.console = Console(stderr=True)
-        self.live: Live = Live(console=self.console, get_renderable=self.render, refresh_per_second=4)
+        self.live = Live(console=self.console, get_renderable=self.render, refresh_per_second=4)
 
-    def __enter__(self) -> _Table:
-        self.live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.live.stop()
+    def show(self, run: Planned, forced: bool = False) -> None:
+        pass
 
     def say(self, message: str) -> None:
         self.console.print(message, markup=False, highlight=False)
 
     def render(self) -> Table:
         """The table as it is now, with as many columns as fit."""
-        wide = self.console.options.update(width=_WIDE)
         for bar, columns in _LAYOUTS:
             table = self._drawn(bar, columns)
-            if self.console.measure(table, options=wide).maximum <= self.console.width:
+            if fits(table, self.console):
                 break
         return table
 
     def _drawn(self, bar: int, columns: Sequence[str]) -> Table:
         """One layout; `bar` is the width of the bar, 0 for none."""
-        from rich import box
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         table.add_column("run", overflow="fold")
         if bar:
@@ -176,6 +151,12 @@ def _cells(progress: _Progress) -> list[str]:
     ]
 
 
-def watcher(plan: Plan) -> _Lines | _Table:
-    """The one that fits where stderr goes; a context manager."""
-    return _Table(plan) if sys.stderr.isatty() else _Lines(plan)
+@contextmanager
+def watcher(plan: Plan) -> Iterator[_Lines]:
+    """The one that fits where stderr goes."""
+    if not sys.stderr.isatty():
+        yield _Lines(plan)
+        return
+    table = _Table(plan)
+    with table.live:
+        yield table

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from lllm.identity import code_fingerprint
+from lllm.results.named import Code, Named, named, rename
+from lllm.results.records import MAYBE, Record
+from lllm.results.rule import rule_of
 
 if TYPE_CHECKING:
     from lllm.config import Experiment
     from lllm.launch.plan import Plan, Planned
     from lllm.registry import Registry
-    from lllm.results.named import Code, Named
-    from lllm.results.records import Record
 
 __all__ = ["named_runs", "named_to", "plugin_words"]
 
 
 def named_runs(experiment: Experiment, label: str, registry: Registry, records: Sequence[Record]) -> Named:
     """The runs of the experiment that are called `label`; errors as in `named`."""
-    from lllm.launch.plan import rule_of
-    from lllm.results.named import named
-
-    def code(record: Record) -> Code:
-        return _code_now(record, registry)
-
-    return named(records, label, list(experiment.variants), experiment.baseline, rule_of(experiment), code)
+    rule = rule_of(experiment)
+    code = partial(_code_now, registry)
+    return named(records, label, list(experiment.variants), experiment.baseline, rule, code)
 
 
 def named_to(plan: Plan, words: Sequence[str], records: Sequence[Record]) -> list[Record]:
@@ -33,9 +33,6 @@ def named_to(plan: Plan, words: Sequence[str], records: Sequence[Record]) -> lis
 
     A name is of whole arms, never of some seeds of one.
     """
-    from lllm.results.named import rename
-    from lllm.results.records import MAYBE
-
     label = plan.label or ""
     arms = {(run.arm.variant, run.arm.identity): run for run in plan.runs}
     asked = {(run.arm.variant, run.arm.identity, run.seed): run for run in plan.runs}
@@ -63,16 +60,14 @@ def _given_up(record: Record, run: Planned) -> bool:
     return bool(record.aside) or (changed and not kept)
 
 
-def _code_now(record: Record, registry: Registry) -> Code:
+def _code_now(registry: Registry, record: Record) -> Code:
     """The code that the parts of a record are now; unknown when one of them is gone."""
-    from lllm.identity import code_fingerprint
-
     entries = [entry for (kind, name), entry in registry.entries.items() if f"{kind}/{name}" in record.parts]
     code, parts = code_fingerprint(entries)
     gone = [name for name in record.parts.keys() - parts.keys() if not name.startswith("import/")]
     return (code, parts) if entries and not gone else ("", {})
 
 
-def plugin_words(plugins: Sequence[Path]) -> list[str]:
+def plugin_words(plugins: Sequence[Path | str]) -> list[str]:
     """The options that load them, as typed."""
     return [word for path in plugins for word in ("--plugin", str(path))]

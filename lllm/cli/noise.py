@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,9 +11,9 @@ import typer
 from lllm.cli.options import Experiment as ExperimentName
 from lllm.cli.options import Json, Plugins
 from lllm.errors import UserError, nearest
+from lllm.results.rule import rule_of
 
 if TYPE_CHECKING:
-    from lllm.config import Experiment
     from lllm.launch.arms import Arms
     from lllm.launch.plan import Plan
     from lllm.results.noise import Noise
@@ -39,25 +40,24 @@ def noise(
     same. Tables do not use it: their intervals rest on their own runs.
     """
     from lllm.cli.output import json_alone, lasting_stdout
-    from lllm.cli.progress import measuring, preparing
-    from lllm.cli.run import add_options
-    from lllm.config import load_experiment, overrides_of
-    from lllm.launch.arms import Arms
+    from lllm.cli.run import arms_of
+    from lllm.config import overrides_of
     from lllm.launch.plan import make_plan
-    from lllm.registry import load_registry
+    from lllm.results.noise import read_noise
 
     if not 2 <= seeds <= _MOST:
         raise UserError(f"--seeds {seeds}: expected how many, from 2 to {_MOST}; a spread needs two")
     fine, plugins = True, plugin or []
     with lasting_stdout(), json_alone(as_json) as found:
-        registry, asked = load_registry(plugins), load_experiment(experiment)
-        overrides = overrides_of(words or [])
-        add_options(overrides, {"workers": workers})
-        arms = Arms(asked, overrides, registry, preparing(), measure=measuring)
-        plan = make_plan(
-            arms, [_chosen(variant, asked)], range(seeds), plugins=[str(path.resolve()) for path in plugins]
-        )
-        known = _stored(plan)
+        overrides_of(words or [])  # a variant is no word of this verb
+        arms, variants = arms_of(experiment, words or [], plugins, {"workers": workers})
+        asked = arms.experiment
+        if variant is not None and variant not in variants:
+            raise UserError(f"--variant {variant}: no such variant{nearest(variant, variants)}")
+        files = [str(path.resolve()) for path in plugins]
+        plan = make_plan(arms, [variant or asked.baseline], range(seeds), plugins=files)
+        arm = plan.runs[0].arm
+        known = read_noise(plan.results, asked.name).fitting(arm.identity, arm.fingerprints, rule_of(asked).metric)
         if known is None or known.n < seeds:
             known, fine = _measured(plan, arms, found)
         else:
@@ -68,44 +68,25 @@ def noise(
     raise typer.Exit(0 if fine else 1)
 
 
-def _chosen(variant: str | None, experiment: Experiment) -> str:
-    if variant is None:
-        return experiment.baseline
-    if variant not in experiment.variants:
-        raise UserError(f"--variant {variant}: no such variant{nearest(variant, experiment.variants)}")
-    return variant
-
-
-def _stored(plan: Plan) -> Noise | None:
-    from lllm.launch.plan import rule_of
-    from lllm.results.noise import read_noise
-
-    arm, name = plan.runs[0].arm, plan.experiment.name
-    return read_noise(plan.results, name).fitting(arm.identity, arm.fingerprints, rule_of(plan.experiment).metric)
-
-
 def _measured(plan: Plan, arms: Arms, found: dict[str, Any]) -> tuple[Noise | None, bool]:
     """Train what is left and store what comes of it; None and False where a run is missing or failed."""
     from lllm.cli.plan import plan_facts, print_plan
     from lllm.cli.run import train
-    from lllm.launch.execute import worker_command
-    from lllm.launch.plan import rule_of
+    from lllm.launch.plan import expected
+    from lllm.results.compare import compare
     from lllm.results.noise import measured, write_noise
-    from lllm.results.run import check_writable
 
     found |= plan_facts(plan)
     print_plan(plan, found["plan"])
-    check_writable(plan.results)
-    for pending in plan.pending[:1]:
-        worker_command(pending)  # what cannot be started is refused before anything is written
-    sys.stdout.flush()  # whoever reads a pipe sees the plan before the training
     train(plan)
-    values, unfinished = _values(plan, arms)
-    if unfinished:
-        told = ", ".join(f"s{seed} ({why})" for seed, why in unfinished.items())
+    arm, name, metric = plan.runs[0].arm, plan.experiment.name, rule_of(plan.experiment).metric
+    seeds = [run.seed for run in plan.runs]
+    row = compare(plan.results, name, expected(arms, [arm.variant], seeds)).rows[0]
+    values = {seed: value for seed, value in row.values.items() if seed in seeds}
+    if row.unfinished:
+        told = ", ".join(f"s{seed} ({why})" for seed, why in row.unfinished.items())
         print(f"not stored: {len(values)} of {len(plan.runs)} seeds are finished; not: {told}", file=sys.stderr)
         return None, False
-    arm, name, metric = plan.runs[0].arm, plan.experiment.name, rule_of(plan.experiment).metric
     if len(values) < len(plan.runs):
         raise UserError(
             f"decide = {metric}: {len(plan.runs) - len(values)} of {len(plan.runs)} results of variant "
@@ -116,32 +97,15 @@ def _measured(plan: Plan, arms: Arms, found: dict[str, Any]) -> tuple[Noise | No
     return result, True
 
 
-def _values(plan: Plan, arms: Arms) -> tuple[dict[int, float], dict[int, str]]:
-    """The metric by seed, and seed -> in which state it is, of those that are not finished."""
-    from lllm.launch.plan import expected
-    from lllm.results.compare import compare
-
-    seeds = [run.seed for run in plan.runs]
-    row = compare(plan.results, plan.experiment.name, expected(arms, [plan.runs[0].arm.variant], seeds)).rows[0]
-    return {seed: value for seed, value in row.values.items() if seed in seeds}, dict(row.unfinished)
-
-
 def _facts(known: Noise, plan: Plan) -> dict[str, Any]:
     """What the noise is and what it means for this experiment."""
-    from dataclasses import asdict
-
-    from lllm.launch.plan import rule_of
     from lllm.results.noise import FILE
     from lllm.results.statistics.power import detectable
 
     experiment, rule = plan.experiment, rule_of(plan.experiment)
     comparisons = max(1, len(experiment.variants) - 1)
-
-    def least(seeds: int) -> float | None:
-        return detectable(
-            known.sd, seeds, comparisons, rule.power, rule.level, rule.floor or 0.0, paired=not rule.unpaired
-        )
-
+    asked = (comparisons, rule.power, rule.level, rule.floor or 0.0)
+    least = {seeds: detectable(known.sd, seeds, *asked, paired=not rule.unpaired) for seeds in _SEEDS}
     return {
         "experiment": experiment.name,
         "variant": plan.runs[0].arm.variant,
@@ -151,7 +115,7 @@ def _facts(known: Noise, plan: Plan) -> dict[str, Any]:
         "comparisons": comparisons,
         "level": rule.level,
         "power": rule.power,
-        "detectable": [{"seeds": seeds, "difference": least(seeds)} for seeds in _SEEDS],
+        "detectable": [{"seeds": seeds, "difference": difference} for seeds, difference in least.items()],
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import sys
@@ -11,9 +10,10 @@ from contextlib import contextmanager, nullcontext, redirect_stdout
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
-__all__ = ["json_alone", "lasting_stdout", "print_json", "print_table"]
+__all__ = ["fits", "json_alone", "lasting_stdout", "print_json", "print_table"]
 
 _WIDE = 1000  # columns of a terminal in which any table fits
 _FOLDED = 20  # characters of a text that a narrow table shows in one line; the rest goes on below
@@ -38,30 +38,19 @@ def json_alone(as_json: bool) -> Iterator[dict[str, Any]]:
 @contextmanager
 def lasting_stdout() -> Iterator[None]:
     """Where work goes on after the reader of a pipe went away, what is printed from then on is dropped."""
-    real = sys.stdout
-    sys.stdout = lasting = _Lasting(real)
-    try:
+    with redirect_stdout(_Lasting(sys.stdout)) as lasting:
         yield
         lasting.flush()
-    finally:
-        sys.stdout = real
 
 
-class _Lasting(io.TextIOBase):
+class _Lasting:
     """A stream that outlives its reader."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._read = stream, True
 
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        return self._stream.encoding
-
-    def isatty(self) -> bool:
-        return self._stream.isatty()
-
-    def fileno(self) -> int:
-        return self._stream.fileno()
+    def __getattr__(self, name: str) -> Any:  # encoding, isatty, fileno
+        return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
         if self._read:
@@ -92,10 +81,9 @@ def print_table(
     if sys.stdout.isatty():
         _rich(headers, rows, right, drop)
         return
-    widths = [max(len(row[i]) for row in [headers, *rows]) for i in range(len(headers))]
-    for row in [headers, *rows]:
-        cells = (c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-        print("  ".join(cells).rstrip())
+    from lllm.results.table import aligned
+
+    print(aligned(headers, rows, right))
 
 
 def _rich(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int], drop: Sequence[int]) -> None:
@@ -105,11 +93,15 @@ def _rich(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence
     kept = list(range(len(headers)))
     least = [[cell if i in right else cell[:_FOLDED] for i, cell in enumerate(row)] for row in rows]
     for dispensable in drop:
-        probe = _drawn(headers, least, right, kept)
-        if console.measure(probe, options=console.options.update(width=_WIDE)).maximum <= console.width:
+        if fits(_drawn(headers, least, right, kept), console):
             break
         kept.remove(dispensable)
     console.print(_drawn(headers, rows, right, kept))
+
+
+def fits(table: Table, console: Console) -> bool:
+    """Whether the console is wide enough for the table."""
+    return console.measure(table, options=console.options.update(width=_WIDE)).maximum <= console.width
 
 
 def _drawn(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int], kept: Sequence[int]) -> Table:

@@ -9,14 +9,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lllm.cli.output import print_table
 from lllm.errors import UserError
+from lllm.launch.measure import matmul_rate, seconds_of
+from lllm.launch.plan import Plan, Planned
+from lllm.results.find import find_run
+from lllm.results.run import Run
 from lllm.results.table import duration, si
-
-if TYPE_CHECKING:
-    from lllm.launch.plan import Plan, Planned
+from lllm.results.verdict import OVERLAP
 
 __all__ = ["plan_facts", "print_next", "print_plan", "print_samples"]
 
@@ -33,7 +35,8 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
     nothing is to be trained; timing is what was measured where sizes are matched by time; steps, bytes and flops are
     None where a budget of seconds has not been measured yet.
     """
-    experiment, rate, timed = plan.experiment, _rate(plan), _timed(plan)
+    experiment, timed = plan.experiment, _timed(plan)
+    rate = matmul_rate() if plan.pending else 1.0  # measured only where something is to be trained
     return {
         "experiment": experiment.name,
         "hypothesis": experiment.hypothesis,
@@ -49,8 +52,6 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
 
 def print_plan(plan: Plan, planned: Sequence[Mapping[str, Any]]) -> None:
     """Variants, sizes after matching, budget, what is cached, estimated time. planned: of `plan_facts`."""
-    from lllm.results.verdict import OVERLAP
-
     experiment = plan.experiment
     first = plan.runs[0].arm.resolved
     print(f"{experiment.name}: {experiment.hypothesis}")
@@ -58,12 +59,8 @@ def print_plan(plan: Plan, planned: Sequence[Mapping[str, Any]]) -> None:
     inside, documents, share = _overlap(plan)
     much = f"; above {OVERLAP:.0%}: no verdict is possible" if share > OVERLAP else ""
     print(f"overlap: {inside} of {documents} evaluated documents ({share:.1%} of the bytes) are in training{much}")
-    print_table(
-        _COLUMNS,
-        [_row(run) for run in planned],
-        right=range(3, 10),
-        drop=[_COLUMNS.index(header) for header in _LEFT_OUT],
-    )
+    drop = [_COLUMNS.index(header) for header in _LEFT_OUT]
+    print_table(_COLUMNS, [_row(run) for run in planned], right=range(3, 10), drop=drop)
     for line in [*_matched(plan), *_replaced(plan)]:
         print(line)
     pending = plan.pending
@@ -108,13 +105,6 @@ def _replaced(plan: Plan) -> list[str]:
     return [f"{name}: {path}, in place of the shipped {local[path]}" for name, path in used.items() if path in local]
 
 
-def _rate(plan: Plan) -> float:
-    """FLOPs per second to expect, measured only where something is to be trained."""
-    from lllm.launch.measure import matmul_rate
-
-    return matmul_rate() if plan.pending else 1.0
-
-
 def _timed(plan: Plan) -> dict[str, float]:
     """Variant -> seconds of a step, where sizes were matched by measuring them."""
     timed = {run.arm.variant: run.arm.timing for run in plan.runs if run.arm.timing}
@@ -122,12 +112,6 @@ def _timed(plan: Plan) -> dict[str, float]:
     for timing in timed.values():
         seconds[plan.experiment.baseline] = timing.baseline_seconds
     return seconds
-
-
-def _seconds(run: Planned, rate: float, timed: Mapping[str, float]) -> float | None:
-    from lllm.launch.measure import seconds_of
-
-    return seconds_of(run.arm, rate, timed.get(run.arm.variant)) if run.pending else None
 
 
 def _planned(run: Planned, rate: float, timed: Mapping[str, float]) -> dict[str, Any]:
@@ -148,7 +132,7 @@ def _planned(run: Planned, rate: float, timed: Mapping[str, float]) -> dict[str,
         "bytes": steps * arm.bytes_per_step if steps is not None else None,
         "flops": steps * arm.flops_per_step + arm.stage_flops if steps is not None else None,
         "flops_per_byte": arm.flops_per_step / arm.bytes_per_step,
-        "estimated_seconds": _seconds(run, rate, timed),
+        "estimated_seconds": seconds_of(arm, rate, timed.get(arm.variant)) if run.pending else None,
         "timing": asdict(arm.timing) if arm.timing else None,
     }
 
@@ -207,8 +191,6 @@ def print_next(plan: Plan, words: Sequence[str] = ()) -> None:
 
 def _suggestions(plan: Plan, words: Sequence[str]) -> list[tuple[str, str]]:
     """Pairs of a command and what it is good for."""
-    from lllm.results.run import Run
-
     name, path = plan.experiment.name, plan.experiment.path
     if path.parent.name != "experiments":  # it is not known by its name
         name = os.path.relpath(path)
@@ -234,9 +216,6 @@ def _suggestions(plan: Plan, words: Sequence[str]) -> list[tuple[str, str]]:
 
 def _named(plan: Plan, run: Planned) -> str:
     """The shortest name that means this run and no other."""
-    from lllm.results.find import find_run
-    from lllm.results.run import Run
-
     short = f"{plan.experiment.name}/{run.name}"
     with suppress(UserError):
         if find_run(plan.results, short).path == Run(run.path).path:

@@ -11,14 +11,14 @@ from typing import Any
 __all__ = ["measuring", "preparing", "progress"]
 
 LINE_EVERY = 10.0  # seconds between lines in a pipe
-Done = Callable[[float], None]
 
 
 @contextmanager
-def progress(what: str, total: float, unit: str = "", scale: float = 1.0) -> Iterator[Done]:
-    """Yield done(amount so far), on stderr. Amounts are shown divided by `scale`, in `unit`."""
+def progress(what: str, total: float, unit: str) -> Iterator[Callable[[float], None]]:
+    """Yield done(amount so far), on stderr. Amounts are in `unit`."""
     if not sys.stderr.isatty():
-        yield _lines(what, total / scale, unit, scale)
+        say = _seldom(LINE_EVERY)
+        yield lambda amount: say(f"{what}: {amount:.0f} of {total:.0f} {unit}")
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -26,33 +26,27 @@ def progress(what: str, total: float, unit: str = "", scale: float = 1.0) -> Ite
     count = TextColumn("{task.completed:.0f}/{task.total:.0f} " + unit)
     columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn()]
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total / scale)
-        yield lambda amount: bar.update(task, completed=amount / scale)
-
-
-def _lines(what: str, total: float, unit: str, scale: float) -> Done:
-    said = time.monotonic()
-
-    def done(amount: float) -> None:
-        nonlocal said
-        if time.monotonic() - said > LINE_EVERY:
-            said = time.monotonic()
-            print(f"{what}: {amount / scale:.0f} of {total:.0f} {unit}".rstrip(), file=sys.stderr, flush=True)
-
-    return done
+        task = bar.add_task(what, total=total)
+        yield lambda amount: bar.update(task, completed=amount)
 
 
 def preparing() -> Callable[[str, int], None]:
     """Say, once a second, that data are being prepared, where that takes longer."""
+    say = _seldom(1.0)
+    return lambda split, done: say(f"preparing data: {split}, {done / 1e6:.1f} MB")
+
+
+def _seldom(seconds: float) -> Callable[[str], None]:
+    """A way to say something on stderr that is silent for `seconds` at first and after each time."""
     said = time.monotonic()
 
-    def told(split: str, done: int) -> None:
+    def say(text: str) -> None:
         nonlocal said
-        if time.monotonic() - said > 1:
+        if time.monotonic() - said > seconds:
             said = time.monotonic()
-            print(f"preparing data: {split}, {done / 1e6:.1f} MB", file=sys.stderr)
+            print(text, file=sys.stderr, flush=True)
 
-    return told
+    return say
 
 
 def measuring(what: str) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,8 +23,7 @@ __all__ = ["report"]
 
 def report(
     experiment: Annotated[
-        str | None,
-        typer.Argument(metavar="[EXPERIMENT]", help="An experiment, or its file; none: the index."),
+        str | None, typer.Argument(metavar="[EXPERIMENT]", help="An experiment, or its file; none: the index.")
     ] = None,
     name: Annotated[str | None, typer.Option("--as", help="The page of the runs of that name instead.")] = None,
     all_runs: Annotated[bool, typer.Option("--all", help="With other arms: overrides, other budgets, trials.")] = False,
@@ -49,19 +46,13 @@ def report(
     if as_json:
         print_json(facts)
     else:
-        _tell(facts)
+        for sentence in [*facts.get("warnings", ()), *(f"left out: {said}" for said in facts.get("absent", ()))]:
+            print(sentence)
+        print(f"written: {facts['path']} ({facts['bytes'] / 1e6:.2f} MB)")
     if open_it:
         import webbrowser
 
         webbrowser.open(Path(facts["path"]).resolve().as_uri())
-
-
-def _tell(facts: dict[str, Any]) -> None:
-    for sentence in facts.get("warnings", ()):
-        print(sentence)
-    for sentence in facts.get("absent", ()):
-        print(f"left out: {sentence}")
-    print(f"written: {facts['path']} ({facts['bytes'] / 1e6:.2f} MB)")
 
 
 def _write_report(name: str, label: str | None, all_runs: bool, results: Path, plugins: list[Path]) -> dict[str, Any]:
@@ -76,17 +67,9 @@ def _write_report(name: str, label: str | None, all_runs: bool, results: Path, p
     committed = any((results / experiment.name).glob("pareto*.json"))  # a search travels as its front, without its runs
     if not records and not committed:
         raise UserError(f"report {experiment.name}: no runs below {results}; expected some: lllm run {experiment.name}")
-    trees, why = _compositions(name, experiment, comparison, results, plugins)
-    made = page(
-        gather(
-            results,
-            experiment.hypothesis,
-            comparison,
-            records,
-            compositions=trees,
-            without_compositions=why,
-        )
-    )
+    trees, why = _compositions(experiment, comparison, results, plugins)
+    hypothesis = experiment.hypothesis
+    made = page(gather(results, hypothesis, comparison, records, compositions=trees, without_compositions=why))
     file = f"report.{label}.html" if label else "report.html"
     facts = _written(results / experiment.name / file, made.text)
     states = [record.state for record in records]
@@ -102,11 +85,12 @@ def _write_report(name: str, label: str | None, all_runs: bool, results: Path, p
 
 
 def _compositions(
-    name: str, experiment: Experiment, comparison: Comparison, results: Path, plugins: list[Path]
+    experiment: Experiment, comparison: Comparison, results: Path, plugins: list[Path]
 ) -> tuple[list[Composition], str]:
     """What `lllm show` tells of the rows' variants that the file still has; or nothing, and why: the numbers stand
     although a part is gone."""
-    from lllm.cli.show import show
+    from lllm.cli.show import composed, described
+    from lllm.registry import load_registry
     from lllm.report.gather import Composition
     from lllm.results.records import flatten
 
@@ -114,13 +98,11 @@ def _compositions(
     if not variants:
         return [], "Left out: the experiment's file has none of these variants now."
     place = f"run.results={json.dumps(str(results))}"  # sizes that were matched by time are looked up below it
-    printed = io.StringIO()
     try:
-        with redirect_stdout(printed):
-            show(name, [*variants, *comparison.settings, place], plugins, as_json=True)
+        arms, base = composed(experiment, [*variants, *comparison.settings, place], load_registry(plugins))
+        found = [described(arm, base) for arm in arms]
     except (UserError, BuildError) as error:
         return [], f"Left out, for the variants cannot be composed here: {error}"
-    found = json.loads(printed.getvalue())
     return [
         Composition(one["variant"], tuple(one["nodes"]), flatten(one["settings"]), str(one["matched"] or ""))
         for one in found

@@ -10,10 +10,10 @@ import typer
 
 from lllm.cli.options import Json, Plugins
 from lllm.cli.output import lasting_stdout, print_json, print_table
+from lllm.cli.run import train
 from lllm.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from lllm.launch.arms import Arms
     from lllm.launch.plan import Planned
     from lllm.results.records import Record
 
@@ -67,7 +67,10 @@ def reproduce(
         if run.todo == "finished":
             print(f"trained before in {run.path}; --force trains it again")
     with lasting_stdout():
-        _train(plan, arms)
+        if run.todo in ("failed", "running"):
+            raise UserError(f"{run.path}: {'failed before: ' if run.todo == 'failed' else ''}{run.why}")
+        if not train(plan):
+            raise typer.Exit(1)
         _conclude(record, run, differing, tolerance, as_json)
 
 
@@ -114,20 +117,6 @@ def _differing(record: Record, run: Planned) -> list[str]:
     return lines
 
 
-def _train(plan: Any, arms: Arms) -> None:
-    from lllm.cli.live import watcher
-    from lllm.launch.execute import execute
-
-    run = plan.runs[0]
-    if run.todo == "failed":
-        raise UserError(f"{run.path}: failed before: {run.why}")
-    if run.todo == "running":
-        raise UserError(f"{run.path}: {run.why}")
-    with watcher(plan) as watching:
-        if not execute(plan, watching):
-            raise typer.Exit(1)
-
-
 def _conclude(record: Record, run: Planned, differing: list[str], tolerance: float, as_json: bool) -> None:
     """Field by field, then in one sentence."""
     from lllm.results.run import Run
@@ -149,7 +138,7 @@ def _conclude(record: Record, run: Planned, differing: list[str], tolerance: flo
     else:
         shown = ("now", "recorded", "difference")
         rows = [[str(row["field"]), *(_shown(row[key]) for key in shown)] for row in fields]
-        print_table(["", "now", "recorded", "difference"], rows, right=(1, 2, 3))
+        print_table(["", *shown], rows, right=(1, 2, 3))
         print(_sentence(", ".join(what), exact, agrees, relative, tolerance, differing))
     raise typer.Exit(0 if agrees else 1)
 
@@ -161,11 +150,8 @@ def _measured(result: Mapping[str, Any]) -> dict[str, Any]:
 
 def _judged_by(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """bpb where both have it; the metrics that both have where there is no likelihood."""
-
-    def shared(name: str) -> bool:
-        return isinstance(then.get(name), int | float) and isinstance(now.get(name), int | float)
-
-    return ["bpb"] if shared("bpb") else [name for name in then if name.startswith(_METRIC) and shared(name)]
+    metrics = [name for name in then if name.startswith(_METRIC) and _minus(now, then, name) is not None]
+    return metrics if _minus(now, then, "bpb") is None else ["bpb"]
 
 
 def _sentence(what: str, exact: bool, agrees: bool, relative: float, tolerance: float, differing: list[str]) -> str:
@@ -179,7 +165,8 @@ def _sentence(what: str, exact: bool, agrees: bool, relative: float, tolerance: 
     return f"NOT reproduced: {what} differs by {relative:.1e}, the tolerance is {tolerance:g}; {why}"
 
 
-def _minus(now: dict[str, Any], then: dict[str, Any] | Any, name: str) -> float | None:
+def _minus(now: Mapping[str, Any], then: Mapping[str, Any], name: str) -> float | None:
+    """The difference of a field; None unless both have the number."""
     a, b = now.get(name), then.get(name)
     return a - b if isinstance(a, int | float) and isinstance(b, int | float) else None
 

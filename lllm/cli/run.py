@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,11 +16,10 @@ from lllm.cli.options import Json, Plugins, Words
 from lllm.errors import UserError
 
 if TYPE_CHECKING:
-    from lllm.config import Experiment, Tree
     from lllm.launch.arms import Arms
     from lllm.launch.plan import Plan
 
-__all__ = ["add_options", "run", "train"]
+__all__ = ["again", "arms_of", "resumable", "run", "seeds_of", "train"]
 
 
 def run(
@@ -52,48 +53,34 @@ def run(
     from lllm.cli.named import plugin_words
     from lllm.cli.output import json_alone, lasting_stdout
     from lllm.cli.plan import plan_facts, print_plan
-    from lllm.cli.progress import measuring, preparing
-    from lllm.cli.sequential import looking, seeds_until
-    from lllm.cli.tuned import LABEL, OPTION, print_tuned, refuse_searched, tuned_arms, tuned_plan
-    from lllm.config import load_experiment, split_words
-    from lllm.launch.arms import Arms
-    from lllm.launch.execute import worker_command
-    from lllm.launch.plan import make_plan
+    from lllm.cli.sequential import judging, looking, seeds_until, until_decided
+    from lllm.cli.tuned import LABEL, OPTION, annotated, print_tuned, refuse_searched, tuned_arms
+    from lllm.launch.execute import rehearse
+    from lllm.launch.plan import make_plan, rule_of
     from lllm.launch.refusals import refuse_crowd
-    from lllm.registry import load_registry
     from lllm.results.named import check_name
-    from lllm.results.run import check_writable
 
     fine, plugins = True, plugin or []
     if seeds is not None and until is not None:
         raise UserError(f"--seeds {seeds} and --seeds-until-decided {until}: expected one of the two")
     with lasting_stdout(), json_alone(as_json) as found:
-        registry = load_registry(plugins)
-        asked = load_experiment(experiment)
-        variants, overrides = split_words(words or [], asked)
-        add_options(overrides, {"workers": workers, "nproc": nproc, "nnodes": nnodes, "launcher": launcher})
-        add_options(overrides, {} if probe else {"probe": False})
-        arms = Arms(asked, overrides, registry, preparing(), measure=measuring)
+        options = {"workers": workers, "nproc": nproc, "nnodes": nnodes, "launcher": launcher}
+        options |= {} if probe else {"probe": False}
+        arms, variants = arms_of(experiment, words or [], plugins, options)
         tuned = None
         if at_tuned:
             arms, tuned = tuned_arms(arms, variants)
             name = name or LABEL
         if name is not None:
             check_name(name)
-        chosen = _seeds(seeds, asked) if until is None else seeds_until(asked, until)
+        chosen: Sequence[int] = arms.experiment.seeds if seeds is None else seeds_of(seeds)
+        chosen = chosen if until is None else seeds_until(arms.experiment, until)
         if tuned is not None:
             refuse_searched(tuned, chosen)
-        plan = make_plan(
-            arms,
-            variants,
-            chosen,
-            plugins=[str(path.resolve()) for path in plugins],
-            label=name,
-            force=force,
-            keep_stale=keep_stale,
-        )
+        files = [str(path.resolve()) for path in plugins]
+        plan = make_plan(arms, variants, chosen, plugins=files, label=name, force=force, keep_stale=keep_stale)
         refuse_crowd([run.arm for run in plan.pending], min(arms.resolved(variants[0]).run.workers, len(plan.pending)))
-        plan = plan if tuned is None else tuned_plan(plan, tuned)
+        plan = plan if tuned is None else annotated(plan, tuned.extra)
         plan = plan if until is None else looking(plan, until)
         found |= plan_facts(plan)
         print_plan(plan, found["plan"])
@@ -103,76 +90,88 @@ def run(
             found["detectable"] = detectable
             print(detectable["text"])
         if dry_run:
-            found["commands"] = _rehearsed(plan)
+            print("no run is begun or written; each command works in this directory, on every machine of the run:")
+            found["commands"] = []
+            for line in rehearse(plan):
+                print(line)
+                found["commands"].append(line)
             return
-        check_writable(plan.results)
-        for pending in plan.pending[:1]:
-            worker_command(pending)  # what cannot be started is refused before anything is written
-        sys.stdout.flush()  # whoever reads a pipe sees the plan before the training
         if until is None:
             fine = train(plan)
         else:
-            plan, fine = _looked(plan, until, arms, variants, found)
+            judge, level = judging(plan, arms, variants), rule_of(plan.experiment).level
+            plan, fine, looks = until_decided(plan, until, level, train, judge)
+            found |= looks
         typed = [*(words or []), *plugin_words(plugins), *([OPTION] if at_tuned else [])]
         found |= conclude(plan, arms, variants, typed)
     raise typer.Exit(0 if fine else 1)
 
 
-def _rehearsed(plan: Plan) -> list[str]:
-    """The commands of a dry run, each printed as soon as it is known."""
-    from lllm.launch.execute import rehearse
-
-    print("no run is begun or written; each command works in this directory, on every machine of the run:")
-    lines = []
-    for line in rehearse(plan):
-        print(line)
-        lines.append(line)
-    return lines
-
-
-def _looked(plan: Plan, most: int, arms: Arms, variants: Sequence[str], found: dict[str, Any]) -> tuple[Plan, bool]:
-    """Seed after seed: the plan of those that were trained, and whether nothing failed."""
-    from lllm.cli.sequential import judging, until_decided
-    from lllm.launch.plan import rule_of
-
-    judge = judging(plan, arms, variants)
-    plan, fine, looks = until_decided(plan, most, rule_of(plan.experiment).level, train, judge)
-    found |= looks
-    return plan, fine
-
-
 def train(plan: Plan) -> bool:
-    """Train what is pending, shown as it goes; False when something has failed."""
+    """Train what is pending, shown as it goes; False when something has failed.
+
+    Raises:
+        UserError: a launcher cannot start it, said before anything is written. KeyboardInterrupt: the user stopped it.
+    """
     from lllm.cli.live import watcher
     from lllm.cli.progress import measuring
     from lllm.launch.begin import timed
-    from lllm.launch.execute import execute
-    from lllm.launch.plan import arguments
+    from lllm.launch.execute import execute, worker_command
 
-    try:
+    for pending in plan.pending[:1]:
+        worker_command(pending)
+    sys.stdout.flush()  # whoever reads a pipe sees the plan before the training
+    with resumable():
         plan = timed(plan, measuring)
         with watcher(plan) as watching:
             return execute(plan, watching)
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Where the user stops it, say how it goes on."""
+    try:
+        yield
     except KeyboardInterrupt:
-        again = shlex.join(["lllm", *arguments()])
-        print(f"stopped; everything is saved. To continue: {again}", file=sys.stderr)
+        print(f"stopped; everything is saved. To continue: {again()}", file=sys.stderr)
         raise
 
 
-def _seeds(text: str | None, experiment: Experiment) -> list[int]:
-    if text is None:
-        return list(experiment.seeds)
+def again() -> str:
+    """The command line once more."""
+    from lllm.launch.plan import arguments
+
+    return shlex.join(["lllm", *arguments()])
+
+
+def arms_of(
+    name: str,
+    words: Sequence[str],
+    plugins: Sequence[Path],
+    options: Mapping[str, object] | None = None,
+    measure: bool = True,
+) -> tuple[Arms, tuple[str, ...]]:
+    """The arms of an experiment under a command line's words and options, and the variants that it names. measure:
+    sizes that are matched by time, where they are not known. Nothing is prepared or written yet."""
+    from lllm.cli.progress import measuring, preparing
+    from lllm.config import load_experiment, split_words
+    from lllm.launch.arms import Arms
+    from lllm.registry import load_registry
+
+    registry, experiment = load_registry(plugins), load_experiment(name)
+    variants, overrides = split_words(words, experiment)
+    for option, value in (options or {}).items():  # each is short for an execution setting
+        if value is not None:
+            overrides.put(f"run.{option}", value, f"--{option}")
+    return Arms(experiment, overrides, registry, preparing(), measure=measuring if measure else None), variants
+
+
+def seeds_of(text: str, option: str = "--seeds") -> list[int]:
+    """The seeds that an option lists. Raises UserError where it does not."""
     try:
         seeds = [int(word) for word in text.split(",")]
     except ValueError:
-        raise UserError(f"--seeds {text}: expected whole numbers, as in 0,1,2") from None
+        raise UserError(f"{option} {text}: expected whole numbers, as in 0,1,2") from None
     if min(seeds) < 0 or max(seeds) >= 2**63 or len(set(seeds)) != len(seeds):
-        raise UserError(f"--seeds {text}: expected distinct numbers from 0 up to 2**63 - 1")
+        raise UserError(f"{option} {text}: expected distinct numbers from 0 up to 2**63 - 1")
     return seeds
-
-
-def add_options(overrides: Tree, options: Mapping[str, object]) -> None:
-    """Options that are short for execution settings."""
-    for option, value in options.items():
-        if value is not None:
-            overrides.put(f"run.{option}", value, f"--{option}")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lllm.config import Experiment
 from lllm.errors import UserError
-
-if TYPE_CHECKING:
-    from lllm.config import Experiment
-    from lllm.launch.arms import Arms
-    from lllm.launch.plan import Plan
-    from lllm.results.compare import Comparison, Row
-    from lllm.results.records import Record
+from lllm.launch.arms import Arms
+from lllm.launch.plan import Plan, expected
+from lllm.results.committed import load_records
+from lllm.results.compare import Comparison, Row, tabulate
+from lllm.results.records import Record
+from lllm.results.run import Run
+from lllm.results.statistics.sequential import look_level
 
 __all__ = ["Look", "judging", "looking", "seeds_until", "until_decided"]
 
@@ -59,8 +59,6 @@ def looking(plan: Plan, most: int) -> Plan:
     Raises:
         UserError: it compares nothing, or what is there may have been judged already under another rule.
     """
-    from lllm.results.committed import load_records
-
     variants = {run.arm.variant for run in plan.runs}
     if plan.experiment.baseline not in variants or len(variants) < 2:
         raise UserError(
@@ -94,8 +92,9 @@ def _refuse_looked_at(plan: Plan, records: Sequence[Record], most: int) -> None:
             continue
         before = max(other.values())
         how = f"under --seeds-until-decided {before}" if before else "without it"
+        said = f"seed{'s' if len(other) > 1 else ''} {', '.join(map(str, other))}"
         raise UserError(
-            f"--seeds-until-decided {most}: {_seeds(other)} of '{variant}' and of the baseline were trained {how}, and "
+            f"--seeds-until-decided {most}: {said} of '{variant}' and of the baseline were trained {how}, and "
             f"may have been judged already; expected {f'{before}, or ' if before else ''}a number fixed beforehand, as "
             "in --seeds 0,1,2,3,4"
         )
@@ -114,8 +113,7 @@ def until_decided(
     fine, stopped, used = True, "", 0
     print(
         f"seed after seed until every row is decided, at most {most}. Each look has its share of the error (alpha "
-        f"spending, O'Brien-Fleming type): all looks together are wrong in at most {1 - level:.2%} of such experiments",
-        flush=True,
+        f"spending, O'Brien-Fleming type): all looks together are wrong in at most {1 - level:.2%} of such experiments"
     )
     for used, seed in enumerate(seeds, start=1):
         column = replace(plan, runs=tuple(run for run in plan.runs if run.seed == seed))
@@ -139,10 +137,6 @@ def until_decided(
 
 def judging(plan: Plan, arms: Arms, variants: Sequence[str]) -> Judge:
     """How the tables judge some seeds alone: what other seeds there are is not looked at."""
-    from lllm.launch.plan import expected
-    from lllm.results.committed import load_records
-    from lllm.results.compare import tabulate
-
     name = plan.experiment.name
 
     def judge(seeds: Sequence[int]) -> Comparison:
@@ -153,8 +147,6 @@ def judging(plan: Plan, arms: Arms, variants: Sequence[str]) -> Judge:
 
 
 def _look(comparison: Comparison, n: int, most: int, level: float) -> Look:
-    from lllm.results.statistics.sequential import look_level
-
     found: dict[str, dict[str, str]] = {"decided": {}, "within": {}, "refused": {}, "open": {}}
     for row in comparison.rows:
         if not row.baseline and not row.stale:
@@ -189,7 +181,6 @@ def _say(look: Look, most: int) -> None:
             print(f"  {variant}: {word}: {said}")
     for variant, said in look.refused.items():
         print(f"  {variant}: {said}")
-    sys.stdout.flush()  # whoever reads a pipe sees it before the next seed is trained
 
 
 def _reason(look: Look) -> str:
@@ -197,13 +188,7 @@ def _reason(look: Look) -> str:
     return "; ".join(f"{what}: {', '.join(rows)}" for what, rows in told if rows)
 
 
-def _seeds(seeds: Mapping[int, int]) -> str:
-    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
-
-
 def _unfinished(plan: Plan) -> list[str]:
     """Runs that are not, and in which state they are: another process may be at work on one."""
-    from lllm.results.run import Run
-
     there = [(run.name, Run(run.path)) for run in plan.runs if run.todo != "finished"]
     return [f"{name} ({run.state})" for name, run in there if not run.finished]

@@ -11,11 +11,14 @@ from lllm.cli.output import print_json, print_table
 from lllm.errors import UserError, nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lllm.config import Experiment
     from lllm.launch.arms import Arm
     from lllm.model.accounting import Node
     from lllm.registry import Registry
 
-__all__ = ["show"]
+__all__ = ["composed", "described", "show"]
 
 
 def show(
@@ -28,8 +31,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show a part with its options, an experiment, or the composed tree of its variants with what each node costs."""
-    from lllm.cli.experiment import show_experiment
-    from lllm.cli.part import describe, show_part
+    from lllm.cli.description import describe, show_experiment, show_part
     from lllm.config import list_experiments, load_experiment
     from lllm.registry import load_registry
 
@@ -41,10 +43,17 @@ def show(
             where = " or ".join(f"{entry.kind}/{entry.name}" for entry in parts)
             raise UserError(f"show: '{name}' is an experiment and a part; expected {where}, or the experiment's file")
         experiment = load_experiment(name)
-        if words:
-            _show_variants(name, words, registry, as_json)
-        else:
+        if not words:
             show_experiment(experiment, as_json)
+            return
+        arms, base = composed(experiment, words, registry)
+        if as_json:
+            print_json([described(arm, base) for arm in arms])
+            return
+        for i, arm in enumerate(arms):
+            if i:
+                print()
+            _show_arm(arm, base)
         return
     if not parts:
         known = [f"{e.kind}/{e.name}" if "/" in name else e.name for e in registry.entries.values()]
@@ -60,25 +69,18 @@ def show(
         show_part(entry)
 
 
-def _show_variants(name: str, words: list[str], registry: Registry, as_json: bool) -> None:
+def composed(experiment: Experiment, words: Sequence[str], registry: Registry) -> tuple[list[Arm], Arm]:
+    """The arms of the variants that are named, under the changes to them, and the baseline's as the file has it."""
     from lllm.cli.progress import preparing
-    from lllm.config import Tree, load_experiment, split_words
+    from lllm.config import Tree, split_words
     from lllm.launch.arms import Arms
     from lllm.registry.build import blaming
 
-    experiment = load_experiment(name)
     variants, overrides = split_words(words, experiment)
     arms = Arms(experiment, overrides, registry, preparing())
     with blaming(registry):
-        decided = [arms.arm(variant) for variant in variants]
-        base = Arms(experiment, Tree(), registry, preparing()).arm(experiment.baseline)
-    if as_json:
-        print_json([_as_json(arm, base) for arm in decided])
-        return
-    for i, arm in enumerate(decided):
-        if i:
-            print()
-        _show_arm(arm, base)
+        base = Arms(experiment, Tree(), registry, preparing())
+        return [arms.arm(variant) for variant in variants], base.arm(experiment.baseline)
 
 
 def _nodes(arm: Arm) -> list[Node]:
@@ -89,7 +91,8 @@ def _nodes(arm: Arm) -> list[Node]:
         return tree(arm.setup.model(None, "meta"), arm.resolved.data.context)
 
 
-def _as_json(arm: Arm, base: Arm) -> dict[str, Any]:
+def described(arm: Arm, base: Arm) -> dict[str, Any]:
+    """The tree of an arm, its totals beside the baseline's and its settings, as JSON has them."""
     context = arm.resolved.data.context
     return {
         "variant": arm.variant,
@@ -125,7 +128,7 @@ def _totals(arm: Arm) -> dict[str, Any]:
 
 def _show_arm(arm: Arm, base: Arm) -> None:
     """The tree, each node beside the same place of the baseline; totals; settings that are not the default."""
-    from lllm.cli.experiment import written
+    from lllm.cli.description import written
     from lllm.results.records import flatten
     from lllm.results.table import si
 

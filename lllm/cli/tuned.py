@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+from lllm.config import Experiment
 from lllm.errors import UserError
+from lllm.launch.arms import Arms
+from lllm.launch.plan import Plan
+from lllm.results.verdict import other_terms
+from lllm.search.space import typed
+from lllm.search.winners import Tuned, read_tuned, terms_of, tuned_path, with_tuned
 
-if TYPE_CHECKING:
-    from lllm.config import Experiment, Tree
-    from lllm.launch.arms import Arms
-    from lllm.launch.plan import Plan
-    from lllm.search.winners import Tuned, Winner
-
-__all__ = ["LABEL", "OPTION", "print_tuned", "refuse_searched", "tuned_arms", "tuned_plan"]
+__all__ = ["LABEL", "OPTION", "annotated", "print_tuned", "refuse_searched", "tuned_arms"]
 
 LABEL = "tuned"  # what tuned runs are called unless --as says otherwise
 OPTION = "--tuned"
@@ -28,24 +28,16 @@ def tuned_arms(arms: Arms, variants: Sequence[str]) -> tuple[Arms, Tuned]:
         UserError: there was no sweep, or not of one of these variants as it is now, or the command line sets what was
             tuned.
     """
-    from lllm.search.winners import read_tuned, tuned_path, with_tuned
-
     experiment: Experiment = arms.experiment
     results = Path(arms.resolved(variants[0]).run.results)
     tuned = read_tuned(results, experiment.name)
     origin = str(tuned_path(results, experiment.name))
-    for variant in variants:
-        _refuse_given(tuned.winners.get(variant), arms.overrides, origin)
+    for winner in filter(None, map(tuned.winners.get, variants)):
+        for path in winner.fields:
+            if arms.overrides.get(path) is not None:  # its runs would be called what they are not
+                given = f"{arms.overrides.origin(path)}: {path}={arms.overrides.get(path)}"
+                raise UserError(f"{given}: {origin} sets it; expected one or the other")
     return arms.beside(with_tuned(experiment, tuned, variants, origin)), tuned
-
-
-def _refuse_given(winner: Winner | None, overrides: Tree, origin: str) -> None:
-    """Raises UserError where the command line sets what was tuned: its runs would be called what they are not."""
-    for path in winner.fields if winner else ():
-        if overrides.get(path) is not None:
-            raise UserError(
-                f"{overrides.origin(path)}: {path}={overrides.get(path)}: {origin} sets it; expected one or the other"
-            )
 
 
 def refuse_searched(tuned: Tuned, seeds: Sequence[int]) -> None:
@@ -57,18 +49,13 @@ def refuse_searched(tuned: Tuned, seeds: Sequence[int]) -> None:
         )
 
 
-def tuned_plan(plan: Plan, tuned: Tuned) -> Plan:
-    """The plan whose runs record how their variant was tuned."""
-    runs = [replace(run, extra={**run.extra, **tuned.extra(run.arm.variant)}) for run in plan.runs]
-    return replace(plan, runs=tuple(runs))
+def annotated(plan: Plan, extra: Callable[[str], Mapping[str, Any]]) -> Plan:
+    """The plan whose runs record what `extra` says of their variant."""
+    return replace(plan, runs=tuple(replace(run, extra={**run.extra, **extra(run.arm.variant)}) for run in plan.runs))
 
 
 def print_tuned(tuned: Tuned, plan: Plan) -> None:
     """The settings, the trials behind them, and whether these were made on other terms than the plan's runs."""
-    from lllm.results.verdict import other_terms
-    from lllm.search.space import typed
-    from lllm.search.winners import terms_of
-
     for variant, arm in {run.arm.variant: run.arm for run in plan.runs}.items():
         winner = tuned.winners[variant]
         value = f"{tuned.metric} {winner.value:.4f} at seed {tuned.seed}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lllm.cli import differences
+from lllm.cli.diff import print_difference
 from tests.cli.conftest import EXPERIMENT, Verb
 
 SCHEDULE = """\
@@ -159,7 +159,7 @@ def test_a_terminal_has_colours(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
-    differences.print_difference(found)
+    print_difference(found)
     shown = capsys.readouterr().out
     assert "-[bold]one[/bold]" in shown  # source is no markup
     (line,) = [line for line in shown.splitlines() if "two" in line]

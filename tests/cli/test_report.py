@@ -139,7 +139,7 @@ def test_variants_that_cannot_be_composed_leave_their_section_out(
     def refuse(*arguments: object, **options: object) -> None:
         raise UserError("model.head = 'lost': no such part")
 
-    monkeypatch.setattr(show, "show", refuse)
+    monkeypatch.setattr(show, "composed", refuse)
     assert verb("report", "tiny").code == 0
     page = Path("results/tiny/report.html").read_text(encoding="utf-8")
     assert "the variants cannot be composed here: model.head = &#x27;lost&#x27;: no such part" in page

@@ -14,6 +14,7 @@ import optuna
 import psutil
 import pytest
 
+import lllm.cli.sweep.served
 import lllm.search.driver
 import lllm.search.trials
 from lllm.cli.sweep.command import seconds_in
@@ -43,7 +44,7 @@ def folder(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def quick(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """There, trials are stand-ins: their best learning rate is 0.01. Confirmation is real."""
-    monkeypatch.setattr(lllm.search.driver, "drive", functools.partial(lllm.search.driver.drive, command=stand_in))
+    monkeypatch.setattr(lllm.cli.sweep.served, "drive", functools.partial(lllm.search.driver.drive, command=stand_in))
     return folder
 
 
@@ -249,7 +250,7 @@ def test_a_variant_without_a_result_is_told_and_not_confirmed(
         return stand_in(run) if run.arm.variant == "flat" else ["sh", "-c", "echo error: no; exit 1"]
 
     drive = functools.partial(lllm.search.driver.drive, command=failing)
-    monkeypatch.setattr(lllm.search.driver, "drive", drive)
+    monkeypatch.setattr(lllm.cli.sweep.served, "drive", drive)
     done = verb("sweep", "tiny", *FEW, "--no-confirm")
     assert done.code == 1
     assert "four: no trial came to a result; it is not tuned (no " in done.err

@@ -13,10 +13,9 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from lllm.cli import runs
+from lllm.cli import catalogue
 from lllm.cli.compare import compare
 from lllm.cli.diff import diff
-from lllm.cli.runs import list_runs
 from lllm.errors import UserError
 from lllm.results import committed
 from lllm.results.compare import Expected
@@ -121,34 +120,34 @@ def test_diff_prints_what_differs(make_run: MakeRun, call: Any) -> None:
 def test_list_runs(
     make_run: MakeRun, root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    list_runs(root=root)
+    catalogue.list_("runs", results=root)
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "no runs below" in captured.err
     run = make_run("flat", 0, name="mine")
     make_run("small", 0, bpb=None)
-    list_runs(root=root)
+    catalogue.list_("runs", results=root)
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == [run.name, "finished", "2.5000", "mine"]
     assert lines[2].split()[1] == "empty"
-    list_runs(as_json=True, root=root)
+    catalogue.list_("runs", results=root, as_json=True)
     first = json.loads(capsys.readouterr().out)[0]
     assert (first["run"], first["bpb"], first["config.train.lr"]) == (run.name, 2.5, 0.002)
     retire(run.path, "stale", "ffn/swiglu changed")
     retire(make_run("flat", 0).path, "forced")
-    list_runs(root=root)
+    catalogue.list_("runs", results=root)
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == [f"{run.name}.forced", "finished", "2.5000", "set", "aside:", "forced"]
     assert lines[2].split()[2:] == ["2.5000", "mine", "set", "aside:", "ffn/swiglu", "changed"]
-    monkeypatch.setattr(runs, "_LONG", 1)
-    list_runs(root=root)
+    monkeypatch.setattr(catalogue, "_LONG", 1)
+    catalogue.list_("runs", results=root)
     assert capsys.readouterr().out.splitlines() == lines
 
 
 def test_nothing_here_imports_torch() -> None:
     code = """
 import importlib, pkgutil, sys
-import lllm.results, lllm.cli.compare, lllm.cli.diff, lllm.cli.runs
+import lllm.results, lllm.cli.compare, lllm.cli.diff, lllm.cli.catalogue
 for module in pkgutil.iter_modules(lllm.results.__path__):
     importlib.import_module(f"lllm.results.{module.name}")
 print(sorted({"torch", "numpy", "scipy"} & set(sys.modules)))

@@ -1,5 +1,1 @@
 """`lllm sweep`."""
-
-from lllm.cli.sweep.command import sweep
-
-__all__ = ["sweep"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from lllm.cli.options import Experiment as ExperimentName
 from lllm.cli.options import Json, Plugins, Words
+from lllm.cli.run import seeds_of
 from lllm.errors import UserError
 
 if TYPE_CHECKING:
@@ -53,8 +54,7 @@ def sweep(
     The same command continues a sweep that was stopped.
     """
     from lllm.cli.output import json_alone, lasting_stdout
-    from lllm.cli.sweep.served import prepare
-    from lllm.cli.sweep.status import print_status
+    from lllm.cli.sweep.served import prepare, print_status
 
     fine = True
     with lasting_stdout(), json_alone(as_json) as found:
@@ -64,14 +64,9 @@ def sweep(
             raise UserError(f"--workers {workers}: expected at least 1")
         if confirm is not None and confirm < 1:
             raise UserError(f"--confirm {confirm}: expected at least 1, or --no-confirm")
-        given = {
-            "--objectives": objectives,
-            "--sampler": sampler,
-            "--confirm": confirm,
-            "--confirm-seeds": confirm_seeds,
-        }
-        named = {option for option, value in given.items() if value is not None}
-        _refuse_idle(named | ({"--all-fields"} if all_fields else set()), search, no_confirm)
+        given: dict[str, Any] = {"--objectives": objectives, "--sampler": sampler, "--all-fields": all_fields or None}
+        given |= {"--confirm": confirm, "--confirm-seeds": confirm_seeds}
+        _refuse_idle({option for option, value in given.items() if value is not None}, search, no_confirm)
         limit = None if timeout is None else seconds_in(timeout)
         asked = prepare(experiment, words or [], plugin or [], workers, storage, limit, name, trials)
         asked.look(closely=dry_run)
@@ -122,15 +117,10 @@ def confirmed_seeds(text: str | None, asked: Sweep) -> Sequence[int]:
     Raises:
         UserError: they are no seeds, or the search's own is among them.
     """
-    from lllm.cli.run import _seeds
-
-    own = list(asked.experiment.seeds)
+    own = asked.experiment.seeds
     if text is None:
         return own if len(own) >= 3 else [0, 1, 2]
-    try:
-        seeds = _seeds(text, asked.experiment)
-    except UserError as error:
-        raise UserError(str(error).replace("--seeds", "--confirm-seeds", 1)) from None
+    seeds = seeds_of(text, "--confirm-seeds")
     if asked.seed in seeds:
         raise UserError(f"--confirm-seeds {text}: {asked.seed} is the seed of the trials; expected fresh ones")
     return seeds

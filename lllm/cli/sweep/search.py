@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
+from lllm.cli.conclude import conclude
 from lllm.cli.output import print_table
-from lllm.cli.sweep.served import Sweep, annotated, confirm, served
+from lllm.cli.progress import measuring
+from lllm.cli.sweep.served import Sweep, confirm, served
+from lllm.cli.tuned import annotated
+from lllm.config import load_experiment
 from lllm.errors import UserError
+from lllm.launch.arms import Arms
+from lllm.launch.measure import matmul_rate, seconds_of
+from lllm.launch.metric import refuse_metric
+from lllm.launch.plan import make_plan
+from lllm.launch.refusals import refuse_crowd
+from lllm.registry.build import blaming
 from lllm.results.table import duration
-
-if TYPE_CHECKING:
-    from lllm.search.compositions import Searching
-    from lllm.search.objectives import Objective
-    from lllm.search.space import Dimension
+from lllm.search.composable import composables
+from lllm.search.compositions import Searching
+from lllm.search.objectives import USUAL, Objective, objectives
+from lllm.search.pareto import facts, importance_lines, rows, said, write_pareto
+from lllm.search.space import Dimension, written
+from lllm.search.studies import reason_of
+from lllm.search.trials import Trials
+from lllm.search.tunable import among, refuse_given
+from lllm.search.winners import write_winners
 
 __all__ = ["search_compositions"]
 
@@ -35,23 +49,21 @@ def search_compositions(
     found: what a script is to have. goals: objectives of the command line; by: the sampler, None: what fits; seeds: of
     the confirmation, None for none. Raises as `tune` does.
     """
-    from lllm.launch.refusals import refuse_crowd, refuse_metric
-    from lllm.registry.build import blaming
-    from lllm.search.composable import composables
-    from lllm.search.objectives import objectives
-    from lllm.search.trials import Trials
-    from lllm.search.tunable import refuse_given
-
     base, rule = _base(asked), asked.experiment.decide
     with blaming(asked.arms.registry):
         resolved = asked.arms.resolved(base)
         dimensions = composables(asked.experiment.search, resolved)
         for one in dimensions:
             refuse_given(one.path, asked.arms.overrides)
-        _refuse_borrowed(resolved.budget.variant, asked.experiment.baseline)
-        written = objectives(asked.experiment.search.objectives, [resolved], rule)
-        aims = objectives(goals, [resolved], rule) if goals else written
-        aims = aims or objectives(_usual(rule.metric), [resolved], rule)
+        borrowed, baseline = resolved.budget.variant, asked.experiment.baseline
+        if borrowed not in (None, baseline):  # of the budget; the winners' experiment has the baseline alone
+            raise UserError(
+                f"--search: budget.flops = '{borrowed}': the winners stand beside '{baseline}' alone; expected a "
+                "number, as in budget='{bytes: 1MB}'"
+            )
+        declared = objectives(asked.experiment.search.objectives, [resolved], rule)
+        aims = objectives(goals, [resolved], rule) if goals else declared
+        aims = aims or objectives([rule.metric, *USUAL[1:]], [resolved], rule)
         arm = asked.arms.arm(base)
         refuse_crowd([arm], asked.workers)
         if not {"model.head", "corpus"} & {one.path for one in dimensions}:  # another head may measure other things
@@ -61,9 +73,6 @@ def search_compositions(
     if dry_run:
         print("no trial is begun, and nothing is written")
         return True
-    from lllm.search.compositions import Searching
-    from lllm.search.studies import reason_of
-
     trials = Trials(asked.arms, asked.words, asked.plugins, asked.seed, apart=True)
     search = Searching(trials, base, dimensions, aims, asked.open(), asked.name or _STUDY, asked.trials, by)
     if search.complete:
@@ -78,15 +87,6 @@ def search_compositions(
     return True if seeds is None else _confirmed(asked, search, found, most, seeds)
 
 
-def _refuse_borrowed(variant: str | None, baseline: str) -> None:
-    """Raises UserError where the budget is another variant's FLOPs: the winners' experiment has the baseline alone."""
-    if variant not in (None, baseline):
-        raise UserError(
-            f"--search: budget.flops = '{variant}': the winners stand beside '{baseline}' alone; expected a number, as "
-            "in budget='{bytes: 1MB}'"
-        )
-
-
 def _base(asked: Sweep) -> str:
     """The variant that compositions set out from."""
     if len(asked.named) > 1:
@@ -95,12 +95,6 @@ def _base(asked: Sweep) -> str:
             "expected one of them"
         )
     return asked.named[0] if asked.named else asked.experiment.baseline
-
-
-def _usual(metric: str) -> list[str]:
-    from lllm.search.objectives import USUAL
-
-    return [metric, *USUAL[1:]]
 
 
 def _plan(
@@ -112,10 +106,6 @@ def _plan(
     seeds: Sequence[int] | None,
 ) -> dict[str, Any]:
     """Print what the search is going to cost, and return it as plain values."""
-    from lllm.launch.measure import matmul_rate, seconds_of
-    from lllm.search.space import written
-    from lllm.search.tunable import among
-
     arm, experiment = asked.arms.arm(base), asked.experiment
     each = seconds_of(arm, matmul_rate())
     total = asked.trials * each / asked.workers
@@ -150,8 +140,6 @@ def _plan(
 
 def _show(asked: Sweep, search: Searching, found: dict[str, Any]) -> bool:
     """Print and write the Pareto front; whether there is one."""
-    from lllm.search.pareto import facts, importance_lines, rows, said, write_pareto
-
     told = facts(search)
     found["pareto"] = told
     headers, cells = rows(told)
@@ -166,13 +154,6 @@ def _show(asked: Sweep, search: Searching, found: dict[str, Any]) -> bool:
 
 def _confirmed(asked: Sweep, search: Searching, found: dict[str, Any], most: int, seeds: Sequence[int]) -> bool:
     """Train the winners and the baseline on fresh seeds, as an experiment of their own, and show its table."""
-    from lllm.cli.conclude import conclude
-    from lllm.cli.progress import measuring
-    from lllm.config import load_experiment
-    from lllm.launch.arms import Arms
-    from lllm.launch.plan import make_plan
-    from lllm.search.winners import write_winners
-
     experiment = asked.experiment
     winners = _different(asked, search, most)
     if not winners:
@@ -194,15 +175,11 @@ def _confirmed(asked: Sweep, search: Searching, found: dict[str, Any], most: int
     again = load_experiment(str(path))
     arms = Arms(again, asked.arms.overrides, asked.arms.registry, asked.arms.progress, measure=measuring)
     plan = make_plan(arms, list(again.variants), list(seeds), plugins=asked.plugins)
-    plan = annotated(plan, lambda variant: _tuned(variant, winners, asked.trials))
+    tuned = {name: {"tuned": {"trials": asked.trials, "fields": dict(fields)}} for name, fields in winners.items()}
+    plan = annotated(plan, lambda variant: tuned.get(variant, {}))  # nothing of the baseline
     fine = confirm(plan, found)
     found |= conclude(plan, arms, list(again.variants), [])
     return fine
-
-
-def _tuned(variant: str, winners: Mapping[str, Mapping[str, Any]], trials: int) -> dict[str, Any]:
-    """What run.json says of how a variant was found; of the baseline nothing."""
-    return {"tuned": {"trials": trials, "fields": dict(winners[variant])}} if variant in winners else {}
 
 
 def _different(asked: Sweep, search: Searching, most: int) -> dict[str, dict[str, Any]]:

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from optuna.storages import RDBStorage
+
+from lllm.cli.live import watcher
+from lllm.cli.named import plugin_words
+from lllm.cli.output import print_table
+from lllm.cli.plan import plan_facts, print_plan
+from lllm.cli.run import again, arms_of, resumable, train
+from lllm.config import Experiment
+from lllm.errors import UserError
+from lllm.launch.arms import Arms
+from lllm.launch.plan import Plan, Planned
+from lllm.results.named import check_name
+from lllm.results.run import check_writable
 from lllm.results.table import duration
+from lllm.search.driver import Job, drive
+from lllm.search.storage import check_storage, open_storage
+from lllm.search.studies import standing
+from lllm.search.trials import search_seed
+from lllm.search.urls import is_file, parsed_url, shown
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from optuna.storages import RDBStorage
-
-    from lllm.config import Experiment
-    from lllm.launch.arms import Arms
-    from lllm.launch.plan import Plan, Planned
-    from lllm.search.driver import Job
-
-__all__ = ["Sweep", "annotated", "confirm", "prepare", "served"]
+__all__ = ["Sweep", "assigned", "confirm", "prepare", "print_status", "served"]
 
 
 @dataclass(frozen=True)
@@ -48,16 +54,11 @@ class Sweep:
 
     def open(self) -> RDBStorage:
         """The storage of its studies."""
-        from lllm.search.storage import open_storage
-
         return open_storage(self.storage, self.results, self.experiment.name)
 
     def look(self, closely: bool) -> None:
         """Look at the URL of the storage, and, closely, whether it could be opened; nothing is made. Raises UserError
         where it cannot be used."""
-        from lllm.search.storage import check_storage
-        from lllm.search.urls import shown
-
         if closely:
             check_storage(self.storage, self.results, self.experiment.name)
         elif self.storage is not None:
@@ -68,25 +69,7 @@ class Sweep:
         """The storage without a password."""
         if self.storage is None:
             return str(self.results / self.experiment.name / "sweep.db")
-        from lllm.search.urls import shown
-
         return shown(self.storage)
-
-    @property
-    def missing(self) -> str:
-        """The file of the storage where there is none, '' where there is, or it is a server's."""
-        from sqlalchemy.engine import make_url
-
-        said = self.storage_said
-        url = None if self.storage is None else make_url(said)
-        file = said if url is None else (url.database or "") if url.drivername.startswith("sqlite") else ""
-        return file if file and not Path(file).is_file() else ""
-
-    def plan(self) -> Plan:
-        """What all trials have in common."""
-        from lllm.launch.plan import Plan
-
-        return Plan(self.experiment, (), self.results, self.plugins)
 
 
 def prepare(
@@ -100,26 +83,14 @@ def prepare(
     trials: int,
 ) -> Sweep:
     """Read the experiment and the command line; nothing is prepared or written yet."""
-    from lllm.cli.named import plugin_words
-    from lllm.cli.progress import measuring, preparing
-    from lllm.config import load_experiment, split_words
-    from lllm.launch.arms import Arms
-    from lllm.registry import load_registry
-    from lllm.results.named import check_name
-    from lllm.search.trials import search_seed
-
-    registry, experiment = load_registry(plugins), load_experiment(name)
-    variants, overrides = split_words(words, experiment)
-    if workers is not None:
-        overrides.put("run.workers", workers, "--workers")
-    arms = Arms(experiment, overrides, registry, preparing(), measure=measuring)
+    arms, variants = arms_of(name, words, plugins, {"workers": workers})
     execution = arms.resolved(variants[0]).run
     return Sweep(
-        experiment,
+        arms.experiment,
         arms,
         variants,
         tuple(word for word in words if "=" not in word),
-        (*words_of(words), *plugin_words(plugins)),
+        (*(word for word in words if "=" in word), *plugin_words(plugins)),
         tuple(str(path.resolve()) for path in plugins),
         Path(execution.results),
         execution.workers,
@@ -127,13 +98,8 @@ def prepare(
         timeout,
         None if label is None else check_name(label),
         trials,
-        search_seed(experiment),
+        search_seed(arms.experiment),
     )
-
-
-def words_of(words: Sequence[str]) -> list[str]:
-    """Those that are settings, not variants."""
-    return [word for word in words if "=" in word]
 
 
 def served(
@@ -149,37 +115,18 @@ def served(
     Raises:
         KeyboardInterrupt: the user stopped it.
     """
-    from lllm.cli.live import watcher
-    from lllm.results.run import check_writable
-    from lllm.search.driver import drive
-
     check_writable(asked.results)
     sys.stdout.flush()
-    plan = asked.plan()
+    plan = Plan(asked.experiment, (), asked.results, asked.plugins)
     ended = sum(trial.state.is_finished() for job in jobs for trial in job.study.get_trials(deepcopy=False))
-    with _resumable(), watcher(plan) as inner:
-        watching = _Trials(inner, total, ended, asked.workers)
+    with resumable(), watcher(plan) as inner:
+        watching = _Trials(inner, total, ended)
         outcome = drive(jobs, workers=asked.workers, plan=plan, watcher=watching, timeout=asked.timeout, more=more)
     found["driver"] = {"seconds": outcome.seconds, "cpu_seconds": outcome.cpu_seconds}
     if outcome.late:
         found["complete"] = False
-        print(f"the time is up; everything is saved, and nothing is confirmed yet. To continue: {_again()}")
+        print(f"the time is up; everything is saved, and nothing is confirmed yet. To continue: {again()}")
     return not outcome.late
-
-
-@contextmanager
-def _resumable() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        print(f"stopped; everything is saved. To continue: {_again()}", file=sys.stderr)
-        raise
-
-
-def _again() -> str:
-    from lllm.launch.plan import arguments
-
-    return shlex.join(["lllm", *arguments()])
 
 
 @dataclass
@@ -189,7 +136,6 @@ class _Trials:
     inner: Any
     total: Callable[[], int]
     ended_trials: int
-    workers: int
     began: float = field(default_factory=time.monotonic)
     mine: int = 0
 
@@ -226,17 +172,40 @@ def _shown(run: Planned) -> Any:
 
 def confirm(plan: Plan, found: dict[str, Any]) -> bool:
     """Print the plan of a confirmation and train it; False when something has failed. Raises as `execute` does."""
-    from lllm.cli.plan import plan_facts, print_plan
-    from lllm.cli.run import train
-
     facts = plan_facts(plan)
     found["confirmation"] = facts["plan"]
     print()
     print_plan(plan, facts["plan"])
-    sys.stdout.flush()
     return train(plan)
 
 
-def annotated(plan: Plan, extra: Callable[[str], Mapping[str, Any]]) -> Plan:
-    """The plan whose runs record what `extra` says of their variant."""
-    return replace(plan, runs=tuple(replace(run, extra={**run.extra, **extra(run.arm.variant)}) for run in plan.runs))
+def print_status(asked: Sweep) -> dict[str, Any]:
+    """Every study of the experiment: trials by state, the best, what is running."""
+    url = None if asked.storage is None else parsed_url(asked.storage)
+    file = asked.storage_said if url is None else str(url.database) if is_file(url) else None
+    if file is not None and not Path(file).is_file():
+        raise UserError(f"{file}: no such file; expected a sweep of '{asked.experiment.name}', or its --storage")
+    found = standing(asked.open(), asked.experiment.name)
+    if not found:
+        print(f"{asked.storage_said}: no study of {asked.experiment.name}")
+    else:
+        print_table(["study", "trials", "best", "at"], [_standing(study) for study in found])
+    for study in found:
+        for trial in study["running"]:
+            age = "?" if trial["seconds"] is None else duration(trial["seconds"])
+            print(f"{trial['served']}: {study['study']} trial {trial['number']} for {age}: {assigned(trial['params'])}")
+    return {"experiment": asked.experiment.name, "storage": asked.storage_said, "studies": found}
+
+
+def _standing(study: Mapping[str, Any]) -> list[str]:
+    states = ", ".join(f"{count} {state}" for state, count in study["trials"].items())
+    best = study["best"]
+    if len(best) != 1:
+        return [study["study"], states, "", f"{len(best)} on the front" if best else ""]
+    values = ", ".join(f"{value:.4g}" for value in best[0]["values"])
+    return [study["study"], states, values, assigned(best[0]["params"])]
+
+
+def assigned(params: Mapping[str, Any]) -> str:
+    """Parameters as they would be typed, numbers shortened."""
+    return ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in params.items())

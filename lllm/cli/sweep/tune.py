@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lllm.cli.conclude import conclude
 from lllm.cli.output import print_table
-from lllm.cli.sweep.served import Sweep, annotated, confirm, served
-from lllm.cli.sweep.status import assigned
-from lllm.cli.tuned import LABEL, OPTION
+from lllm.cli.sweep.served import Sweep, assigned, confirm, served
+from lllm.cli.tuned import LABEL, OPTION, annotated
 from lllm.errors import UserError
+from lllm.launch.machine import threads_each
+from lllm.launch.measure import matmul_rate, seconds_of
+from lllm.launch.metric import refuse_rule
+from lllm.launch.plan import make_plan
+from lllm.launch.refusals import refuse_crowd
+from lllm.registry.build import blaming
+from lllm.results.named import WORDS, recorded_words, semantic_words
 from lllm.results.table import duration, si
-
-if TYPE_CHECKING:
-    from lllm.search.tunable import Tunable
-    from lllm.search.tune import Tuning
-    from lllm.search.winners import Tuned, Winner
+from lllm.search.grid import MOST, ROUNDS
+from lllm.search.space import written
+from lllm.search.studies import reason_of, runs, states
+from lllm.search.trials import Trials
+from lllm.search.tunable import Tunable, tunables
+from lllm.search.tune import Tuning
+from lllm.search.winners import Tuned, Winner, tuned_path, with_tuned, write_tuned
 
 __all__ = ["tune"]
 
@@ -31,11 +40,6 @@ def tune(asked: Sweep, found: dict[str, Any], all_fields: bool, seeds: Sequence[
     Raises:
         UserError: something that was asked for cannot be had. KeyboardInterrupt: the user stopped it.
     """
-    from lllm.launch.refusals import refuse_crowd, refuse_rule
-    from lllm.registry.build import blaming
-    from lllm.search.trials import Trials
-    from lllm.search.tunable import tunables
-
     with blaming(asked.arms.registry):
         spaces, notes = tunables(asked.arms, asked.variants, all_fields)
         _refuse_points(spaces, asked.trials)
@@ -47,9 +51,6 @@ def tune(asked: Sweep, found: dict[str, Any], all_fields: bool, seeds: Sequence[
     if dry_run:
         print("no trial is begun, and nothing is written")
         return True
-    from lllm.launch.machine import threads_each
-    from lllm.search.tune import Tuning
-
     trials = Trials(asked.arms, asked.words, asked.plugins, asked.seed)
     tuning = Tuning(trials, spaces, asked.open(), asked.name or _STUDY, asked.trials)
     if tuning.complete and not tuning.more():
@@ -69,8 +70,6 @@ def tune(asked: Sweep, found: dict[str, Any], all_fields: bool, seeds: Sequence[
 
 def _refuse_points(spaces: Sequence[Tunable], trials: int) -> None:
     """Raises UserError for more trials than a grid has points."""
-    from lllm.search.grid import MOST
-
     if spaces[0].grid and trials > MOST:
         raise UserError(
             f"--trials {trials}: a grid of powers of two has at most {MOST} points; expected fewer, or a search block "
@@ -80,9 +79,6 @@ def _refuse_points(spaces: Sequence[Tunable], trials: int) -> None:
 
 def _plan(asked: Sweep, spaces: Sequence[Tunable], notes: Sequence[str], seeds: Sequence[int] | None) -> dict[str, Any]:
     """Print what the sweep is going to cost, and return it as plain values."""
-    from lllm.launch.measure import matmul_rate, seconds_of
-    from lllm.search.grid import ROUNDS
-
     rate, experiment = matmul_rate(), asked.experiment
     arms = {one.variant: asked.arms.arm(one.variant) for one in spaces}
     each = {variant: seconds_of(arm, rate) for variant, arm in arms.items()}
@@ -114,29 +110,22 @@ def _plan(asked: Sweep, spaces: Sequence[Tunable], notes: Sequence[str], seeds: 
         "search_seed": asked.seed,
         "confirm_seeds": None if seeds is None else list(seeds),
         "estimated_seconds": {"search": total, "confirmation": again},
-        "plan": [_planned(one, asked.trials, arms[one.variant].steps, each[one.variant]) for one in spaces],
-    }
-
-
-def _planned(one: Tunable, trials: int, steps: int | None, seconds: float) -> dict[str, Any]:
-    from lllm.search.space import written
-
-    return {
-        "variant": one.variant,
-        "trials": trials,
-        "steps": steps,
-        "estimated_seconds": seconds,
-        "centre": one.centre,
-        "grid": one.grid,
-        "space": written(one.dimensions),
+        "plan": [
+            {
+                "variant": one.variant,
+                "trials": asked.trials,
+                "steps": arms[one.variant].steps,
+                "estimated_seconds": each[one.variant],
+                "centre": one.centre,
+                "grid": one.grid,
+                "space": written(one.dimensions),
+            }
+            for one in spaces
+        ],
     }
 
 
 def _conclude(asked: Sweep, tuning: Tuning, found: dict[str, Any], seeds: Sequence[int] | None) -> bool:
-    from lllm.results.named import semantic_words
-    from lllm.search.studies import reason_of
-    from lllm.search.winners import Tuned, write_tuned
-
     winners = tuning.winners()
     _show(tuning, winners, found)
     tuned = Tuned(
@@ -163,11 +152,6 @@ def _conclude(asked: Sweep, tuning: Tuning, found: dict[str, Any], seeds: Sequen
 
 def _confirmed(asked: Sweep, tuned: Tuned, found: dict[str, Any], seeds: Sequence[int]) -> bool:
     """Train the winners on fresh seeds, and show and write their table."""
-    from lllm.cli.conclude import conclude
-    from lllm.launch.plan import make_plan
-    from lllm.results.named import WORDS, recorded_words
-    from lllm.search.winners import tuned_path, with_tuned
-
     variants = [variant for variant in asked.variants if variant in tuned.winners]
     origin = str(tuned_path(asked.results, tuned.experiment))
     arms = asked.arms.beside(with_tuned(asked.experiment, tuned, variants, origin))
@@ -181,8 +165,6 @@ def _confirmed(asked: Sweep, tuned: Tuned, found: dict[str, Any], seeds: Sequenc
 
 def _show(tuning: Tuning, winners: Mapping[str, Winner], found: dict[str, Any]) -> None:
     """A line for each variant: how its trials ended, the best, and how much its learning rate matters."""
-    from lllm.search.studies import runs, states
-
     metric, rows = tuning.objective.name, []
     told: dict[str, dict[str, Any]] = {}
     for variant, study in tuning.studies.items():

@@ -1,17 +1,20 @@
-"""A part as `lllm show` and `lllm list` tell of it."""
+"""Parts and experiments as `lllm show` and `lllm list` tell of them."""
 
 from __future__ import annotations
 
+import inspect
+import json
+from collections.abc import Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from lllm.cli.output import print_table
+from lllm.cli.output import print_json, print_table
+from lllm.config import Experiment, Tree
+from lllm.registry import Entry, search_space
 
-if TYPE_CHECKING:
-    from lllm.registry import Entry
-
-__all__ = ["describe", "kernel", "runs_here", "show_part"]
+__all__ = ["changes", "deltas", "describe", "kernel", "runs_here", "show_experiment", "show_part", "written"]
 
 
 def describe(entry: Entry) -> dict[str, Any]:
@@ -39,25 +42,16 @@ def kernel(entry: Entry) -> str:
 def runs_here(entry: Entry) -> str:
     """'yes', or 'needs NAME' of the first module of the class attribute `requires` that cannot be imported here."""
     for name in getattr(entry.cls, "requires", ()):
-        if not _importable(name):
+        found = None
+        with suppress(ImportError, ValueError):  # a package that holds it is missing, or has no spec
+            found = find_spec(name)  # which imports no more than the packages that hold it
+        if found is None:
             return f"needs {name}"
     return "yes"
 
 
-def _importable(name: str) -> bool:
-    """Whether there is such a module; looking for it imports no more than the packages that hold it."""
-    try:
-        return find_spec(name) is not None
-    except (ImportError, ValueError):  # a package that holds it is missing, or has no spec
-        return False
-
-
 def show_part(entry: Entry) -> None:
     """Print a part: what it is, its options, their defaults, what a sweep may turn, its sources."""
-    import inspect
-
-    from lllm.registry import search_space
-
     print(f"{entry.kind}/{entry.name} (version {entry.version}), from {entry.source}: {entry.path}")
     print(inspect.cleandoc(entry.cls.__doc__ or ""))
     if entry.refs:
@@ -102,3 +96,47 @@ def _range(search: Any) -> str:
     if search.choices:
         return ", ".join(map(str, search.choices))
     return f"{search.low} to {search.high}" + (" (log)" if search.log else "")
+
+
+def deltas(tree: Tree) -> dict[str, Any]:
+    """What a layer sets: dotted path -> value, a part's name under the part's own path."""
+    return {path.removesuffix(".use"): value for path, value in tree.leaves()}
+
+
+def written(value: Any) -> str:
+    """A setting as it would be typed."""
+    return str(value) if value is not None and not isinstance(value, bool) else json.dumps(value)
+
+
+def changes(deltas: Mapping[str, Any]) -> str:
+    """What a variant sets, in a line."""
+    return ", ".join(f"{path}={written(value)}" for path, value in deltas.items())
+
+
+def show_experiment(experiment: Experiment, as_json: bool) -> None:
+    """Print the question: hypothesis, variants with what they change, budget, seeds, what is matched, the rule."""
+    design = experiment.design
+    facts = {
+        "file": str(experiment.path),
+        "base": experiment.base,
+        "baseline": experiment.baseline,
+        "budget": experiment.composition.get("budget"),
+        "seeds": {"unpaired": list(experiment.seeds)} if experiment.unpaired else list(experiment.seeds),
+        "match": experiment.match.model_dump(exclude_none=True) if experiment.match else None,
+        "design": {design.kind: ", ".join(design.factors)} if design else None,
+        "decide": experiment.decide.model_dump(exclude_defaults=True) or experiment.decide.metric,
+    }
+    variants = {name: deltas(tree) for name, tree in experiment.variants.items()}
+    if as_json:
+        print_json({"experiment": experiment.name, "hypothesis": experiment.hypothesis, **facts, "variants": variants})
+        return
+    print(f"{experiment.name}: {experiment.hypothesis}\n")
+    print_table(["setting", "value"], [[name, _fact(value)] for name, value in facts.items() if value is not None])
+    print()
+    print_table(["variant", "what it changes"], [[name, changes(found)] for name, found in variants.items()])
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {written(inner)}" for key, inner in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
