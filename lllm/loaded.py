@@ -28,8 +28,7 @@ from lllm.results.run import Run
 from lllm.train.checkpoint import load_newest
 from lllm.train.evaluate import Evaluation, evaluate
 from lllm.train.measures import refuse_unmeasurable
-from lllm.train.parts import hooks_of, training_parts
-from lllm.train.setup import Setup
+from lllm.train.setup import Setup, hooks_of, training_parts
 from lllm.train.trainer import load_weights, weights
 from lllm.train.world import World
 

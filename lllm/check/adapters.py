@@ -25,7 +25,7 @@ from lllm.model.simplest import simplest
 from lllm.registry import PartConfig, Registry
 from lllm.results.files import Metrics
 from lllm.train.contracts import Adapter, Named, Objective, Schedule, TorchOptimizer
-from lllm.train.parts import hooks_of
+from lllm.train.setup import hooks_of
 from lllm.train.trainer import Interrupted, Settings, Trainer, weights
 from lllm.train.world import World
 

@@ -187,8 +187,8 @@ def _part_delta(place: str, spec: PartSpec, registry: Registry) -> dict[str, Any
     reference = usual or spec.entry.cls.Config.model_construct()
     before = reference.model_dump(mode="json", warnings=False)
     node = {k: v for k, v in spec.config.model_dump(mode="json").items() if k not in before or v != before[k]}
-    if spec.version != 1:
-        node[_VERSION] = spec.version
+    if spec.entry.version != 1:
+        node[_VERSION] = spec.entry.version
     return {"use": spec.name, **node} if node or usual is None else {}
 
 

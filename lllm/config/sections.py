@@ -11,7 +11,7 @@ from lllm.config.schema import Budget, Data, Eval, Model, Run, Section, Train
 from lllm.config.tree import USE, Tree
 from lllm.errors import UserError, nearest
 from lllm.registry import PartSpec, Registry
-from lllm.registry.config import first_error, first_place
+from lllm.registry.config import first_error
 from lllm.registry.part import HOMES
 
 __all__ = [
@@ -128,5 +128,5 @@ def checked(config: type[C], fields: Mapping[str, Any], where: str, tree: Tree) 
     try:
         return config.model_validate(dict(fields))
     except ValidationError as error:
-        path = first_place(error, where)
-        raise UserError(f"{tree.origin(path)}: {first_error(error, config, where)}") from None
+        path, message = first_error(error, config, where)
+        raise UserError(f"{tree.origin(path)}: {message}") from None

@@ -6,7 +6,8 @@ longer at another offset, a multiple of `data.multiple`, and shuffles the pieces
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lllm.data.contracts import Tokenizer
-from lllm.data.shard import Shard
+from lllm.data.dataset import Shard
 from lllm.errors import UserError
 
 __all__ = ["DOCUMENTS", "Batch", "Rows", "TrainBatches", "beginnings", "cut", "joined_rows", "valid_batches"]
@@ -58,8 +59,7 @@ class Batch:
         """The same rows on `device`."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def _map(self, function: object) -> Self:
-        assert callable(function)
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Self:
         changed = {f.name: function(getattr(self, f.name)) for f in fields(self) if f.name != "columns"}
         return replace(self, **changed, columns={name: function(column) for name, column in self.columns.items()})
 
@@ -135,7 +135,7 @@ class TrainBatches:
             raise UserError(f"data.context = {context}: expected a multiple of data.multiple, {multiple}")
         self.rows = Rows(shards, context, pad)
         self.size, self.multiple, self.seed = size, multiple, seed
-        self._ends: list[int] = []  # global index of the row after each epoch, as far as it is known
+        self._firsts = [0]  # global index of the first row of each epoch, as far as it is known
         self._cached: tuple[int, NDArray[np.int64]] | None = None
 
     @property
@@ -152,15 +152,11 @@ class TrainBatches:
         return self.rows.batch(np.stack([self._piece(row) for row in wanted]), wanted)
 
     def _piece(self, row: int) -> NDArray[np.int64]:
-        epoch = 0
-        while True:
-            if epoch == len(self._ends):
-                begin = self._ends[-1] if self._ends else 0
-                self._ends.append(begin + len(self._epoch(epoch)))
-            if row < self._ends[epoch]:
-                pieces: NDArray[np.int64] = self._epoch(epoch)[row - (self._ends[epoch - 1] if epoch else 0)]
-                return pieces
-            epoch += 1
+        while row >= self._firsts[-1]:
+            self._firsts.append(self._firsts[-1] + len(self._epoch(len(self._firsts) - 1)))
+        epoch = bisect_right(self._firsts, row) - 1
+        piece: NDArray[np.int64] = self._epoch(epoch)[row - self._firsts[epoch]]
+        return piece
 
     def _epoch(self, epoch: int) -> NDArray[np.int64]:
         """Shuffled pieces of one epoch."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,10 +107,6 @@ class Corpus(Part, ABC):
     @abstractmethod
     def describe(self) -> str:
         """How it was made, in one line."""
-
-    def extra(self) -> dict[str, Any]:
-        """Facts worth recording beside a run."""
-        return {}
 
     def metrics(self, scored: Scored) -> Mapping[str, tuple[Tensor, Tensor]]:
         """What it measures beside bits per byte: name -> (sum [B], weight [B]) per row, the same names for any rows.

@@ -1,27 +1,89 @@
-"""Prepared data as they lie on disk."""
+"""Prepared data as they lie on disk: shards, folders of arrays that are written atomically, each array with its digest,
+verified when it is opened."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from lllm.data.contracts import Split
-from lllm.data.shard import Shard
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
 from lllm.errors import UserError
 from lllm.results.files import file_digest
 
-__all__ = ["DIGEST", "INFO", "Dataset", "data_root", "dataset_info"]
+__all__ = ["DIGEST", "INFO", "Dataset", "Shard", "data_root", "dataset_info", "write_shard"]
 
 INFO, DIGEST = "dataset.json", "dataset.digest"
+_COLUMN = "column."
+_ARRAYS = ("tokens", "offsets", "hashes", "sizes")
 
 
 def data_root() -> Path:
     """Where prepared data lives: $LLLM_DATA, or .lllm/data in the working directory."""
     return Path(os.environ.get("LLLM_DATA", ".lllm/data"))
+
+
+@dataclass(frozen=True)
+class Shard:
+    """tokens [n] memory-mapped; offsets [docs + 1] into tokens; hashes [docs, 16] blake2b-128 of each document's raw
+    bytes; sizes [docs] raw bytes; columns: name -> [n]."""
+
+    path: Path
+    tokens: NDArray[Any]
+    offsets: NDArray[np.int64]
+    hashes: NDArray[np.uint8]
+    sizes: NDArray[np.int64]
+    columns: Mapping[str, NDArray[Any]]
+
+    @staticmethod
+    def open(path: Path) -> Shard:
+        """The shard at `path`.
+
+        Raises:
+            UserError: it is missing a file, or a file is not the one that was written.
+        """
+        try:
+            digests = TypeAdapter(dict[str, str]).validate_json((path / "digests.json").read_bytes())
+        except (OSError, ValueError):
+            raise _damaged(path, "digests.json", "missing or damaged") from None
+        if lacking := [name for name in _ARRAYS if name not in digests]:
+            raise _damaged(path, "digests.json", f"damaged (it lacks '{lacking[0]}')")
+        arrays: dict[str, NDArray[Any]] = {}
+        for name, expected in digests.items():
+            file = path / f"{name}.npy"
+            try:
+                if file_digest(file) != expected:
+                    raise ValueError("not the digest that was written")
+                arrays[name] = np.load(file, mmap_mode="r", allow_pickle=False)
+            except (OSError, ValueError):
+                raise _damaged(path, file.name, "missing or corrupted") from None
+        columns = {name.removeprefix(_COLUMN): arrays[name] for name in arrays if name.startswith(_COLUMN)}
+        return Shard(path, **{name: arrays[name] for name in _ARRAYS}, columns=columns)
+
+
+def _damaged(path: Path, file: str, how: str) -> UserError:
+    return UserError(f"shard {path}: {file} is {how}; delete {path.parent} to have it prepared anew")
+
+
+def write_shard(path: Path, shard: Shard) -> None:
+    """Write the arrays of a shard; readers see nothing or all of it."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    arrays = {name: getattr(shard, name) for name in _ARRAYS}
+    arrays |= {_COLUMN + name: column for name, column in shard.columns.items()}
+    for name, array in arrays.items():
+        np.save(scratch / f"{name}.npy", array, allow_pickle=False)
+    digests = {name: file_digest(scratch / f"{name}.npy") for name in arrays}
+    (scratch / "digests.json").write_text(json.dumps(digests, indent=1))
+    scratch.rename(path)
 
 
 @dataclass(frozen=True)
@@ -49,43 +111,25 @@ class Dataset:
         return str(self.info["documents"])
 
     @staticmethod
-    def open(path: Path, *, verify: bool = True) -> Dataset:
+    def open(path: Path) -> Dataset:
         """The dataset prepared at `path`. Raises UserError when it is damaged."""
         info = dataset_info(path)
-        shards: dict[str, list[Shard]] = {
-            split: [Shard.open(path / name, verify=verify) for name in info["shards"][split]]
-            for split in info["shards"]
-        }
-        return Dataset(path, info, shards["train"], shards["valid"])
+        train, valid = ([Shard.open(path / name) for name in info["shards"][split]] for split in ("train", "valid"))
+        return Dataset(path, info, train, valid)
 
 
 def dataset_info(path: Path) -> dict[str, Any]:
-    """dataset.json of the data prepared at `path`, compared with its digest where there is one.
+    """dataset.json of the data prepared at `path`, compared with its digest.
 
     Raises:
         UserError: it is missing, or not what was written.
     """
-    file, digest = path / INFO, path / DIGEST
+    file = path / INFO
     try:
-        info = json.loads(file.read_bytes())
-        whole = not digest.is_file() or digest.read_text(encoding="ascii") == file_digest(file)
+        info: dict[str, Any] = json.loads(file.read_bytes())
+        whole = (path / DIGEST).read_text(encoding="ascii") == file_digest(file)
     except (OSError, ValueError):
         raise UserError(f"{file}: missing or damaged; delete {path} to have it prepared anew") from None
-    if not (whole and _sound(info)):
+    if not whole:
         raise UserError(f"{file}: not what was written; delete {path} to have it prepared anew")
-    found: dict[str, Any] = info
-    return found
-
-
-def _sound(info: Any) -> bool:
-    """Whether the fields that are read have their shape."""
-    if not isinstance(info, dict) or not isinstance(info.get("shards"), dict):
-        return False
-    splits = [info["shards"].get(split) for split in get_args(Split)]
-    counts = info.get("counts", {})
-    if not isinstance(counts, dict) or not all(isinstance(count, dict) for count in counts.values()):
-        return False
-    if not isinstance(info.get("overlap", []), list):
-        return False
-    named = all(isinstance(names, list) and names and all(isinstance(n, str) for n in names) for names in splits)
-    return named and all(isinstance(info.get(key), str) for key in ("fingerprint", "made"))
+    return info

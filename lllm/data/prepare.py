@@ -10,16 +10,16 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lllm.data.contracts import Corpus, Document, Split, Tokenizer
-from lllm.data.dataset import DIGEST, INFO, Dataset, data_root
+from lllm.data.dataset import DIGEST, INFO, Dataset, Shard, data_root, write_shard
 from lllm.data.overlap import Overlap
-from lllm.data.shard import Shard, write_shard
 from lllm.data.tokens import Columns, flaw, ids_of, rows_of
 from lllm.errors import UserError
 from lllm.results.files import explained, file_digest
@@ -56,7 +56,7 @@ def prepare(
     path /= _digest([_FORMAT, names["corpus"], corpus.digest(), nodes.get("tokenizer"), source, multiple])[:16]
     if not (path / INFO).is_file():
         with explained(path):
-            _prepare(path, names, corpus, tokenizer, multiple, progress)
+            _Preparation(corpus, tokenizer, names, multiple, progress).write(path)
     dataset = Dataset.open(path)
     # the same text may have been prepared from another file, whose name the folder bears
     return replace(dataset, info={**dataset.info, "made": corpus.describe()})
@@ -68,63 +68,7 @@ def shard_of(documents: Sequence[Document], tokenizer: Tokenizer, multiple: int)
         _Tokenized(_hash(one), len(one.raw), *rows_of(one, ids_of(one, tokenizer), tokenizer, multiple))
         for one in documents
     ]
-    return Shard(Path(), **_arrays(made))
-
-
-def _prepare(
-    path: Path,
-    names: Mapping[str, str],
-    corpus: Corpus,
-    tokenizer: Tokenizer,
-    multiple: int,
-    progress: Callable[[str, int], None],
-) -> None:
-    """Write the dataset's folder; readers see nothing or all of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
-    try:
-        overlap = Overlap(corpus.documents("valid"))
-        long = np.flatnonzero(np.asarray(tokenizer.bytes_per_token) > 1)
-        overlap.search(b"".join(tokenizer.decode([int(i)]) for i in long))  # a vocabulary is read from training, too
-        write = _Writer(corpus, tokenizer, names["tokenizer"], multiple, scratch, overlap, progress)
-        valid, train = write.split("valid"), write.split("train")  # what a tokenizer does wrong is found before long
-        documents = _digest([names["corpus"], train.documents, valid.documents])
-        splits = dict(zip(get_args(Split), (train, valid), strict=True))
-        info = {
-            "fingerprint": _digest([documents, train.tokens, valid.tokens, multiple]),
-            "documents": documents,
-            "made": corpus.describe(),
-            "multiple": multiple,
-            "pad": tokenizer.pad,
-            "shards": {split: written.shards for split, written in splits.items()},
-            "counts": {split: written.counts for split, written in splits.items()},
-            "overlap": [i for i, one in enumerate(corpus.documents("valid")) if overlap.inside(one.raw)],
-            **corpus.extra(),
-        }
-        (scratch / INFO).write_text(json.dumps(info, indent=1))
-        (scratch / DIGEST).write_text(file_digest(scratch / INFO), encoding="ascii")
-        _set_aside(path)
-        try:
-            scratch.rename(path)
-        except OSError:  # another process prepared the same data first
-            if not (path / INFO).is_file():
-                raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _set_aside(path: Path) -> None:
-    """Move what is left of prepared data without its dataset.json to .NAME.remnant: it stands in the way."""
-    number, target = 1, path.with_name(f".{path.name}.remnant")
-    if not path.exists() or (path / INFO).is_file():
-        return
-    while target.exists():
-        number += 1
-        target = path.with_name(f".{path.name}.remnant{number}")
-    with suppress(FileNotFoundError):  # another process moved it first
-        path.rename(target)
+    return _joined(made)
 
 
 @dataclass(frozen=True)
@@ -149,18 +93,54 @@ class _Written:
 
 
 @dataclass(frozen=True)
-class _Writer:
-    """What splits are written with. name: of the tokenizer."""
+class _Preparation:
+    """What a dataset is made of. names: of the corpus and the tokenizer."""
 
     corpus: Corpus
     tokenizer: Tokenizer
-    name: str
+    names: Mapping[str, str]
     multiple: int
-    folder: Path
-    overlap: Overlap
     progress: Callable[[str, int], None]
 
-    def split(self, split: Split) -> _Written:
+    def write(self, path: Path) -> None:
+        """Write the dataset's folder; readers see nothing or all of it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_name(f".{path.name}.{os.getpid()}")
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        try:
+            (scratch / INFO).write_text(json.dumps(self._fill(scratch), indent=1))
+            (scratch / DIGEST).write_text(file_digest(scratch / INFO), encoding="ascii")
+            _set_aside(path)
+            try:
+                scratch.rename(path)
+            except OSError:  # another process prepared the same data first
+                if not (path / INFO).is_file():
+                    raise
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _fill(self, folder: Path) -> dict[str, Any]:
+        """Write the shards of both splits; what dataset.json says of them."""
+        corpus, tokenizer = self.corpus, self.tokenizer
+        overlap = Overlap(corpus.documents("valid"))
+        long = np.flatnonzero(np.asarray(tokenizer.bytes_per_token) > 1)
+        overlap.search(b"".join(tokenizer.decode([int(i)]) for i in long))  # a vocabulary is read from training, too
+        valid = self._split("valid", folder, overlap)  # first: what a tokenizer does wrong is found before long
+        train = self._split("train", folder, overlap)
+        documents = _digest([self.names["corpus"], train.documents, valid.documents])
+        return {
+            "fingerprint": _digest([documents, train.tokens, valid.tokens, self.multiple]),
+            "documents": documents,
+            "made": corpus.describe(),
+            "multiple": self.multiple,
+            "pad": tokenizer.pad,
+            "shards": {"train": train.shards, "valid": valid.shards},
+            "counts": {"train": train.counts, "valid": valid.counts},
+            "overlap": [i for i, one in enumerate(corpus.documents("valid")) if overlap.inside(one.raw)],
+        }
+
+    def _split(self, split: Split, folder: Path, overlap: Overlap) -> _Written:
         """Write its shards. Raises UserError where it has no documents, or the tokenizer's ids are not their bytes."""
         shards: list[str] = []
         pending: list[_Tokenized] = []
@@ -168,15 +148,16 @@ class _Writer:
         documents, tokens = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
         tokens.update(np.asarray(self.tokenizer.bytes_per_token, np.int64).tobytes())
 
-        held = 0  # tokens of `pending`
-
         def flush() -> None:
             shards.append(f"{split}-{len(shards):05d}")
-            write_shard(self.folder / shards[-1], **_arrays(pending))
+            write_shard(folder / shards[-1], _joined(pending))
             pending.clear()
 
+        held = 0  # tokens of `pending`
         for document in self.corpus.documents(split):
             made = self._tokenized(document, split, counts["documents"])
+            if split == "train":
+                overlap.search(document.raw)
             pending.append(made)
             documents.update(made.hash + made.size.to_bytes(8, "little"))
             tokens.update(len(made.ids).to_bytes(8, "little") + made.ids.tobytes())
@@ -197,30 +178,37 @@ class _Writer:
         return _Written(shards, counts, documents.hexdigest(), tokens.hexdigest())
 
     def _tokenized(self, document: Document, split: Split, place: int) -> _Tokenized:
-        """With its ids compared with its bytes, where it is to be; training is searched for validation."""
+        """With its ids compared with its bytes, where it is to be."""
         ids, digest = ids_of(document, self.tokenizer), _hash(document)
         if (split == "valid" or digest[0] % _DECODED == 0) and (wrong := flaw(self.tokenizer, document.raw, ids)):
-            whose = self.name or type(self.tokenizer).__name__
+            whose = self.names["tokenizer"] or type(self.tokenizer).__name__
             raise UserError(f"tokenizer '{whose}', document {place} of {split} ({digest.hex()[:8]}): {wrong}")
-        if split == "train":
-            self.overlap.search(document.raw)
         return _Tokenized(digest, len(document.raw), *rows_of(document, ids, self.tokenizer, self.multiple))
 
 
-def _arrays(made: Sequence[_Tokenized]) -> dict[str, Any]:
-    """The arrays of a shard, by the names of its fields."""
-    names = sorted({name for one in made for name in one.columns})
+def _set_aside(path: Path) -> None:
+    """Move what is left of prepared data without its dataset.json to .NAME.remnant: it stands in the way."""
+    if not path.exists() or (path / INFO).is_file():
+        return
+    targets = (path.with_name(f".{path.name}.remnant{number}") for number in chain([""], count(2)))
+    with suppress(FileNotFoundError):  # another process moved it first
+        path.rename(next(target for target in targets if not target.exists()))
+
+
+def _joined(made: Sequence[_Tokenized]) -> Shard:
+    """A shard in memory."""
     columns = {
         name: np.concatenate([one.columns.get(name, np.ones(len(one.ids), dtype=np.float32)) for one in made])
-        for name in names
+        for name in sorted({name for one in made for name in one.columns})
     }
-    return {
-        "tokens": np.concatenate([one.ids for one in made]),
-        "offsets": np.concatenate([[0], np.cumsum([len(one.ids) for one in made])]).astype(np.int64),
-        "hashes": np.frombuffer(b"".join(one.hash for one in made), dtype=np.uint8).reshape(-1, 16),
-        "sizes": np.array([one.size for one in made], dtype=np.int64),
-        "columns": columns,
-    }
+    return Shard(
+        Path(),
+        tokens=np.concatenate([one.ids for one in made]),
+        offsets=np.concatenate([[0], np.cumsum([len(one.ids) for one in made])]).astype(np.int64),
+        hashes=np.frombuffer(b"".join(one.hash for one in made), dtype=np.uint8).reshape(-1, 16),
+        sizes=np.array([one.size for one in made], dtype=np.int64),
+        columns=columns,
+    )
 
 
 def _hash(document: Document) -> bytes:

@@ -16,9 +16,9 @@ from lllm.launch.plan import Plan, Planned
 from lllm.launch.pool import Pool
 from lllm.registry.build import blaming
 from lllm.results.ownership import Owned
-from lllm.train.carried import INFO, packed
 from lllm.train.interrupt import stop_on_signal
 from lllm.train.mirror import check_mirror
+from lllm.train.worker import INFO, packed
 
 __all__ = ["Watcher", "execute", "rehearse", "worker_command"]
 

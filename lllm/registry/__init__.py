@@ -11,10 +11,10 @@ Nothing here imports torch: kinds are open, and the contract class of a kind car
 """
 
 from lllm.registry.build import Build
-from lllm.registry.catalogue import Entry, PartSpec, Registry
+from lllm.registry.catalogue import PartSpec, Registry
 from lllm.registry.config import Names, Node, PartConfig, Search, search_space
 from lllm.registry.discovery import load_registry
-from lllm.registry.part import Part, register
+from lllm.registry.part import Entry, Part, register
 
 __all__ = [
     "Build",

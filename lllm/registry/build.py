@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from traceback import extract_tb, walk_tb
 from typing import Any
 
 from lllm.errors import BuildError, UserError
-from lllm.registry.catalogue import Entry, PartSpec, Registry
+from lllm.registry.catalogue import PartSpec, Registry
+from lllm.registry.part import Entry
 
 __all__ = ["Build", "blaming", "place_of"]
 
@@ -101,8 +102,9 @@ def _blame(error: BaseException, entry: Entry) -> str:
     """KIND 'NAME' (FILE:LINE): what was raised. The line is the innermost in the part's file, else the class's own."""
     file = _file(entry)
     lines = [frame.lineno for frame in extract_tb(error.__traceback__) if Path(frame.filename) == file]
-    line = lines[-1] if lines else _line(entry)
-    return f"{entry.kind} '{entry.name}' ({file}{'' if line is None else f':{line}'}): {_what(error)}"
+    with suppress(OSError, TypeError):  # a class that was typed somewhere has no line
+        lines = lines or [inspect.getsourcelines(entry.cls)[1]]
+    return f"{entry.kind} '{entry.name}' ({file}{f':{lines[-1]}' if lines else ''}): {_what(error)}"
 
 
 def _what(error: BaseException) -> str:
@@ -130,11 +132,3 @@ def _file(entry: Entry) -> Path:
         return Path(inspect.getfile(entry.cls))
     except (OSError, TypeError):
         return entry.path
-
-
-def _line(entry: Entry) -> int | None:
-    """Where the part's class begins in its file."""
-    try:
-        return inspect.getsourcelines(entry.cls)[1]
-    except (OSError, TypeError):
-        return None

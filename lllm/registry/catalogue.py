@@ -3,36 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lllm.errors import UserError, nearest
 from lllm.registry.config import PartConfig, named_nodes, validate, with_nodes
-from lllm.registry.part import HOMES, Part, part_info
+from lllm.registry.part import HOMES, Entry, Part, part_info
 
-__all__ = ["Entry", "PartSpec", "Registry"]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One registered part. `digest` is that of its file's syntax tree: comments and docstrings do not count; imports:
-    what its file executes beside itself (see `lllm.registry.source.executed`)."""
-
-    kind: str
-    name: str
-    cls: type[Part]
-    version: int = 1
-    refs: tuple[str, ...] = ()
-    path: Path = Path()
-    digest: str = ""
-    source: str = "memory"
-    imports: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
-
-    @property
-    def summary(self) -> str:
-        """First line of the class's docstring."""
-        return (self.cls.__doc__ or "").strip().split("\n")[0]
+__all__ = ["PartSpec", "Registry"]
 
 
 @dataclass(frozen=True)
@@ -49,10 +28,6 @@ class PartSpec:
     @property
     def name(self) -> str:
         return self.entry.name
-
-    @property
-    def version(self) -> int:
-        return self.entry.version
 
     def to_node(self) -> dict[str, Any]:
         """The node as it would be written out in full."""
@@ -95,9 +70,7 @@ class Registry:
             info = part_info(cls)
             if info is None:
                 raise TypeError(f"{cls.__name__} is not marked with @register")
-            digest = f"{cls.__module__}.{cls.__qualname__}"
-            entry = Entry(info.kind, info.name, cls, info.version, info.refs, digest=digest)
-            merged.entries[info.kind, info.name] = entry
+            merged.entries[info.kind, info.name] = replace(info, digest=f"{cls.__module__}.{cls.__qualname__}")
         return merged
 
     def kinds(self) -> list[str]:

@@ -17,7 +17,6 @@ __all__ = [
     "PartConfig",
     "Search",
     "first_error",
-    "first_place",
     "named_nodes",
     "search_space",
     "validate",
@@ -98,15 +97,14 @@ def named_nodes(config: BaseModel) -> list[tuple[str, Any]]:
 
 def _visited(annotation: Any, value: Any, place: str, visit: Visit, kind: str | None = None) -> Any:
     """`value`, of the type `annotation`, with its nodes visited. kind: of the parts that a mark around it says."""
-    for mark in getattr(annotation, "__metadata__", ()):
-        kind = mark.kind if isinstance(mark, Names) else kind
     origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        kind = next((mark.kind for mark in inner[1:] if isinstance(mark, Names)), kind)
+        return _visited(inner[0], value, place, visit, kind)
     if isinstance(value, BaseModel):
         return with_nodes(value, place, visit)
     if kind is not None and isinstance(value, str | Mapping):
         return visit(kind, value, place)
-    if origin is Annotated:
-        return _visited(inner[0], value, place, visit, kind)
     if origin in (Union, UnionType):
         arm = next((arm for arm in inner if _fits(arm, value)), Any)
         return _visited(arm, value, place, visit, kind)
@@ -134,39 +132,28 @@ def validate(config: type[C], fields: Mapping[str, Any], where: str) -> C:
     try:
         return config.model_validate(dict(fields))
     except ValidationError as error:
-        raise UserError(first_error(error, config, where)) from None
-
-
-def first_place(error: ValidationError, where: str) -> str:
-    """The dotted path of the problem that `first_error` tells of."""
-    return ".".join([*([where] if where else []), *map(str, _first(error)[1])])
-
-
-def _first(error: ValidationError) -> tuple[Any, list[str | int]]:
-    """The problem to tell of, and its place within the model."""
-    problems = error.errors(include_url=False)
-    typos = [p for p in problems if p["type"] == "extra_forbidden"]  # a typo explains what seems to be missing
-    problem = (typos or problems)[0]
-    return problem, [part for part in problem["loc"] if part not in _TAGS]
+        raise UserError(first_error(error, config, where)[1]) from None
 
 
 _TAGS = ("function-after", "function-before", "str", "dict[str,any]")  # pydantic's names of branches, not keys
 
 
-def first_error(error: ValidationError, config: type[BaseModel], where: str) -> str:
-    """The first problem of a pydantic error as one sentence; `where` is the dotted path of the validated node."""
-    problem, location = _first(error)
-    key = first_place(error, where)
+def first_error(error: ValidationError, config: type[BaseModel], where: str) -> tuple[str, str]:
+    """The first problem of a pydantic error: its dotted path, and one sentence. where: path of the validated node."""
+    problems = error.errors(include_url=False)
+    typos = [p for p in problems if p["type"] == "extra_forbidden"]  # a typo explains what seems to be missing
+    problem = (typos or problems)[0]
+    location = [part for part in problem["loc"] if part not in _TAGS]
+    key = ".".join([*([where] if where else []), *map(str, location)])
     if problem["type"] == "extra_forbidden":
         options = _keys_at(config, location[:-1])
-        return f"{key}: unknown key '{location[-1]}'{nearest(str(location[-1]), options)}"
+        return key, f"{key}: unknown key '{location[-1]}'{nearest(str(location[-1]), options)}"
     if problem["type"] == "missing":
-        return f"{key}: missing; it has no default"
-    value = problem["input"]
+        return key, f"{key}: missing; it has no default"
     message = problem["msg"].removeprefix("Value error, ")
     for theirs, ours in _WORDING:
         message = message.replace(theirs, ours)
-    return f"{key} = {value!r}: {message[0].lower() + message[1:]}"
+    return key, f"{key} = {problem['input']!r}: {message[0].lower() + message[1:]}"
 
 
 _WORDING = (  # pydantic's words -> ours, in order

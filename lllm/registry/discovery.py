@@ -7,13 +7,14 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import entry_points
+from dataclasses import replace
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 
 from lllm.errors import UserError
-from lllm.registry.catalogue import Entry, Registry
-from lllm.registry.part import Part, part_info
+from lllm.registry.catalogue import Registry
+from lllm.registry.part import part_info
 from lllm.registry.source import Module, executed, file_source
 
 __all__ = ["ENTRY_POINT_GROUP", "load_folder", "load_registry", "shipped"]
@@ -52,7 +53,7 @@ def load_registry(plugins: Sequence[Path | str] = (), cwd: Path | None = None) -
         if str(path.relative_to(catalogue)) not in overridden:
             _load(registry, path, "shipped")
     for point in entry_points(group=ENTRY_POINT_GROUP):
-        _load_entry_point(registry, point.name, point.value)
+        _load_entry_point(registry, point)
     for plugin in plugins:
         path = Path(plugin).resolve()
         if not path.is_file():
@@ -113,26 +114,23 @@ def _collect(
     registry: Registry, module: ModuleType, path: Path, digest: str, source: str, imports: Mapping[str, Module]
 ) -> bool:
     """Whether there was a part in it."""
-    found = False
-    for value in list(vars(module).values()):
-        if isinstance(value, type) and issubclass(value, Part) and value.__module__ == module.__name__:
-            info = part_info(value)
-            if info is not None:
-                found = True
-                registry.add(Entry(info.kind, info.name, value, info.version, info.refs, path, digest, source, imports))
-    return found
+    classes = [one for one in vars(module).values() if isinstance(one, type) and one.__module__ == module.__name__]
+    entries = [entry for cls in classes if (entry := part_info(cls)) is not None]
+    for entry in entries:
+        registry.add(replace(entry, path=path, digest=digest, source=source, imports=imports))
+    return bool(entries)
 
 
-def _load_entry_point(registry: Registry, name: str, module_name: str) -> None:
+def _load_entry_point(registry: Registry, point: EntryPoint) -> None:
     """An entry point names a module; every part in it is taken. The path serves messages and staleness."""
-    place = Path(f"entry point {name} = {module_name}")
+    place = Path(f"entry point {point.name} = {point.value}")
     try:
-        module = importlib.import_module(module_name.split(":")[0])
+        module = importlib.import_module(point.module)
         path = Path(str(module.__file__))
         digest, imports = file_source(path)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - see _load
         registry.failures[place] = f"{type(error).__name__}: {error}"
         return
     below = executed([module.__name__, *imports], module.__package__ or "")
-    if not _collect(registry, module, path, digest, f"package {module_name.split('.')[0]}", below):
+    if not _collect(registry, module, path, digest, f"package {point.module.split('.')[0]}", below):
         registry.failures[place] = f"registers no part; expected a class marked with @register in {path} itself"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from lllm.registry.config import PartConfig
@@ -12,7 +13,7 @@ from lllm.registry.config import PartConfig
 if TYPE_CHECKING:
     from lllm.registry.build import Build
 
-__all__ = ["HOMES", "Part", "PartInfo", "part_info", "register"]
+__all__ = ["HOMES", "Entry", "Part", "part_info", "register"]
 
 # The section in which each of the platform's own kinds stands; '' is the top of a file. All others are in `model`.
 HOMES: Mapping[str, str] = {
@@ -52,13 +53,28 @@ class Part:
 
 
 @dataclass(frozen=True)
-class PartInfo:
-    """What the decorator was told. `version` is raised when a default or a meaning changes, never for a new option."""
+class Entry:
+    """One registered part, as `@register` marks its class; the last four are added by what loads its file.
+
+    version: raised when a default or a meaning changes, never for a new option. digest: of the file's syntax tree, so
+    that comments and docstrings do not count; imports: what its file executes beside itself (see
+    `lllm.registry.source.executed`).
+    """
 
     kind: str
     name: str
-    version: int
-    refs: tuple[str, ...]
+    cls: type[Part]
+    version: int = 1
+    refs: tuple[str, ...] = ()
+    path: Path = Path()
+    digest: str = ""
+    source: str = "memory"
+    imports: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
+
+    @property
+    def summary(self) -> str:
+        """First line of the class's docstring."""
+        return (self.cls.__doc__ or "").strip().split("\n")[0]
 
 
 T = TypeVar("T", bound=type[Part])
@@ -75,37 +91,35 @@ def register(kind: str, name: str, *, version: int = 1, refs: Sequence[str] = ()
     """
 
     def mark(cls: T) -> T:
-        if not (isinstance(cls, type) and issubclass(cls, Part)):
-            raise TypeError(f"@register({kind!r}, {name!r}): {cls!r} is not a class derived from a part contract")
-        declared = getattr(cls, "kind", None)
-        if declared != kind:
-            raise TypeError(f"@register({kind!r}, {name!r}): {cls.__name__} implements the contract of {declared!r}")
-        if inspect.isabstract(cls):
-            raise TypeError(f"@register({kind!r}, {name!r}): {_missing(cls)}")
-        homes = [HOMES[kind]] if kind in HOMES else _OPEN
-        if cls.section not in homes:
-            raise TypeError(
-                f"@register({kind!r}, {name!r}): {cls.__name__}.section is {cls.section!r}; expected "
-                + " or ".join(map(repr, homes))
-            )
-        if not issubclass(cls.Config, PartConfig):
-            raise TypeError(f"@register({kind!r}, {name!r}): {cls.__name__}.Config must derive from PartConfig")
-        if not name.isidentifier():
-            raise TypeError(f"@register({kind!r}, {name!r}): a name has letters, digits and underscores only")
-        cls.__part__ = PartInfo(kind, name, version, tuple(refs))  # type: ignore[attr-defined]
+        if problem := _problem(cls, kind, name):
+            raise TypeError(f"@register({kind!r}, {name!r}): {problem}")
+        cls.__part__ = Entry(kind, name, cls, version, tuple(refs))  # type: ignore[attr-defined]
         return cls
 
     return mark
 
 
-def _missing(cls: type[Part]) -> str:
-    """What an abstract class lacks, and the contract that asks for it."""
-    methods = sorted(getattr(cls, "__abstractmethods__", ()))
-    contract = next(base for base in cls.__mro__ if any(method in vars(base) for method in methods))
-    return f"{cls.__name__} does not define {', '.join(methods)}, which its contract {contract.__name__} asks for"
+def _problem(cls: Any, kind: str, name: str) -> str | None:
+    """Why a class cannot be the part `name` of `kind`."""
+    if not (isinstance(cls, type) and issubclass(cls, Part)):
+        return f"{cls!r} is not a class derived from a part contract"
+    declared = getattr(cls, "kind", None)
+    if declared != kind:
+        return f"{cls.__name__} implements the contract of {declared!r}"
+    if inspect.isabstract(cls):
+        methods = sorted(getattr(cls, "__abstractmethods__", ()))
+        contract = next(base for base in cls.__mro__ if any(method in vars(base) for method in methods))
+        return f"{cls.__name__} does not define {', '.join(methods)}, which its contract {contract.__name__} asks for"
+    homes = [HOMES[kind]] if kind in HOMES else _OPEN
+    if cls.section not in homes:
+        return f"{cls.__name__}.section is {cls.section!r}; expected {' or '.join(map(repr, homes))}"
+    config: Any = cls.Config
+    if not issubclass(config, PartConfig):
+        return f"{cls.__name__}.Config must derive from PartConfig"
+    return None if name.isidentifier() else "a name has letters, digits and underscores only"
 
 
-def part_info(cls: type) -> PartInfo | None:
+def part_info(cls: type) -> Entry | None:
     """The mark of `cls` itself; a subclass of a part is not a part until it is registered."""
     info = vars(cls).get("__part__")
-    return info if isinstance(info, PartInfo) else None
+    return info if isinstance(info, Entry) else None

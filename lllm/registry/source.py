@@ -38,7 +38,7 @@ def syntax_digest(source: str | bytes) -> str:
     Raises:
         SyntaxError, ValueError: no Python.
     """
-    return _digest(_parsed(source))
+    return _read(source)[0]
 
 
 def file_source(path: Path) -> tuple[str, tuple[str, ...]]:
@@ -81,18 +81,11 @@ def executed(names: Iterable[str], package: str = "") -> dict[str, Module]:
 
 
 @lru_cache(maxsize=4096)
-def _read(raw: bytes) -> tuple[str, tuple[str, ...]]:
-    tree = _parsed(raw)
-    return _digest(tree), tuple(dict.fromkeys(_imports(tree)))
-
-
-def _parsed(source: str | bytes) -> ast.Module:
+def _read(source: str | bytes) -> tuple[str, tuple[str, ...]]:
     with _PARSING:
-        return ast.parse(source)
-
-
-def _digest(tree: ast.Module) -> str:
-    return hashlib.blake2b("\n".join(_tokens(tree)).encode("ascii"), digest_size=16).hexdigest()
+        tree = ast.parse(source)
+    digest = hashlib.blake2b("\n".join(_tokens(tree)).encode("ascii"), digest_size=16).hexdigest()
+    return digest, tuple(dict.fromkeys(_imports(tree)))
 
 
 def _tokens(root: ast.AST) -> Iterator[str]:
@@ -169,12 +162,10 @@ def _imports(tree: ast.AST) -> Iterator[str]:
 
 def _absolute(name: str, package: str) -> str:
     """The name without leading dots; '' where it leads beyond the package."""
-    inner = name.lstrip(".")
-    level = len(name) - len(inner)
-    if not level:
-        return name
-    above = package.split(".")[: len(package.split(".")) - level + 1]
-    return ".".join([*above, *filter(None, [inner])]) if above and package else ""
+    try:
+        return importlib.util.resolve_name(name, package)
+    except ImportError:
+        return ""
 
 
 def _spec(name: str) -> ModuleSpec | None:

@@ -13,7 +13,7 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,7 @@ from lllm.results.files import explained, file_digest, write_json
 __all__ = ["damage", "discard", "is_strange", "load_newest", "load_resumable", "pack", "save", "unpack"]
 
 _TENSORS, _SKELETON, _FINAL = "tensors.safetensors", "skeleton.json", "final"
-_TENSOR, _FLOAT = "@tensor", "@float"  # keys of what JSON cannot hold; no other key begins with the mark
-_MARK = "@"
+_TENSOR, _FLOAT, _MARK = "@tensor", "@float", "@"  # keys of what JSON cannot hold; no other key begins with the mark
 
 
 def pack(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
@@ -70,11 +69,9 @@ def unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     return value
 
 
-def save(
-    folder: Path, step: int, identity: str, state: Mapping[str, Any], *, keep: int = 2, final: bool = False
-) -> Path:
-    """Write the checkpoint of `step`; older ones but the newest `keep` are deleted afterwards. final: of the
-    finished run, beside those from which it resumes. Only the owner of the run may call this.
+def save(folder: Path, step: int, identity: str, state: Mapping[str, Any], *, final: bool = False) -> None:
+    """Write the checkpoint of `step`; older ones but the newest two are deleted afterwards. final: of the finished
+    run, the only one there, beside those from which it resumes. Only the owner of the run may call this.
 
     Raises:
         UserError: it cannot be written, because the disk is full, for example; those before it are intact.
@@ -94,9 +91,8 @@ def save(
             _sync(place)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-    for old in _steps(place)[: -1 if final else -keep]:
+    for old in _steps(place)[: -1 if final else -2]:
         shutil.rmtree(old, ignore_errors=True)
-    return target
 
 
 def load_resumable(
@@ -108,38 +104,28 @@ def load_resumable(
     Raises:
         UserError: a whole checkpoint belongs to another run.
     """
-    damaged: list[Path] = []
-    for path in reversed(_steps(folder)):
-        found = _read(path, device)
-        if found is None:
-            damaged.append(path)
-            continue
-        body, tensors = found
-        _warn(_damage(folder, damaged, path))
-        if body["identity"] != identity:
-            raise UserError(
-                f"{path}: checkpoint of another run, or of other code or data (identity {body['identity'][:8]}, "
-                f"expected {identity[:8]}); `lllm run` moves it aside and trains anew"
-            )
-        return int(body["step"]), unpack(body["state"], tensors)
-    _warn(_damage(folder, damaged, None))
-    return None
+    path, body, passed_over = _newest(folder)
+    if passed_over:
+        print(f"warning: {passed_over}", file=sys.stderr)
+    if body is None:
+        return None
+    if body["identity"] != identity:
+        raise UserError(
+            f"{path}: checkpoint of another run, or of other code or data (identity {body['identity'][:8]}, "
+            f"expected {identity[:8]}); `lllm run` moves it aside and trains anew"
+        )
+    return int(body["step"]), unpack(body["state"], load_file(path / _TENSORS, device=str(device)))
 
 
 def is_strange(folder: Path, identity: str) -> bool:
     """Whether the newest whole checkpoint is one that `load_resumable` would refuse."""
-    whole = next((body for path in reversed(_steps(folder)) if (body := _skeleton(path)) is not None), None)
-    return whole is not None and whole["identity"] != identity
+    _, body, _ = _newest(folder)
+    return body is not None and body["identity"] != identity
 
 
 def damage(folder: Path) -> str:
     """What `load_resumable` would say of damaged checkpoints, '' where it passes over none."""
-    damaged: list[Path] = []
-    for path in reversed(_steps(folder)):
-        if _skeleton(path) is not None:
-            return _damage(folder, damaged, path)
-        damaged.append(path)
-    return _damage(folder, damaged, None)
+    return _newest(folder)[2]
 
 
 def load_newest(folder: Path, identity: str, device: torch.device | str = "cpu") -> tuple[int, dict[str, Any]] | None:
@@ -172,13 +158,18 @@ def _as_os_error(error: SafetensorError) -> OSError:
     return OSError(code, os.strerror(code) if code else str(error))
 
 
-def _read(path: Path, device: torch.device | str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-    """The contents of a checkpoint, or None when it is damaged."""
-    body = _skeleton(path)
-    try:
-        return None if body is None else (body, load_file(path / _TENSORS, device=str(device)))
-    except (OSError, ValueError, SafetensorError):
-        return None
+def _newest(folder: Path) -> tuple[Path, dict[str, Any] | None, str]:
+    """The newest whole checkpoint, its skeleton (None: there is none), and what to say of damaged ones after it."""
+    path, body, damaged = folder, None, list[Path]()
+    for path in reversed(_steps(folder)):
+        body = _skeleton(path)
+        if body is not None:
+            break
+        damaged.append(path)
+    if not damaged:
+        return path, body, ""
+    left = f"no whole one is left in {folder}" if body is None else f"going on from step {int(path.name)}"
+    return path, body, f"damaged checkpoint {', '.join(map(str, damaged))}; {left}"
 
 
 def _skeleton(path: Path) -> dict[str, Any] | None:
@@ -190,19 +181,6 @@ def _skeleton(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return None
     return body if whole else None
-
-
-def _damage(folder: Path, damaged: Sequence[Path], whole: Path | None) -> str:
-    if not damaged:
-        return ""
-    which = ", ".join(map(str, damaged))
-    left = f"no whole one is left in {folder}" if whole is None else f"going on from step {int(whole.name)}"
-    return f"damaged checkpoint {which}; {left}"
-
-
-def _warn(message: str) -> None:
-    if message:
-        print(f"warning: {message}", file=sys.stderr)
 
 
 def _checksum(body: Mapping[str, Any]) -> str:

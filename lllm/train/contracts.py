@@ -139,12 +139,11 @@ class TorchOptimizer(Optimizer):
         return {names[id(p)]: dict(values) for part in self.parts for p, values in part.state.items()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
+        values = {id(self.named[name]): held for name, held in state.items()}
         for part in self.parts:
+            parameters = [p for group in part.param_groups for p in group["params"]]
             part.state.clear()
-            held = {id(p) for group in part.param_groups for p in group["params"]}
-            for name, values in state.items():
-                if id(self.named[name]) in held:
-                    part.state[self.named[name]] = dict(values)
+            part.state.update({p: dict(values[id(p)]) for p in parameters if id(p) in values})
 
 
 class Adapter(TrainingPart):

@@ -7,9 +7,11 @@ none has neither nats nor bits per byte.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,7 @@ from torch import Tensor
 
 from lllm.data.batches import Batch
 from lllm.data.contracts import Corpus
-from lllm.errors import UserError
-from lllm.model.contracts import Likelihood
+from lllm.model.contracts import Hidden, Likelihood
 from lllm.model.latent import LatentModel
 from lllm.train.measures import Measures, rows_at_once
 from lllm.train.world import World
@@ -56,7 +57,6 @@ class Evaluation:
     bytes: NDArray[np.int64]
     ends: NDArray[np.int64]
     rows: NDArray[np.float64]
-    tokens: int
     scores: dict[str, Score]
     slots: list[float] = field(default_factory=list)
     positions: dict[str, float] = field(default_factory=dict)
@@ -111,29 +111,53 @@ class Evaluation:
 
 
 class _Sums:
-    """Sums that batches add to: one row per document, slot and position bucket."""
+    """Sums that batches add to, in float64: per document, per slot and per bucket of places."""
 
     BUCKETS = 40
 
-    def __init__(self, documents: int, slots: int, measures: Measures, device: torch.device) -> None:
-        self.documents, self.measures = documents, measures
-        self.bytes = torch.zeros(documents, dtype=torch.float64, device=device)
-        self.ends = torch.zeros(documents, dtype=torch.float64, device=device)
-        self.seen = torch.zeros(documents, dtype=torch.float64, device=device)
-        self.count = 0  # rows, of all ranks
-        self.rows: list[tuple[int, Tensor]] = []  # nats of those that this one scored, from such a row on
-        self.tokens = torch.zeros((), dtype=torch.float64, device=device)
-        self.slots = torch.zeros(2, slots, dtype=torch.float64, device=device)
-        self.positions = torch.zeros(2, self.BUCKETS, dtype=torch.float64, device=device)
+    def __init__(self, documents: int, slots: int, measures: Measures, bytes_per_token: Tensor) -> None:
+        zeros = partial(torch.zeros, dtype=torch.float64, device=measures.device)
+        self.measures, self.bytes_per_token = measures, bytes_per_token
+        self.bytes, self.ends, self.seen = zeros(documents), zeros(documents), zeros(documents)
+        self.slots, self.positions = zeros(2, slots), zeros(2, self.BUCKETS)
         self.nats: dict[str, Tensor] = {}
-        self.text: dict[str, Tensor] = {}
-        self.meta: dict[str, tuple[str, bool]] = {}
+        self.text: defaultdict[str, Tensor] = defaultdict(lambda: zeros(()))
+        self.meta: dict[str, tuple[str, bool]] = {}  # kind of the likelihood, and whether it is the primary one
 
     def all(self) -> list[Tensor]:
         """Every tensor, for a sum over ranks."""
-        whole = [self.bytes, self.ends, self.seen, self.tokens, self.slots, self.positions]
+        whole = [self.bytes, self.ends, self.seen, self.slots, self.positions]
         named = [held[name] for held in (self.nats, self.text) for name in sorted(held)]
         return [*whole, *named, *self.measures.all()]
+
+    def add(self, x: Hidden, likelihoods: Mapping[str, Likelihood], batch: Batch) -> Tensor:
+        """Count rows that the model scored; the nats [B] of each, of the primary likelihood."""
+        ok = x.ok
+        if "scored" in batch.columns:
+            ok = ok & (batch.columns["scored"].view(ok.shape) > 0)
+        size = self.bytes_per_token[batch.tokens].view(ok.shape)
+        self.bytes.index_add_(0, batch.documents, (size * ok).sum((1, 2)).double())
+        self.ends.index_add_(0, batch.documents, (ok & (size == 0)).sum((1, 2)).double())
+        self.seen.index_add_(0, batch.documents, ok.any(-1).any(-1).double())
+        primary = torch.zeros(len(batch), dtype=torch.float64, device=size.device)
+        for name, likelihood in likelihoods.items():
+            self.meta[name] = (likelihood.kind, likelihood.primary)
+            nats = likelihood.nats * ok.any(-1) if likelihood.slots is None else likelihood.slots * ok
+            by_row = nats.double().flatten(1).sum(1)
+            self.nats.setdefault(name, torch.zeros_like(self.bytes)).index_add_(0, batch.documents, by_row)
+            primary = by_row if likelihood.primary else primary
+            if likelihood.slots is None:
+                continue
+            per_token = likelihood.slots.double() * ok
+            self.text[name] += (per_token * (size > 0)).sum()
+            if likelihood.primary and likelihood.kind != "none":
+                place = batch.starts[:, None] + torch.arange(batch.tokens.shape[1], device=ok.device)
+                bucket = torch.log2((place + 1).double()).floor().long().clamp(max=self.BUCKETS - 1)
+                for i, value in enumerate((per_token, ok.double())):
+                    self.slots[i] += value.sum((0, 1))
+                    self.positions[i].index_add_(0, bucket.flatten(), value.flatten())
+        self.measures.add(x, batch, ok, size, likelihoods)
+        return primary
 
 
 @torch.no_grad()
@@ -154,113 +178,53 @@ def evaluate(
     corpus: whose metrics are wanted beside the head's; trained: training progress of the weights; last: batch
     statistics of the latest training step, for parts that they steer; progress: told how many rows were scored."""
     world = world or World(device=bytes_per_token.device)
-    sums = _Sums(documents, model.head.ratio, Measures(corpus, model.head, world.device), world.device)
-    was_training, idle = model.training, None
+    sums = _Sums(documents, model.head.ratio, Measures(corpus, model.head, world.device), bytes_per_token)
+    by_row: list[tuple[int, Tensor]] = []  # nats of the rows that this rank scored, from such a one on
+    count, idle, was_training = 0, None, model.training
+
+    def add(rows: Batch) -> Tensor:
+        rows = rows.to(world.device)
+        with autocast():
+            return sums.add(*model.score(rows, progress=trained, last=last), rows)
+
     model.eval()
     try:
         for batch in batches:
             start, stop = world.share(len(batch))
             most = rows_at_once(corpus, batch, model.vocab)
             for first in range(start, stop, most):
-                rows = batch.slice(first, min(first + most, stop))
-                with autocast():
-                    nats = _add(sums, model, rows.to(world.device), bytes_per_token, trained, last)
-                sums.rows.append((sums.count + first, nats))
+                by_row.append((count + first, add(batch.slice(first, min(first + most, stop)))))
             idle = batch.slice(0, 1)
-            sums.count += len(batch)
+            count += len(batch)
             progress(len(batch))
-        if (
-            not sums.nats and idle is not None
-        ):  # this process had no row: it learns of the likelihoods and metrics, and adds nothing
-            with autocast():
-                _add(sums, model, idle.to(world.device), bytes_per_token, trained, last)
+        if not by_row and idle is not None:  # no row was this rank's: it learns of what others add to, and adds nothing
+            add(idle)
             for tensor in sums.all():
                 tensor.zero_()
     finally:
         model.train(was_training)
-    by_row = torch.zeros(sums.count, dtype=torch.float64, device=world.device)
-    for first, nats in sums.rows:
-        by_row[first : first + len(nats)] = nats
-    world.sum_([*sums.all(), by_row])
-    return _finish(sums, by_row)
+    rows = torch.zeros(count, dtype=torch.float64, device=world.device)
+    for first, nats in by_row:
+        rows[first : first + len(nats)] = nats
+    world.sum_([*sums.all(), rows])
+    return _finish(sums, rows)
 
 
-def _add(
-    sums: _Sums,
-    model: LatentModel,
-    batch: Batch,
-    bytes_per_token: Tensor,
-    trained: float,
-    last: Mapping[str, float] | None,
-) -> Tensor:
-    """Nats [B] of the rows, of the primary likelihood."""
-    x, likelihoods = model.score(batch, progress=trained, last=last)
-    ok = x.ok
-    _, n, slots = ok.shape
-    if "scored" in batch.columns:
-        real, ok = ok, ok & (batch.columns["scored"].view(ok.shape) > 0)
-        if bool((ok.any(-1) & (real & ~ok).any(-1)).any()):
-            _refuse_mixed(likelihoods)
-    size = bytes_per_token[batch.tokens].view(ok.shape)
-    sums.bytes.index_add_(0, batch.documents, (size * ok).sum((1, 2)).double())
-    sums.ends.index_add_(0, batch.documents, (ok & (size == 0)).sum((1, 2)).double())
-    sums.seen.index_add_(0, batch.documents, ok.any(-1).any(-1).double())
-    sums.tokens += ok.sum()
-    primary = torch.zeros(len(batch), dtype=torch.float64, device=size.device)
-    for name, likelihood in likelihoods.items():
-        sums.meta[name] = (likelihood.kind, likelihood.primary)
-        nats = likelihood.nats * ok.any(-1) if likelihood.slots is None else likelihood.slots * ok
-        held = sums.nats.setdefault(name, torch.zeros_like(sums.bytes))
-        by_row = nats.double().flatten(1).sum(1)
-        held.index_add_(0, batch.documents, by_row)
-        primary = by_row if likelihood.primary else primary
-        if likelihood.slots is None:
-            continue
-        per_token = likelihood.slots.double() * ok
-        sums.text.setdefault(name, torch.zeros_like(sums.tokens)).add_((per_token * (size > 0)).sum())
-        if likelihood.primary and likelihood.kind != "none":
-            place = batch.starts[:, None] + torch.arange(n * slots, device=ok.device)
-            bucket = torch.log2((place + 1).double()).floor().long().clamp(max=sums.BUCKETS - 1).view(ok.shape)
-            for i, value in enumerate((per_token, ok.double())):
-                sums.slots[i] += value.sum((0, 1))
-                sums.positions[i].index_add_(0, bucket.flatten(), value.flatten())
-    sums.measures.add(x, batch, ok, size, likelihoods)
-    return primary
-
-
-def _refuse_mixed(likelihoods: Mapping[str, Likelihood]) -> None:
-    """A chunk that is scored in part has nats that cannot be told apart."""
-    whole = [name for name, likelihood in likelihoods.items() if likelihood.slots is None]
-    if whole:
-        raise UserError(
-            f"likelihood '{whole[0]}' is of whole chunks, and the data score some of their tokens only; expected "
-            "unscored spans that are multiples of model.ratio, or a head with nats per token"
-        )
-
-
-def _finish(sums: _Sums, by_row: Tensor) -> Evaluation:
+def _finish(sums: _Sums, rows: Tensor) -> Evaluation:
     index = torch.nonzero(sums.seen)[:, 0]
-    scores: dict[str, Score] = {}
-    for name, nats in sums.nats.items():
-        kind, primary = sums.meta[name]
-        text = float(sums.text[name]) if name in sums.text else None
-        scores[name] = Score(kind, primary, nats[index].cpu().numpy(), text)
+    scores = {
+        name: Score(*sums.meta[name], nats[index].cpu().numpy(), float(sums.text[name]) if name in sums.text else None)
+        for name, nats in sums.nats.items()
+    }
+    slots, positions = ((total / count.clamp(min=1)).tolist() for total, count in (sums.slots, sums.positions))
     return Evaluation(
         documents=index.cpu().numpy(),
         bytes=sums.bytes[index].round().long().cpu().numpy(),
         ends=sums.ends[index].round().long().cpu().numpy(),
-        rows=by_row.cpu().numpy(),
-        tokens=int(sums.tokens),
+        rows=rows.cpu().numpy(),
         scores=scores,
-        slots=_means(sums.slots) if bool(sums.slots[1].any()) else [],
-        positions={
-            str(2**i - 1): mean for i, mean in enumerate(_means(sums.positions)) if float(sums.positions[1, i]) > 0
-        },
+        slots=slots if bool(sums.slots[1].any()) else [],
+        positions={str(2**i - 1): mean for i, mean in enumerate(positions) if float(sums.positions[1, i]) > 0},
         metrics=sums.measures.finish(),
         broken=sums.measures.broken(),
     )
-
-
-def _means(pair: Tensor) -> list[float]:
-    means: list[float] = (pair[0] / pair[1].clamp(min=1)).tolist()
-    return means

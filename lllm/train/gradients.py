@@ -101,7 +101,18 @@ class Gradients:
                 parts = [weighted, weights.sum(), out.ok.sum(), size.sum(), torch.tensor(len(rows))]
                 sums += torch.stack([part.detach().double().to(sums.device) for part in parts])
                 _count(named, out, len(rows))
-        return self._totals(parameters, aux, sums, named, per_chunk, at_once)
+        for parameter in parameters:
+            if parameter.grad is None:  # every rank must take part in every sum, and one process do as two would
+                parameter.grad = torch.zeros_like(parameter)
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        values = torch.stack([*sums, *(named[key] for key in sorted(named))])
+        self.world.sum_([*gradients, *(aux or ()), values])
+        scale = torch.where(values[1] > 0, 1 / values[1], 0.0)  # an objective may select nothing in a step
+        if gradients and not at_once:
+            torch._foreach_mul_(gradients, scale.to(gradients[0].dtype))
+        if aux:
+            torch._foreach_add_(gradients, [(extra / values[4]).to(extra.dtype) for extra in aux])
+        return _totals(values.tolist(), sorted(named), per_chunk)
 
     def on_sampled_labels(
         self,
@@ -120,7 +131,7 @@ class Gradients:
         squares, which is returned: number * gradient^2 estimates the Gauss-Newton diagonal of the loss whose weights
         are those squares, so torch.sqrt is that of the training loss. until: only rows whose global id is below it.
         """
-        named = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        named: dict[str, Tensor] = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         total = {name: torch.zeros_like(p) for name, p in named.items()}
         count = torch.zeros((), dtype=torch.float64, device=batch.tokens.device)
         noise = Noise(self.seed, step)
@@ -132,11 +143,8 @@ class Gradients:
             entries = out.nats if out.slots is None else out.slots
             unit = out.ok.any(-1) if out.slots is None else out.ok
             nats = (entries * (unit if given is None else given)).sum()
-            for name, piece in zip(
-                named, torch.autograd.grad(nats, list(named.values()), allow_unused=True), strict=True
-            ):
-                if piece is not None:
-                    total[name] += piece
+            for name, piece in torch.autograd.grad(nats, named, materialize_grads=True).items():
+                total[name] += piece
             count += out.ok.sum() if given is None else given.double().square().sum()
         self.world.sum_([*total.values(), count])
         scale = torch.where(count > 0, 1 / count, 0.0)
@@ -160,34 +168,15 @@ class Gradients:
         for start in range(0, len(batch), size):
             yield batch.slice(start, min(start + size, len(batch)))
 
-    def _totals(
-        self,
-        parameters: Sequence[Tensor],
-        aux: Sequence[Tensor] | None,
-        sums: Tensor,
-        named: dict[str, Tensor],
-        per_chunk: bool,
-        at_once: bool,
-    ) -> StepTotals:
-        """Sums over ranks of everything; gradients are normalised here unless the loss was, `at_once`."""
-        values = torch.stack([sums[i] for i in range(len(sums))] + [named[key] for key in sorted(named)])
-        for parameter in parameters:
-            if parameter.grad is None:  # every rank must take part in every sum, and one process do as two would
-                parameter.grad = torch.zeros_like(parameter)
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        self.world.sum_([*gradients, *(aux or ()), values])
-        rows = values[4]
-        scale = torch.where(values[1] > 0, 1 / values[1], 0.0)  # an objective may select nothing in a step
-        if gradients and not at_once:
-            torch._foreach_mul_(gradients, scale.to(gradients[0].dtype))
-        if aux:
-            torch._foreach_add_(gradients, [(extra / rows).to(extra.dtype) for extra in aux])
-        numbers = values.tolist()
-        totals = StepTotals(numbers[0], numbers[1], int(numbers[2]), int(numbers[3]), per_chunk)
-        for key, value in zip(sorted(named), numbers[5:], strict=True):
-            kind, name = key.split(".", 1)
-            getattr(totals, kind)[name] = value / numbers[4]
-        return totals
+
+def _totals(numbers: list[float], names: Sequence[str], per_chunk: bool) -> StepTotals:
+    """numbers: global sums of nats, weights, tokens, bytes and rows, then those of `names` ('aux.balance')."""
+    nats, weight, tokens, size, rows, *rest = numbers
+    totals = StepTotals(nats, weight, int(tokens), int(size), per_chunk)
+    for key, value in zip(names, rest, strict=True):
+        kind, name = key.split(".", 1)
+        getattr(totals, kind)[name] = value / rows
+    return totals
 
 
 def _of_aux(aux: Mapping[str, Tensor], parameters: Sequence[Tensor]) -> list[Tensor]:
@@ -195,8 +184,7 @@ def _of_aux(aux: Mapping[str, Tensor], parameters: Sequence[Tensor]) -> list[Ten
     total = torch.stack([value.sum() for value in aux.values()]).sum()
     if not total.requires_grad:  # constants, as of a part that is switched off: they are logged and pull nothing
         return [torch.zeros_like(p) for p in parameters]
-    pieces = torch.autograd.grad(total, list(parameters), retain_graph=True, allow_unused=True)
-    return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, pieces, strict=True)]
+    return list(torch.autograd.grad(total, list(parameters), retain_graph=True, materialize_grads=True))
 
 
 def _count(named: dict[str, Tensor], out: TrainOut, rows: int) -> None:

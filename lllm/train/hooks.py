@@ -4,28 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor
 
 from lllm.data.batches import Batch
 from lllm.model.latent import LatentModel
 
-__all__ = ["ExtraBackward", "Hook", "Moment", "progress_at"]
+__all__ = ["Hook", "Moment", "progress_at"]
 
 
 def progress_at(step: int, steps: int) -> float:
     """Training progress of `step` (from 0) of `steps`: the middle of what the step covers, in (0, 1). At either end a
     schedule that begins or ends with 0 would make a step that trains nothing; scoring and generation are at 1."""
     return (step + 0.5) / steps
-
-
-class ExtraBackward(Protocol):
-    """`Moment.extra_backward`."""
-
-    def __call__(
-        self, weights: Callable[[Tensor], Tensor] | None = None, rows: int | None = None
-    ) -> tuple[dict[str, Tensor], float]: ...
 
 
 @dataclass
@@ -49,7 +41,7 @@ class Moment:
     seed: int
     model: LatentModel
     batch: Batch
-    extra_backward: ExtraBackward
+    extra_backward: Callable[..., tuple[dict[str, Tensor], float]]
     reset: Callable[[list[str]], None]
     rebuilt: Callable[[], None]
     metrics: dict[str, float] = field(default_factory=dict)

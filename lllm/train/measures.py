@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -13,6 +15,7 @@ from lllm.data.batches import Batch
 from lllm.data.contracts import Corpus, Scored
 from lllm.errors import UserError
 from lllm.model.contracts import Head, Hidden, Likelihood
+from lllm.model.contracts.base import part_name
 from lllm.registry import Part
 
 __all__ = ["Measures", "greedy", "refuse_unmeasurable", "rows_at_once"]
@@ -25,8 +28,8 @@ class Measures:
 
     def __init__(self, corpus: Corpus | None, head: Head, device: torch.device) -> None:
         self.corpus, self.head, self.device = corpus, head, device
-        self.of_corpus: dict[str, Tensor] | None = None
-        self.of_head: dict[str, Tensor] | None = None
+        self.parts: list[Corpus | Head] = [head] if corpus is None else [corpus, head]
+        self.sums: dict[Part, dict[str, Tensor]] = {}
 
     def add(self, x: Hidden, batch: Batch, ok: Tensor, size: Tensor, likelihoods: Mapping[str, Likelihood]) -> None:
         """Rows that the model scored. ok [B, N, R]: the tokens that count; size [B, N, R]: their bytes."""
@@ -39,18 +42,13 @@ class Measures:
                 nats=_nats(likelihoods, ok),
                 greedy=greedy(self.head, x) if self.corpus.greedy else None,
             )
-            self.of_corpus = self._added(self.corpus, self.of_corpus, self.corpus.metrics(scored), len(ok))
-        self.of_head = self._added(self.head, self.of_head, self.head.metrics(replace(x, ok=ok)), len(ok))
+            self._add(self.corpus, self.corpus.metrics(scored), len(ok))
+        self._add(self.head, self.head.metrics(replace(x, ok=ok)), len(ok))
 
-    def _added(
-        self,
-        owner: Part,
-        held: dict[str, Tensor] | None,
-        found: Mapping[str, tuple[Tensor, Tensor]],
-        rows: int,
-    ) -> dict[str, Tensor]:
-        if held is None:
-            held = {name: torch.zeros(2, dtype=torch.float64, device=self.device) for name in sorted(found)}
+    def _add(self, owner: Part, found: Mapping[str, tuple[Tensor, Tensor]], rows: int) -> None:
+        if owner not in self.sums:
+            self.sums[owner] = {n: torch.zeros(2, dtype=torch.float64, device=self.device) for n in sorted(found)}
+        held = self.sums[owner]
         if held.keys() != found.keys():  # ranks could not add up what only some of them have
             raise TypeError(
                 f"{_named(owner)}: metrics gives {sorted(found)} for some rows and {sorted(held)} for others; expected "
@@ -63,11 +61,10 @@ class Measures:
                     f"{_named(owner)}: metric '{name}' has shapes {shapes}; expected a sum and a weight of {rows} rows"
                 )
             held[name] += torch.stack([tensor.double().sum() for tensor in pair])
-        return held
 
     def all(self) -> list[Tensor]:
         """Every tensor, for a sum over ranks."""
-        return [*(self.of_corpus or {}).values(), *(self.of_head or {}).values()]
+        return [pair for held in self.sums.values() for pair in held.values()]
 
     def finish(self) -> dict[str, float | None]:
         """The reported numbers, None where nothing was weighed.
@@ -75,20 +72,18 @@ class Measures:
         Raises:
             TypeError: the corpus and the head report one name.
         """
-        corpus = dict(self.corpus.conclude_metrics(_means(self.of_corpus))) if self.corpus is not None else {}
-        head = dict(self.head.conclude_metrics(_means(self.of_head)))
-        for name in sorted(corpus.keys() & head.keys()):
-            assert self.corpus is not None
-            raise TypeError(
-                f"metric '{name}': {_named(self.corpus)} and {_named(self.head)} both report it; expected another name "
-                "of one of them"
-            )
-        return {name: float(value) if math.isfinite(value) else None for name, value in (corpus | head).items()}
+        found = [part.conclude_metrics(_means(self.sums.get(part, {}))) for part in self.parts]
+        twice = sorted(name for name, count in Counter(chain(*found)).items() if count > 1)
+        if twice:
+            both = " and ".join(map(_named, self.parts))
+            raise TypeError(f"metric '{twice[0]}': {both} both report it; expected another name of one of them")
+        values = {name: value for numbers in found for name, value in numbers.items()}
+        return {name: float(value) if math.isfinite(value) else None for name, value in values.items()}
 
     def broken(self) -> str | None:
         """The first metric whose sum or weight is not a number."""
-        every = {**(self.of_corpus or {}), **(self.of_head or {})}
-        return next((name for name, pair in every.items() if not bool(torch.isfinite(pair).all())), None)
+        every = [item for held in self.sums.values() for item in held.items()]
+        return next((name for name, pair in every if not bool(torch.isfinite(pair).all())), None)
 
 
 def greedy(head: Head, x: Hidden) -> Tensor:
@@ -122,12 +117,11 @@ def _nats(likelihoods: Mapping[str, Likelihood], ok: Tensor) -> Tensor | None:
     return None if primary.kind == "none" or primary.slots is None else primary.slots * ok
 
 
-def _means(sums: Mapping[str, Tensor] | None) -> dict[str, float]:
-    pairs = {name: pair.tolist() for name, pair in (sums or {}).items()}
+def _means(sums: Mapping[str, Tensor]) -> dict[str, float]:
+    pairs = {name: pair.tolist() for name, pair in sums.items()}
     return {name: total / weight if weight else math.nan for name, (total, weight) in pairs.items()}
 
 
 def _named(part: Part) -> str:
     """As a message calls it."""
-    info = getattr(type(part), "__part__", None)
-    return f"{part.kind} '{type(part).__name__ if info is None else info.name}'"
+    return f"{part.kind} '{part_name(part)}'"

@@ -62,10 +62,8 @@ class Probing:
         """
         failed = False
         if self.asked and self.trainer.world.first:
-            said = read_probe(self.path).get("begin")
-            if said is None:
-                calls = self._calls(progress_at(0, self.trainer.settings.steps), 0)
-                said = self._add("begin", probed(calls, self.setup, micro=self._micro()))
+            progress = progress_at(0, self.trainer.settings.steps)
+            said = read_probe(self.path).get("begin") or self._probe("begin", 0, progress)
             failed = not said["passed"]
         if self.trainer.world.agree(float(failed)):
             said = read_probe(self.path)["begin"]
@@ -77,19 +75,17 @@ class Probing:
         if not (self.asked and self.final and self.trainer.world.first):
             return
         with self.trainer.evaluated_weights():
-            calls = self._calls(1.0, self.trainer.settings.steps)
-            said = self._add("end", probed(calls, self.setup, micro=self._micro(), evaluated=evaluation.rows))
+            said = self._probe("end", self.trainer.settings.steps, 1.0, evaluation.rows)
             if not said["passed"]:
                 print(f"not causal: {text_of(said)}", file=sys.stderr)
 
-    def _micro(self) -> int:
-        """Rows of a micro-batch of this process."""
-        start, stop = self.trainer.world.share(self.trainer.batches.size)
-        return min(self.trainer.settings.micro_batch or stop - start, stop - start)
-
-    def _calls(self, progress: float, step: int) -> Calls:
+    def _probe(
+        self, when: str, step: int, progress: float, evaluated: NDArray[np.float64] | None = None
+    ) -> Mapping[str, Any]:
+        """Probe the weights after `step` steps, with this process's micro-batches, and keep the record."""
         trainer = self.trainer
-        return Calls(
+        start, stop = trainer.world.share(trainer.batches.size)
+        calls = Calls(
             trainer.model,
             trainer.gradients.forward,
             trainer.autocast,
@@ -99,9 +95,8 @@ class Probing:
             seed=trainer.settings.seed,
             hooks=trainer.hooks,
         )
-
-    def _add(self, when: str, said: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Keep a record."""
+        micro = min(trainer.settings.micro_batch or stop - start, stop - start)
+        said = probed(calls, self.setup, micro=micro, evaluated=evaluated)
         write_json(self.path / FILE, {**read_probe(self.path), when: said})
         return said
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,17 @@ from torch import Tensor
 from lllm.config import Resolved
 from lllm.data import Corpus, Dataset, Tokenizer, prepare
 from lllm.data.batches import Batch, TrainBatches, beginnings, valid_batches
-from lllm.data.shard import Shard
+from lllm.data.dataset import Shard
 from lllm.errors import UserError
 from lllm.identity import code_fingerprint
 from lllm.model import Composition, LatentModel, compose
+from lllm.model.contracts import ModelPart
 from lllm.registry import Registry
+from lllm.train.contracts import TrainingPart
+from lllm.train.hooks import Hook
 from lllm.train.measures import refuse_unmeasurable
 
-__all__ = ["Setup", "refuse_mixed_chunks"]
+__all__ = ["Setup", "hooks_of", "training_parts"]
 
 _TOKENS = 1 << 20  # tokens of a shard looked at together
 
@@ -49,7 +53,7 @@ class Setup:
         tokenizer: Tokenizer = build.part("tokenizer")
         corpus: Corpus = build.part("corpus")
         specs = {spec.kind: spec for spec in (resolved.tokenizer, resolved.corpus)}
-        nodes = {kind: {**spec.to_node(), "version": spec.version} for kind, spec in specs.items()}
+        nodes = {kind: {**spec.to_node(), "version": spec.entry.version} for kind, spec in specs.items()}
         source, _ = code_fingerprint(named.entry for spec in specs.values() for named in registry.named(spec))
         multiple = resolved.data.multiple
         dataset = prepare(corpus, tokenizer, nodes, multiple=multiple, source=source, progress=progress)
@@ -70,7 +74,7 @@ class Setup:
                     f"'{resolved.corpus.name}' does not have"
                 )
         refuse_unmeasurable(resolved.build_data().part("corpus"), setup.model(None, "meta").head)
-        refuse_mixed_chunks(setup)
+        _refuse_mixed_chunks(setup)
         return setup
 
     @cached_property
@@ -133,23 +137,34 @@ class Setup:
         inside = [place for place in self.dataset.info["overlap"] if place < len(sizes)]
         return len(inside), len(sizes), float(sizes[inside].sum() / max(1, sizes.sum()))
 
-    def document_hashes(self) -> Any:
-        """blake2b-128 of every evaluated document, as a whole [documents, 16]."""
-        return np.concatenate([np.asarray(shard.hashes) for shard in self.evaluated])
-
     def document_starts(self, count: int, length: int) -> list[bytes]:
         """The first `length` bytes of up to `count` validation documents, as prompts for samples."""
-        found: list[bytes] = []
-        for shard in self.dataset.valid:
-            for begin, end in zip(shard.offsets[:-1], shard.offsets[1:], strict=True):
-                if len(found) == count:
-                    return found
-                found.append(self.tokenizer.decode(shard.tokens[begin : min(end, begin + length)]))
-        return found
+        places = ((shard, begin, end) for shard in self.dataset.valid for begin, end in pairwise(shard.offsets))
+        pieces = (shard.tokens[begin : min(end, begin + length)] for shard, begin, end in islice(places, count))
+        return [self.tokenizer.decode(piece) for piece in pieces]
+
+
+def training_parts(setup: Setup, model: LatentModel, seed: int) -> dict[str, Any]:
+    """The parts by kind, of every kind whose contract is a `TrainingPart`; an adapter has changed `model`."""
+    build, chosen = setup.resolved.build(), setup.resolved.parts
+    parts = {kind: build.part(kind) for kind, spec in chosen.items() if issubclass(spec.entry.cls, TrainingPart)}
+    if "adapter" in parts:
+        parts["adapter"].attach(model, seed)
+    return parts
+
+
+def hooks_of(model: LatentModel, training: Mapping[str, TrainingPart]) -> list[Hook]:
+    """The hooks of all parts, the model's first."""
+    hooks = [hook for part in model.modules() if isinstance(part, ModelPart) for hook in part.hooks()]
+    hooks += [hook for part in training.values() for hook in part.hooks()]
+    names = [hook.name for hook in hooks]
+    if len(set(names)) != len(names):
+        raise TypeError(f"two hooks share a name among {names}; each needs its own to find its state again")
+    return hooks
 
 
 @torch.no_grad()
-def refuse_mixed_chunks(setup: Setup) -> None:
+def _refuse_mixed_chunks(setup: Setup) -> None:
     """Before any training: nats of a whole chunk cannot be told apart where the data score some of its tokens only.
 
     Raises:

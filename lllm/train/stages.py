@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -50,9 +51,13 @@ def run_stages(
         Failed: a stage's gate refuses what was trained. Interrupted: `stop` said so.
     """
     flops, tokens, names = 0.0, 0, []
-    for path, part, stage in _stages(model):
-        named = {name: part.get_parameter(name) for name in _expanded(part, stage)}
-        file = root / f"{stage.name}-{_key(model, part, stage, named, data, seed, batches)}.safetensors"
+    parts = [(path, part) for path, part in model.named_modules() if isinstance(part, ModelPart)]
+    stages = ((path, part, stage) for path, part in parts for stage in part.stages())
+    for path, part, stage in stages:
+        named = _parameters(part, stage)
+        source = sorted(entry.digest for entry in model.used.values() if entry.cls is type(part))
+        rows = [data, seed, batches.size, batches.rows.context, batches.multiple]
+        file = root / f"{stage.name}-{_key(stage, source, named, rows)}.safetensors"
         # The first process decides: one that looks a moment later may find what another run has just written.
         if not world.agree(float(world.first and _load(file, named))):
             _train(stage, list(named.values()), batches, seed, world, stop)
@@ -70,33 +75,17 @@ def run_stages(
     return Charged(flops, tokens, tuple(names))
 
 
-def _stages(model: LatentModel) -> Iterator[tuple[str, ModelPart, Stage]]:
-    for path, module in model.named_modules():
-        if isinstance(module, ModelPart):
-            for stage in module.stages():
-                yield path, module, stage
-
-
-def _key(
-    model: LatentModel,
-    part: ModelPart,
-    stage: Stage,
-    named: dict[str, nn.Parameter],
-    data: str,
-    seed: int,
-    batches: TrainBatches,
-) -> str:
+def _key(stage: Stage, source: list[str], named: dict[str, nn.Parameter], rows: list[Any]) -> str:
     """Identity of a stage's result: its own configuration, the source of its part, sizes, data and seed."""
-    source = sorted(entry.digest for entry in model.used.values() if entry.cls is type(part))
     shapes = {name: list(tensor.shape) for name, tensor in named.items()}
-    rows = [data, seed, batches.size, batches.rows.context, batches.multiple]
     key = [stage.name, stage.steps, stage.lr, dict(stage.identity), source, shapes, rows]
     return hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
-def _expanded(part: nn.Module, stage: Stage) -> list[str]:
-    """Names of the part's parameters at or below the stage's paths."""
-    found = [n for n, _ in part.named_parameters() if any(n == p or n.startswith(f"{p}.") for p in stage.parameters)]
+def _parameters(part: nn.Module, stage: Stage) -> dict[str, nn.Parameter]:
+    """The part's parameters at or below the stage's paths."""
+    paths = stage.parameters
+    found = {n: p for n, p in part.named_parameters() if any(n == one or n.startswith(f"{one}.") for one in paths)}
     if not found:
         raise TypeError(f"stage '{stage.name}' names no parameter of {type(part).__name__}")
     return found
@@ -116,8 +105,7 @@ def _train(
     for step in range(stage.steps):
         batch = batches.at(step, share).to(world.device)
         total = stage.loss(batch, Noise(seed, step)).sum()
-        pieces = torch.autograd.grad(total, parameters, allow_unused=True)
-        gradients = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, pieces, strict=True)]
+        gradients = torch.autograd.grad(total, parameters, materialize_grads=True)
         world.sum_(gradients)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient / batches.size

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -30,7 +31,6 @@ from lllm.train.evaluate import Evaluation, evaluate
 from lllm.train.gradients import Gradients, StepTotals
 from lllm.train.hooks import Hook, Moment, progress_at
 from lllm.train.log import Window
-from lllm.train.measures import refuse_unmeasurable
 from lllm.train.world import World
 
 __all__ = ["Diverged", "Failed", "Interrupted", "Settings", "Trainer"]
@@ -66,56 +66,45 @@ class Settings:
     checkpoint_seconds: float = 20.0
 
 
+@dataclass(eq=False, repr=False)
 class Trainer:
     """One run's training. valid() gives the validation batches; corpus: whose metrics are evaluated beside bits per
-    byte; report(record) is told of every logged record; metrics: of the first process only.
+    byte; report(record) is told of every logged record; metrics: of the first process only."""
 
-    Raises:
-        UserError: the corpus measures what the head does not have.
-    """
+    model: LatentModel
+    _: KW_ONLY
+    batches: TrainBatches
+    valid: Callable[[], Iterable[Batch]]
+    documents: int
+    bytes_per_token: Tensor
+    objective: Objective
+    optimizer: Optimizer
+    schedule: Schedule
+    hooks: Sequence[Hook]
+    settings: Settings
+    world: World
+    folder: Path
+    identity: str
+    metrics: Metrics | None
+    corpus: Corpus | None = None
+    report: Callable[[Mapping[str, Any]], None] = lambda record: None
+    stop: Callable[[], bool] = lambda: False
 
-    def __init__(
-        self,
-        model: LatentModel,
-        *,
-        batches: TrainBatches,
-        valid: Callable[[], Iterable[Batch]],
-        documents: int,
-        bytes_per_token: Tensor,
-        objective: Objective,
-        optimizer: Optimizer,
-        schedule: Schedule,
-        hooks: Sequence[Hook],
-        settings: Settings,
-        world: World,
-        folder: Path,
-        identity: str,
-        metrics: Metrics | None,
-        corpus: Corpus | None = None,
-        report: Callable[[Mapping[str, Any]], None] = lambda record: None,
-        stop: Callable[[], bool] = lambda: False,
-    ) -> None:
-        if corpus is not None:
-            refuse_unmeasurable(corpus, model.head)
-        self.model, self.batches, self.valid, self.documents = model, batches, valid, documents
-        self.optimizer, self.schedule, self.hooks, self.settings = optimizer, schedule, hooks, settings
-        self.world, self.folder, self.identity, self.metrics = world, folder, identity, metrics
-        self.corpus, self.report, self.stop = corpus, report, stop
-        self.bytes_per_token = bytes_per_token.to(world.device)
-        for hook in hooks:
-            hook.begin(model)
+    def __post_init__(self) -> None:
+        self.bytes_per_token = self.bytes_per_token.to(self.world.device)
+        for hook in self.hooks:
+            hook.begin(self.model)
         self._attached: dict[str, torch.Size] = {}  # shapes of the parameters that the optimizer holds
         self._attach()
-        forward = torch.compile(model) if settings.compile else model
         self.gradients = Gradients(
-            model,
-            objective,
-            world,
+            self.model,
+            self.objective,
+            self.world,
             self.bytes_per_token,
-            seed=settings.seed,
-            micro=settings.micro_batch,
+            seed=self.settings.seed,
+            micro=self.settings.micro_batch,
             autocast=self.autocast,
-            forward=forward,
+            forward=torch.compile(self.model) if self.settings.compile else self.model,
         )
         self.last: dict[str, float] = {}  # global means of the previous step's batch statistics
         self.first_loss: float | None = None
@@ -178,63 +167,48 @@ class Trainer:
             if nonsense := evaluation.nonsense():
                 raise Diverged(f"the evaluation gives {nonsense}; try a lower train.lr")
             if final and self.world.first:
-                state = {
-                    "model": weights(self.model),
-                    "hooks": {hook.name: hook.state() for hook in self.hooks},
-                    "last": self.last,
-                }
-                checkpoint.save(self.folder, self.settings.steps, self.identity, state, final=True)
+                checkpoint.save(self.folder, self.settings.steps, self.identity, self._state(), final=True)
         return evaluation
 
     @contextmanager
     def evaluated_weights(self) -> Iterator[None]:
         """Within it the model has the weights that are evaluated, which a hook may have swapped in."""
-        for hook in self.hooks:
-            hook.before_evaluation()
-        try:
+        with ExitStack() as stack:
+            for hook in self.hooks:
+                hook.before_evaluation()
+                stack.callback(hook.after_evaluation)
             yield
-        finally:
-            for hook in reversed(self.hooks):
-                hook.after_evaluation()
 
     def save(self, step: int) -> None:
         """Write a checkpoint of the state after `step` steps, unless that is the newest there is; every process calls
         it and the first writes."""
         if step == self._saved:
             return
-        for hook in self.hooks:
-            hook.before_save()
-        try:
-            self._write_checkpoint(step)
-        finally:
-            for hook in reversed(self.hooks):
-                hook.after_save()
+        with ExitStack() as stack:
+            for hook in self.hooks:
+                hook.before_save()
+                stack.callback(hook.after_save)
+            if self.metrics is not None:
+                state = {
+                    **self._state(),
+                    "optimizer": self.optimizer.state(),
+                    "first_loss": self.first_loss,
+                    "window": self.window.state(),
+                    "seconds": self.seconds,
+                    "metrics": self.metrics.size,
+                }
+                checkpoint.save(self.folder, step, self.identity, state)
         self._saved = step
 
-    def _write_checkpoint(self, step: int) -> None:
-        if self.metrics is None:
-            return
-        state: dict[str, Any] = {
-            "model": weights(self.model),
-            "optimizer": self.optimizer.state(),
-            "hooks": {hook.name: hook.state() for hook in self.hooks},
-            "last": self.last,
-            "first_loss": self.first_loss,
-            "window": self.window.state(),
-            "seconds": self.seconds,
-            "metrics": self.metrics.size,
-        }
-        checkpoint.save(self.folder, step, self.identity, state)
-
-    def finish(self) -> None:
-        """Delete what the run would resume from: its result is written."""
-        if self.world.first:
-            checkpoint.discard(self.folder)
+    def _state(self) -> dict[str, Any]:
+        """What gives the model back, without what its training goes on with."""
+        hooks = {hook.name: hook.state() for hook in self.hooks}
+        return {"model": weights(self.model), "hooks": hooks, "last": self.last}
 
     def _attach(self) -> None:
         """Give the optimizer the parameters that the model has now; states that still fit are kept."""
         named = [Named(n, p, role) for n, p, role in named_roles(self.model) if p.requires_grad]
-        self.roles = {name: role for name, _, role in named_roles(self.model)}
+        self.roles = {name: role.kind for name, _, role in named_roles(self.model)}
         before = self.optimizer.state() if self._attached else {}
         shapes = {p.name: p.tensor.shape for p in named}
         self.optimizer.attach(named)
@@ -304,10 +278,8 @@ class Trainer:
         for hook in self.hooks:
             hook.after_step(moment)
         # What data-dependent parts did is known only now; the plan counted what they aim at.
-        flops = (
-            settings.flops
-            + TRAIN_FACTOR * self.batches.size * spent(model, totals.counts, self.batches.rows.context).flops
-        )
+        beyond = spent(model, totals.counts, self.batches.rows.context).flops
+        flops = settings.flops + TRAIN_FACTOR * self.batches.size * beyond
         self.window.add(totals, norm=norm, clipped=clipped, lr=lr, flops=flops, metrics=moment.metrics)
 
     def _clip(self) -> tuple[float, bool]:
@@ -319,13 +291,12 @@ class Trainer:
     @torch.no_grad()
     def _updates(self, before: Mapping[str, Tensor]) -> dict[str, float]:
         """|update| / |weight| by role, over all parameters of the role."""
-        sums: dict[str, list[Tensor]] = {}
+        sums: dict[str, Tensor] = {}
         for name, tensor in self.model.named_parameters():
-            if name in before and name in self.roles:
-                held = sums.setdefault(self.roles[name].kind, [torch.zeros(2, device=tensor.device)])
-                change = (tensor - before[name]).square().sum()
-                held[0] += torch.stack([change, before[name].square().sum()])
-        return {kind: math.sqrt(float(pair[0] / pair[1])) for kind, (pair,) in sums.items() if float(pair[1]) > 0}
+            if name in before and (kind := self.roles.get(name)):
+                pair = torch.stack([(tensor - before[name]).square().sum(), before[name].square().sum()])
+                sums[kind] = sums[kind] + pair if kind in sums else pair
+        return {kind: math.sqrt(float(pair[0] / pair[1])) for kind, pair in sums.items() if float(pair[1]) > 0}
 
     def _refuse_nonsense(self, step: int, totals: StepTotals, norm: float) -> None:
         """A loss or gradient that is not a number; a loss, once the schedule is past a tenth, of twice what a uniform
@@ -341,7 +312,8 @@ class Trainer:
             raise Diverged(f"the loss is {loss:.2f} at step {step + 1}, a uniform guess has {uniform:.2f} nats")
 
     def _log(self, step: int) -> None:
-        memory = torch.cuda.max_memory_allocated() if self.world.device.type == "cuda" else _resident()
+        cuda = self.world.device.type == "cuda"
+        memory = torch.cuda.max_memory_allocated() if cuda else psutil.Process().memory_info().rss
         self._write({"step": step, **self.window.flush(), "seconds": self.seconds, "memory": memory})
 
     def _write(self, record: Mapping[str, Any]) -> None:
@@ -360,10 +332,3 @@ def load_weights(model: LatentModel, state: Mapping[str, Tensor]) -> None:
     """The inverse of `weights`, in place. Raises KeyError on a missing tensor, RuntimeError on a wrong shape."""
     for name, tensor in weights(model).items():
         tensor.copy_(state[name])
-
-
-def _resident() -> int:
-    """Resident memory of this process, bytes."""
-    import psutil
-
-    return int(psutil.Process().memory_info().rss)

@@ -8,8 +8,12 @@ Exit codes: 0 finished, 1 failed (its reason is in status.json), 2 bad input, 13
 from __future__ import annotations
 
 import argparse
+import base64
+import json
 import os
 import sys
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +22,12 @@ from lllm.openmp import spin
 from lllm.results.ownership import Owned
 from lllm.results.run import Run, create
 from lllm.results.sources import keep_sources
-from lllm.train.carried import INFO, unpacked
 from lllm.train.interrupt import STOPPED, end_with_parent, stop_on_signal
 
-__all__ = ["main"]
+__all__ = ["INFO", "main", "packed", "unpacked"]
 
 FAILED = 1
+INFO = "--info"
 
 
 def main(path: str, carried: str | None = None) -> int:
@@ -37,7 +41,7 @@ def main(path: str, carried: str | None = None) -> int:
     from lllm.train.world import joined
 
     try:
-        info = _info(Path(path), carried)
+        info = Run(Path(path)).info if carried is None or Path(path, "run.json").exists() else unpacked(carried)
         execution = dict(info["config"]["execution"])
         registry = load_registry(execution.pop("plugins", []))
         execution.pop("shared_timing", None)
@@ -58,10 +62,22 @@ def main(path: str, carried: str | None = None) -> int:
     return 0
 
 
-def _info(path: Path, carried: str | None) -> dict[str, Any]:
-    if carried is None or (path / "run.json").exists():
-        return Run(path).info
-    return unpacked(carried)
+def packed(info: Mapping[str, Any]) -> str:
+    """The content of run.json as a word that no shell changes."""
+    return base64.urlsafe_b64encode(zlib.compress(json.dumps(info).encode(), 9)).decode()
+
+
+def unpacked(word: str) -> dict[str, Any]:
+    """The inverse of `packed`.
+
+    Raises:
+        UserError: the word was cut or changed.
+    """
+    try:
+        info: dict[str, Any] = json.loads(zlib.decompress(base64.urlsafe_b64decode(word)))
+    except (ValueError, zlib.error):
+        raise UserError(f"{INFO} {word[:8]}...: damaged; expected the whole line that --dry-run printed") from None
+    return info
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from lllm.data import Document, Tokenizer
 from lllm.data.batches import TrainBatches, beginnings, cut, valid_batches
+from lllm.data.dataset import Shard, write_shard
 from lllm.data.prepare import shard_of
-from lllm.data.shard import Shard, write_shard
 from lllm.errors import UserError
 from lllm.registry import Build, PartConfig, Registry
 from tests.data.toys import Pairs
@@ -28,7 +28,8 @@ def shards(tmp_path: Path) -> list[Shard]:
         tokens = np.arange(offsets[-1], dtype=np.uint16) + 100 * i
         hashes = np.zeros((len(lengths), 16), dtype=np.uint8)
         sizes = np.array(lengths, dtype=np.int64)
-        write_shard(tmp_path / f"s{i}", tokens, offsets, hashes, sizes, {"weight": tokens.astype(np.float32)})
+        shard = Shard(Path(), tokens, offsets, hashes, sizes, {"weight": tokens.astype(np.float32)})
+        write_shard(tmp_path / f"s{i}", shard)
         made.append(Shard.open(tmp_path / f"s{i}"))
     return made
 
@@ -91,7 +92,7 @@ def test_a_document_of_exactly_a_row_is_never_cut(tmp_path: Path) -> None:
     tokens = np.arange(4 * 256, dtype=np.uint16) % 200
     sizes = np.full(4, 256, dtype=np.int64)
     hashes, offsets = np.zeros((4, 16), dtype=np.uint8), np.arange(5, dtype=np.int64) * 256
-    write_shard(tmp_path / "s", tokens, offsets, hashes, sizes, {})
+    write_shard(tmp_path / "s", Shard(Path(), tokens, offsets, hashes, sizes, {}))
     rows = TrainBatches([Shard.open(tmp_path / "s")], context=256, size=2, multiple=8, pad=PAD, seed=0)
     for step in range(20):  # ten epochs, nearly all with an offset
         assert rows.at(step).ok.all()
@@ -150,7 +151,7 @@ def test_a_prompt_is_what_is_read_before_the_first_scored_token(tmp_path: Path) 
     scored = np.ones(40, dtype=np.float32)
     scored[:5], scored[9], scored[16:24] = 0, 0, 0  # the second document is never scored
     hashes, sizes = np.zeros((3, 16), dtype=np.uint8), np.array(lengths, dtype=np.int64)
-    write_shard(tmp_path / "s", tokens, offsets, hashes, sizes, {"scored": scored})
+    write_shard(tmp_path / "s", Shard(Path(), tokens, offsets, hashes, sizes, {"scored": scored}))
     (batch,) = valid_batches([Shard.open(tmp_path / "s")], context=16, size=3, pad=PAD)
     assert batch.prompt.tolist() == [5, 5, 0]  # of the second, its real tokens
     assert batch.segment[:, 0].tolist() == [0, 1, 2]

@@ -58,7 +58,7 @@ def test_corruption_is_refused(tmp_path: Path, byte: Tokenizer) -> None:
 @pytest.mark.parametrize("text", ["", "{}", "[]", "3", '{"shards": []}', '{"shards": {"train": 3, "valid": ["x"]}}'])
 def test_a_wrong_dataset_json_is_named_with_the_remedy(tmp_path: Path, byte: Tokenizer, text: str) -> None:
     data = make(tmp_path, byte, b"hello world")
-    for digest in (True, False):  # data of before there was one are read as they are
+    for digest in (True, False):
         if not digest:
             (data.path / "dataset.digest").unlink()
         (data.path / "dataset.json").write_text(text)

@@ -20,8 +20,7 @@ from lllm.config import Tree, load_experiment, resolve
 from lllm.model.noise import initialise
 from lllm.registry import Registry, load_registry
 from lllm.results.files import Metrics, read_metrics
-from lllm.train.parts import hooks_of, training_parts
-from lllm.train.setup import Setup
+from lllm.train.setup import Setup, hooks_of, training_parts
 from lllm.train.trainer import Settings, Trainer
 from lllm.train.world import World
 

@@ -12,7 +12,7 @@ from lllm.check.suite import Checker
 from lllm.errors import BuildError, UserError
 from lllm.registry import Registry, load_registry
 from lllm.results.files import read_metrics
-from lllm.train.parts import training_parts
+from lllm.train.setup import training_parts
 from tests.launch.helpers import Place, todo
 from tests.launch.toys_kinds import FILES, OBJECTIVE, TEACHER
 

@@ -14,7 +14,7 @@ from lllm.launch.execute import rehearse
 from lllm.launch.machine import machine_of_run, threads_each, threads_of
 from lllm.results.files import write_json
 from lllm.results.run import Run
-from lllm.train.carried import INFO, unpacked
+from lllm.train.worker import INFO, unpacked
 from tests.launch.helpers import TINY, Place, outcome, todo
 
 

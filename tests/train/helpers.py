@@ -19,7 +19,7 @@ from lllm.registry import Build, Part, Registry
 from lllm.results.files import WALL_FIELDS, Metrics, read_metrics
 from lllm.train.contracts import Objective, Optimizer
 from lllm.train.gradients import Gradients, StepTotals
-from lllm.train.parts import hooks_of
+from lllm.train.setup import hooks_of
 from lllm.train.trainer import Settings, Trainer
 from lllm.train.trainer import weights as weights_of
 from lllm.train.world import World

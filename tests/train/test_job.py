@@ -117,9 +117,9 @@ def test_samples_are_drawn_from_the_weights_that_are_evaluated(place: Place, mon
     seen: list[dict[str, torch.Tensor]] = []
     original = job._sample
 
-    def sample(setup: Any, model: Any, *arguments: Any, **options: Any) -> bytes:
-        seen.append({name: p.detach().clone() for name, p in model.named_parameters()})
-        return original(setup, model, *arguments, **options)
+    def sample(setup: Any, trainer: Any, *arguments: Any, **options: Any) -> bytes:
+        seen.append({name: p.detach().clone() for name, p in trainer.model.named_parameters()})
+        return original(setup, trainer, *arguments, **options)
 
     monkeypatch.setattr(job, "_sample", sample)
     path = trained(place, "train.optimizer=toy_averaged")

@@ -89,7 +89,7 @@ class ModelPart(Part, nn.Module, ABC):
         return {}
 
 
-def part_name(part: nn.Module) -> str:
+def part_name(part: object) -> str:
     """The name under which a part is registered, or its class's."""
     info = getattr(type(part), "__part__", None)
     return info.name if info is not None else type(part).__name__
