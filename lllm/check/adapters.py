@@ -6,7 +6,7 @@ import contextlib
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +43,8 @@ def adapter(registry: Registry, make: Callable[[], Any]) -> Iterator[tuple[str, 
         return
     with tempfile.TemporaryDirectory() as folder:
         data = prepare(Toy(4000), Symbols(PartConfig(), ALONE), {}, multiple=8, root=Path(folder) / "data")
-        failed = False
-        for failure in _attached(registry, choice, make, data):
-            yield failure
-            failed = True
-        if not failed:
-            yield from _trained(lambda: _adapted(registry, choice, make), data, Path(folder))
+        failures = list(_attached(registry, choice, make, data))
+        yield from failures or _trained(lambda: _adapted(registry, choice, make), data, Path(folder))
 
 
 def _composition(registry: Registry) -> Composition | None:
@@ -104,27 +100,21 @@ def _attached(
 def _trained(
     build: Callable[[], tuple[LatentModel, Adapter]], data: Dataset, folder: Path
 ) -> Iterator[tuple[str, str]]:
-    whole, _ = _trainer(build, data, folder / "whole")
+    whole = _trainer(build, data, folder / "whole")
     whole.run()
-    cut, _ = _trainer(build, data, folder / "cut", stop_after=_CUT)
+    cut = _trainer(build, data, folder / "cut", stop_after=_CUT)
     with contextlib.suppress(Interrupted):
         cut.run()
-    before = _copied(cut.model)
-    cut.evaluate(_CUT)
-    if not _same(before, _copied(cut.model)):
-        yield (
-            "hooks",
-            "an evaluation leaves other weights behind than it found; undo in after_evaluation what was swapped in",
-        )
-    before = _copied(cut.model)
     cut._saved = -1  # it has just saved this step, and is to do so again
-    cut.save(_CUT)
-    if not _same(before, _copied(cut.model)):
-        yield (
-            "hooks",
-            "saving leaves other weights behind than it found; undo in after_save what before_save swapped in",
-        )
-    resumed, _ = _trainer(build, data, folder / "cut")
+    for what, run, undo in (
+        ("an evaluation", cut.evaluate, "after_evaluation what was swapped in"),
+        ("saving", cut.save, "after_save what before_save swapped in"),
+    ):
+        before = _copied(cut.model)
+        run(_CUT)
+        if not _same(before, _copied(cut.model)):
+            yield "hooks", f"{what} leaves other weights behind than it found; undo in {undo}"
+    resumed = _trainer(build, data, folder / "cut")
     try:
         resumed.run()
     except (KeyError, RuntimeError) as error:
@@ -139,18 +129,18 @@ def _trained(
 
 def _trainer(
     build: Callable[[], tuple[LatentModel, Adapter]], data: Dataset, folder: Path, stop_after: int | None = None
-) -> tuple[Trainer, Adapter]:
+) -> Trainer:
     folder.mkdir(parents=True, exist_ok=True)
     model, part = build()
-    optimizer, left = _Momentum(PartConfig(), ALONE), iter(range(1, 10**6))
-    trainer = Trainer(
+    left = count(1)
+    return Trainer(
         model,
         batches=TrainBatches(data.train, context=_CONTEXT, size=_ROWS, multiple=8, pad=Symbols.pad, seed=0),
         valid=lambda: _valid(data),
         documents=sum(len(shard.sizes) for shard in data.valid),
         bytes_per_token=torch.from_numpy(np.asarray(Symbols(PartConfig(), ALONE).bytes_per_token, dtype=np.int64)),
         objective=_Sum(PartConfig(), ALONE),
-        optimizer=optimizer,
+        optimizer=_Momentum(PartConfig(), ALONE),
         schedule=_Constant(PartConfig(), ALONE),
         hooks=hooks_of(model, {"adapter": part}),
         settings=Settings(_STEPS, 0, _Momentum.default_lr, None, 1.0, checkpoint_seconds=1e9),
@@ -160,7 +150,6 @@ def _trainer(
         metrics=Metrics(folder / "metrics.jsonl"),
         stop=lambda: next(left) == stop_after,
     )
-    return trainer, part
 
 
 def _valid(data: Dataset) -> list[Batch]:

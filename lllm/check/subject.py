@@ -32,7 +32,6 @@ class Subject:
     def __init__(self, registry: Registry, choice: Composition, seed: int) -> None:
         self.registry, self.choice, self.seed = registry, choice, seed
         self._small: dict[int, LatentModel] = {}
-        self.kept: dict[str, object] = {}  # what one test found and another needs
 
     @cached_property
     def model(self) -> LatentModel:

@@ -12,19 +12,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from lllm.check import data, train
+from lllm.check import Failure, data, train
 from lllm.check.adapters import adapter
-from lllm.check.compositions import RATIOS, alone, cover, everything, minimal, options
-from lllm.check.experiments import asked
+from lllm.check.compositions import RATIOS, alone, asked, cover, everything, minimal, options
 from lllm.check.launchers import launcher
 from lllm.check.model import ALGEBRA, SEEDS, TESTS, Test, check_composition, describe
-from lllm.check.result import Failure
 from lllm.check.training import learns
 from lllm.errors import UserError
 from lllm.model import Composition
 from lllm.model.contracts import ModelPart
 from lllm.model.simplest import example
-from lllm.registry import Entry, PartSpec, Registry
+from lllm.registry import Entry, Registry
 
 __all__ = ["Checker", "Outcome", "Suite", "suite_of"]
 
@@ -32,6 +30,7 @@ Suite = Callable[[Registry, Entry], Iterable[Failure]]
 
 _FIRST = (4, 2, 3, 1, 5, 6, 7, 8)  # the ratio of the thorough check is the first of these at which the part runs
 _TRAINED = ("embedding", "downsampler", "head")  # kinds that must learn what anybody can predict
+_LEARNS: Mapping[str, Test] = {"LEARNS": lambda subject: learns(subject.registry, subject.choice)}
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,7 @@ class Checker:
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
         self.done: Callable[[float], object] = lambda share: None  # told which share of a part is checked
-        self._known: dict[tuple[str, object], list[Failure]] = {}
-        self._notes: dict[tuple[str, object], set[str]] = {}
+        self._known: dict[tuple[object, ...], tuple[list[Failure], set[str]]] = {}
         self._said: set[str] = set()  # notes of what is being checked
 
     def part(self, entry: Entry) -> Outcome:
@@ -77,13 +75,14 @@ class Checker:
         self, choice: Composition, seeds: Sequence[int], tests: Mapping[str, Test] = TESTS
     ) -> list[Failure]:
         """`check_composition`, remembered."""
-        key = (*seeds, *tests)
-        notes = self._notes.setdefault((describe(choice), key), set())
-        found = self._once(
-            choice, key, lambda: check_composition(self.registry, choice, seeds=seeds, notes=notes, tests=tests)
-        )
+        key = (describe(choice), *seeds, *tests)
+        if key not in self._known:
+            notes = set[str]()
+            found = check_composition(self.registry, choice, seeds=seeds, notes=notes, tests=tests)
+            self._known[key] = found, notes
+        failures, notes = self._known[key]
         self._said |= notes
-        return found
+        return failures
 
     def _outcome(self, where: str, run: Callable[[], list[Failure]]) -> Outcome:
         self._said, start = set(), time.perf_counter()
@@ -118,17 +117,7 @@ class Checker:
             yield from self.composition(*composition)
             self.done(done / len(asked))
         if entry.kind in _TRAINED:
-            yield from self._once(choices[first], "LEARNS", lambda: self._trained(choices[first]))
-
-    def _trained(self, choice: Composition) -> list[Failure]:
-        why = learns(self.registry, choice)
-        return [Failure(describe(choice), "LEARNS", why)] if why else []
-
-    def _once(self, choice: Composition, key: object, run: Callable[[], list[Failure]]) -> list[Failure]:
-        known = (describe(choice), key)
-        if known not in self._known:
-            self._known[known] = run()
-        return self._known[known]
+            yield from self.composition(choices[first], SEEDS[:1], _LEARNS)
 
 
 def suite_of(entry: Entry) -> Suite | None:
@@ -145,34 +134,29 @@ def _nothing(registry: Registry, entry: Entry) -> Iterable[Failure]:
     return ()
 
 
-def _adapter(registry: Registry, entry: Entry) -> Iterator[Failure]:
-    """An adapter needs a model to change."""
-    for test, why in adapter(registry, lambda: alone(registry).of(example(registry, entry))):
-        yield Failure(f"{entry.kind}/{entry.name}", test, why)
-
-
-def _plain(run: Callable[[Any], Iterator[tuple[str, str]]], *, each: bool = False) -> Suite:
-    """A suite for parts that are examined by themselves; `each`: it builds as many as it needs."""
+def _plain(run: Callable[[Callable[[], Any]], Iterator[tuple[str, str]]]) -> Suite:
+    """A suite for parts that are examined by themselves, as many as it makes under each of their examples."""
 
     def suite(registry: Registry, entry: Entry) -> Iterator[Failure]:
         for index in range(len(entry.cls.examples())):
             spec = example(registry, entry, index)
-
-            def make(spec: PartSpec = spec) -> Any:
-                return alone(registry).of(spec)
-
-            for test, why in run(make if each else make()):
+            for test, why in run(lambda spec=spec: alone(registry).of(spec)):  # type: ignore[misc]
                 yield Failure(f"{entry.kind}/{entry.name}", test, why)
 
     return suite
 
 
+def _adapter(registry: Registry, entry: Entry) -> Iterable[Failure]:
+    """An adapter needs a model to change."""
+    return _plain(partial(adapter, registry))(registry, entry)
+
+
 _SUITES: Mapping[str, Suite] = {
     "tokenizer": _plain(data.tokenizer),
-    "corpus": _plain(data.corpus, each=True),
+    "corpus": _plain(data.corpus),
     "objective": _plain(train.objective),
     "schedule": _plain(train.schedule),
-    "optimizer": _plain(train.optimizer, each=True),
+    "optimizer": _plain(train.optimizer),
     "launcher": _plain(launcher),
     "adapter": _adapter,
 }

@@ -20,8 +20,9 @@ from lllm.train.hooks import progress_at
 __all__ = ["objective", "optimizer", "schedule"]
 
 
-def objective(part: Any) -> Iterator[tuple[str, str]]:
+def objective(make: Callable[[], Any]) -> Iterator[tuple[str, str]]:
     """Finite weights without gradient, of the shape of the loss, zero where nothing is scored."""
+    part = make()
     assert isinstance(part, Objective)
     ok = torch.rand(4, 3, 4, generator=stream("ok")) < 0.6
     ok[0, 0], ok[1, 2] = True, False
@@ -45,8 +46,9 @@ def objective(part: Any) -> Iterator[tuple[str, str]]:
             yield "values", f"weights per {per} are all 0: nothing would be learned"
 
 
-def schedule(part: Any) -> Iterator[tuple[str, str]]:
+def schedule(make: Callable[[], Any]) -> Iterator[tuple[str, str]]:
     """A factor in [0, 1] everywhere in [0, 1], and above 0 at the first and the last step of any run."""
+    part = make()
     assert isinstance(part, Schedule)
     factors = [part.factor(i / 1000) for i in range(1001)]
     for i, factor in enumerate(factors):

@@ -7,16 +7,16 @@ Shapes: B rows, T tokens, N latents, R ratio, D latent width, d token width, V v
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lllm.model.build import Build
 from lllm.model.context import Context, told
 from lllm.model.contracts import (
-    Conditional,
     Downsampler,
     Embedding,
     Encoded,
@@ -60,7 +60,7 @@ class LatentModel(nn.Module):
                 module.path = path
 
     def hidden(self, tokens: Tensor, ok: Tensor, prefix: Tensor, ctx: Context | None = None) -> Hidden:
-        """What the head reads. tokens [B, T] ids or [B, T, V] one-hot; ok [B, T]; prefix [B].
+        """What the head reads. tokens, ok [B, T]; prefix [B].
 
         T need not be a multiple of R: the row is closed with padding.
         """
@@ -104,7 +104,7 @@ class LatentModel(nn.Module):
         if not self.head.wants_tokens:
             n = length // self.ratio
             loss = self.visibility.loss(chunks[:, :n], ctx.prefix[:, None]).unsqueeze(-1)
-            chunk = tokens.reshape(batch, n, self.ratio, *tokens.shape[2:])
+            chunk = tokens.reshape(batch, n, self.ratio)
             return Hidden(h_BND[:, :n], chunk, ctx.ok.view(batch, n, self.ratio) & loss, latent_ctx)
         owner = ctx.pos // self.ratio if encoded.owner is None else encoded.owner
         h_BTD = h_BND.gather(1, owner.unsqueeze(-1).expand(-1, -1, h_BND.shape[-1]))
@@ -117,12 +117,6 @@ class LatentModel(nn.Module):
         head_ctx = replace(ctx, ok=read, segment=segment, prefix=torch.zeros_like(ctx.prefix))
         lent = {name: torch.cat([torch.zeros_like(v[:, :1]), v[:, :-1]], 1) for name, v in encoded.lent.items()}
         return Hidden(h_BTD, tokens.unsqueeze(2), ok.unsqueeze(2), head_ctx, before, lent)
-
-    def conditionals(
-        self, tokens: Tensor, ok: Tensor, prefix: Tensor, which: Sequence[Conditional] | None = None
-    ) -> Mapping[Conditional, Tensor]:
-        """Logits [B, N, V] of every conditional of the head (or `which`), for the leak tests."""
-        return self.head.conditionals(self.hidden(tokens, ok, prefix), which or self.head.table())
 
     def likelihoods(self, batch: Rows, *, seed: int = 0) -> Mapping[str, Likelihood]:
         """Every likelihood of the head. Entries that are not scored are 0."""
@@ -159,8 +153,8 @@ class LatentModel(nn.Module):
         """The row padded to whole chunks, and its context, which is causal: a prefix is of latents."""
         short, segment = -tokens.shape[1] % self.ratio, ctx.segment
         if short:
-            tokens = torch.cat([tokens, torch.zeros_like(tokens[:, :1]).expand(-1, short, *tokens.shape[2:])], 1)
-            ok = torch.cat([ok, torch.zeros_like(ok[:, :1]).expand(-1, short)], 1)
+            tokens = F.pad(tokens, (0, short))
+            ok = F.pad(ok, (0, short))
             segment = torch.cat([segment, segment[:, -1:].expand(-1, short)], 1)
         pos = torch.arange(ok.shape[1], device=ok.device).expand_as(ok)
         return tokens, replace(ctx, ok=ok, pos=pos, segment=segment, visibility=CAUSAL)

@@ -15,7 +15,7 @@ __all__ = ["Embedding"]
 
 
 class Embedding(ModelPart):
-    """Token ids [B, T], or one-hot rows [B, T, V], -> token states [B, T, d]; causal and stepwise."""
+    """Token ids [B, T] -> token states [B, T, d]; causal and stepwise."""
 
     kind: ClassVar[str] = "embedding"
 
