@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
@@ -14,17 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lllm.check.compositions import chosen, fits
+from lllm.check.compositions import alone, chosen, fits
 from lllm.check.training import ALONE, Symbols, Toy
 from lllm.data import Dataset, prepare
 from lllm.data.batches import Batch, TrainBatches, valid_batches
 from lllm.model import Composition, LatentModel, compose
-from lllm.model.contracts import TrainOut
 from lllm.model.roles import named_roles
 from lllm.model.simplest import simplest
 from lllm.registry import PartConfig, Registry
 from lllm.results.files import Metrics
-from lllm.train.contracts import Adapter, Named, Objective, Schedule, TorchOptimizer
+from lllm.train.contracts import Adapter
 from lllm.train.parts import hooks_of
 from lllm.train.trainer import Interrupted, Settings, Trainer, weights
 from lllm.train.world import World
@@ -44,7 +43,7 @@ def adapter(registry: Registry, make: Callable[[], Any]) -> Iterator[tuple[str, 
     with tempfile.TemporaryDirectory() as folder:
         data = prepare(Toy(4000), Symbols(PartConfig(), ALONE), {}, multiple=8, root=Path(folder) / "data")
         failures = list(_attached(registry, choice, make, data))
-        yield from failures or _trained(lambda: _adapted(registry, choice, make), data, Path(folder))
+        yield from failures or _trained(registry, lambda: _adapted(registry, choice, make), data, Path(folder))
 
 
 def _composition(registry: Registry) -> Composition | None:
@@ -98,11 +97,11 @@ def _attached(
 
 
 def _trained(
-    build: Callable[[], tuple[LatentModel, Adapter]], data: Dataset, folder: Path
+    registry: Registry, adapted: Callable[[], tuple[LatentModel, Adapter]], data: Dataset, folder: Path
 ) -> Iterator[tuple[str, str]]:
-    whole = _trainer(build, data, folder / "whole")
+    whole = _trainer(registry, *adapted(), data, folder / "whole")
     whole.run()
-    cut = _trainer(build, data, folder / "cut", stop_after=_CUT)
+    cut = _trainer(registry, *adapted(), data, folder / "cut", stop_after=_CUT)
     with contextlib.suppress(Interrupted):
         cut.run()
     cut._saved = -1  # it has just saved this step, and is to do so again
@@ -114,7 +113,7 @@ def _trained(
         run(_CUT)
         if not _same(before, _copied(cut.model)):
             yield "hooks", f"{what} leaves other weights behind than it found; undo in {undo}"
-    resumed = _trainer(build, data, folder / "cut")
+    resumed = _trainer(registry, *adapted(), data, folder / "cut")
     try:
         resumed.run()
     except (KeyError, RuntimeError) as error:
@@ -128,27 +127,27 @@ def _trained(
 
 
 def _trainer(
-    build: Callable[[], tuple[LatentModel, Adapter]], data: Dataset, folder: Path, stop_after: int | None = None
+    registry: Registry, model: LatentModel, part: Adapter, data: Dataset, folder: Path, stop_after: int | None = None
 ) -> Trainer:
     folder.mkdir(parents=True, exist_ok=True)
-    model, part = build()
-    left = count(1)
+    parts, steps = alone(registry), count(1)
+    optimizer = parts.part("optimizer")
     return Trainer(
         model,
         batches=TrainBatches(data.train, context=_CONTEXT, size=_ROWS, multiple=8, pad=Symbols.pad, seed=0),
         valid=lambda: _valid(data),
         documents=sum(len(shard.sizes) for shard in data.valid),
         bytes_per_token=torch.from_numpy(np.asarray(Symbols(PartConfig(), ALONE).bytes_per_token, dtype=np.int64)),
-        objective=_Sum(PartConfig(), ALONE),
-        optimizer=_Momentum(PartConfig(), ALONE),
-        schedule=_Constant(PartConfig(), ALONE),
+        objective=parts.part("objective"),
+        optimizer=optimizer,
+        schedule=parts.part("schedule"),
         hooks=hooks_of(model, {"adapter": part}),
-        settings=Settings(_STEPS, 0, _Momentum.default_lr, None, 1.0, checkpoint_seconds=1e9),
+        settings=Settings(_STEPS, 0, optimizer.default_lr, None, 1.0, checkpoint_seconds=1e9),
         world=World(),
         folder=folder / "checkpoint",
         identity="adapter",
         metrics=Metrics(folder / "metrics.jsonl"),
-        stop=lambda: next(left) == stop_after,
+        stop=lambda: next(steps) == stop_after,
     )
 
 
@@ -167,23 +166,3 @@ def _copied(model: LatentModel) -> dict[str, Tensor]:
 
 def _same(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
-
-
-class _Sum(Objective):
-    """Every token counts the same; plain, so that no registered part is needed to check another."""
-
-    def weights(self, out: TrainOut, batch: Batch, progress: float, last: Mapping[str, float]) -> Tensor:
-        ok = out.ok if out.slots is not None else out.ok.any(-1)
-        return ok.to(out.nats.dtype)
-
-
-class _Constant(Schedule):
-    def factor(self, progress: float) -> float:
-        return 1.0
-
-
-class _Momentum(TorchOptimizer):
-    default_lr = 1e-2
-
-    def make(self, parameters: Sequence[Named]) -> Iterable[torch.optim.Optimizer]:
-        yield torch.optim.SGD(self.groups(parameters, 0.0), lr=self.default_lr, momentum=0.9)

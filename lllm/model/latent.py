@@ -118,23 +118,23 @@ class LatentModel(nn.Module):
         lent = {name: torch.cat([torch.zeros_like(v[:, :1]), v[:, :-1]], 1) for name, v in encoded.lent.items()}
         return Hidden(h_BTD, tokens.unsqueeze(2), ok.unsqueeze(2), head_ctx, before, lent)
 
-    def likelihoods(self, batch: Rows, *, seed: int = 0) -> Mapping[str, Likelihood]:
+    def likelihoods(self, batch: Rows) -> Mapping[str, Likelihood]:
         """Every likelihood of the head. Entries that are not scored are 0."""
-        return self.score(batch, seed=seed)[1]
+        return self.score(batch)[1]
 
     def score(
-        self, batch: Rows, *, seed: int = 0, progress: float = 1.0, last: Mapping[str, float] | None = None
+        self, batch: Rows, *, progress: float = 1.0, last: Mapping[str, float] | None = None
     ) -> tuple[Hidden, Mapping[str, Likelihood]]:
         """What the head reads (its ok [B, N, R]: which tokens carry loss), and every likelihood of it; `progress` of
         training at which the weights are, `last` the global batch statistics of the latest training step."""
-        x = self.read(batch, self._context(batch, Noise(seed, -1), progress, train=False, last=last))
+        x = self.read(batch, self.context(batch, Noise(0, -1), progress, train=False, last=last))
         return x, self.head.likelihoods(x)
 
     def forward(
         self, batch: Rows, *, progress: float, step: int, seed: int, last: Mapping[str, float] | None = None
     ) -> TrainOut:
         """Unreduced training loss of a batch at `step`; `last` are the previous step's global batch statistics."""
-        ctx = self.training_context(batch, progress=progress, step=step, seed=seed, last=last)
+        ctx = self.context(batch, Noise(seed, step), progress, train=True, last=last)
         x = self.read(batch, ctx)
         loss, said = self.head.train_loss(x), told(ctx)
         return TrainOut(loss.nats, loss.slots, x.ok, said.aux, said.metrics, said.statistics, said.counts)
@@ -142,12 +142,6 @@ class LatentModel(nn.Module):
     def read(self, batch: Rows, ctx: Context) -> Hidden:
         """What the head reads of a batch in a context of it."""
         return self.hidden(batch.tokens, batch.ok, ctx.prefix, ctx)
-
-    def training_context(
-        self, batch: Rows, *, progress: float, step: int, seed: int, last: Mapping[str, float] | None = None
-    ) -> Context:
-        """The context in which `forward` reads a batch."""
-        return self._context(batch, Noise(seed, step), progress, train=True, last=last)
 
     def _closed(self, tokens: Tensor, ok: Tensor, ctx: Context) -> tuple[Tensor, Context]:
         """The row padded to whole chunks, and its context, which is causal: a prefix is of latents."""
@@ -159,9 +153,10 @@ class LatentModel(nn.Module):
         pos = torch.arange(ok.shape[1], device=ok.device).expand_as(ok)
         return tokens, replace(ctx, ok=ok, pos=pos, segment=segment, visibility=CAUSAL)
 
-    def _context(
+    def context(
         self, batch: Rows, noise: Noise, progress: float, *, train: bool, last: Mapping[str, float] | None
     ) -> Context:
+        """The context in which `forward` (train) or `score` reads a batch."""
         complete = batch.ok.sum(1) // self.ratio
         prefix = self.visibility.assign(batch.prompt // self.ratio, complete, batch.rows, noise)
         return Context.of(

@@ -15,6 +15,7 @@ from torch import Tensor
 from lllm.data.batches import Batch
 from lllm.model.contracts import Block, Hidden, Likelihood, TrainOut
 from lllm.model.latent import LatentModel
+from lllm.model.noise import Noise
 
 __all__ = ["Calls", "Scored", "entries", "left_to_right", "mode", "restored"]
 
@@ -56,9 +57,8 @@ class Calls:
     def train_hidden(self, rows: Batch) -> Hidden:
         """What the head reads in training, under autograd."""
         with self._training():
-            ctx = self.model.training_context(
-                rows, progress=self.progress, step=self.step, seed=self.seed, last=dict(self.last)
-            )
+            noise = Noise(self.seed, self.step)
+            ctx = self.model.context(rows, noise, self.progress, train=True, last=dict(self.last))
             return self.model.read(rows, ctx)
 
     @contextmanager
