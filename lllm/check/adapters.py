@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lllm.check.compositions import alone, chosen, fits
+from lllm.check.compositions import alone, minimal
 from lllm.check.training import ALONE, Symbols, Toy
 from lllm.data import Dataset, prepare
 from lllm.data.batches import Batch, TrainBatches, valid_batches
@@ -48,16 +48,10 @@ def adapter(registry: Registry, make: Callable[[], Any]) -> Iterator[tuple[str, 
 
 def _composition(registry: Registry) -> Composition | None:
     """The simplest composition with a ratio that fits together."""
-    parts = {kind: specs for kind, specs in simplest(registry).items() if specs}
-    try:
-        every = chosen({kind: specs[0] for kind, specs in parts.items()}, _RATIO)
-        choices = [every] + [
-            replace(every, parts={**every.parts, kind: spec}) for kind, specs in parts.items() for spec in specs[1:]
-        ]
-        wide = (replace(c, width=_WIDTH, vocab=Symbols.vocab, illegal=Symbols.illegal) for c in choices)
-        return next((c for c in wide if fits(registry, c, uses=lambda model: True)), None)
-    except KeyError:
-        return None
+    trunks = simplest(registry).get("trunk")
+    found = minimal(registry, trunks[0], [_RATIO]) if trunks else {}
+    wide = (replace(choice, width=_WIDTH, vocab=Symbols.vocab, illegal=Symbols.illegal) for choice in found.values())
+    return next(wide, None)
 
 
 def _adapted(registry: Registry, choice: Composition, make: Callable[[], Any]) -> tuple[LatentModel, Adapter]:

@@ -46,7 +46,9 @@ def generation(subject: Subject) -> str | None:
             ok = turn < more
             new = tokens.gather(1, (before + turn).clamp(max=tokens.shape[1] - 1)[:, None])[:, 0]
             after = push(model, state, torch.where(ok, new, ILLEGAL), ok)
-            if not _rows_equal(state, after, ~ok):
+            # Parts' caches may have grown.
+            own = ("count", "index", "prefix", "chunk", "hidden", "opened")
+            if not all(torch.equal(getattr(state, of)[~ok], getattr(after, of)[~ok]) for of in own):
                 return f"a push changes the state of rows that push nothing, when {how}"
             state = after
     return _draws_alone(subject, prompts, lengths)
@@ -137,9 +139,3 @@ def _same(a: ModelState, b: ModelState) -> bool:
     return len(left) == len(right) and all(
         x.shape == y.shape and torch.equal(x.nan_to_num(), y.nan_to_num()) for x, y in zip(left, right, strict=True)
     )
-
-
-def _rows_equal(a: ModelState, b: ModelState, rows: Tensor) -> bool:
-    """Whether `rows` of what the model itself carries are bit-identical; parts' caches may have grown."""
-    own = ("count", "index", "prefix", "chunk", "hidden", "opened")
-    return all(torch.equal(getattr(a, field)[rows], getattr(b, field)[rows]) for field in own)

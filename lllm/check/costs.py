@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lllm.check.subject import Subject, calibrate_, randomise_
 from lllm.data.batches import Batch
-from lllm.model import LatentModel
+from lllm.model import LatentModel, compose
 from lllm.model.accounting import forward_cost, parameters, parts_spent, positions
 from lllm.model.contracts import FFN, Cost, TrainOut
 
@@ -26,8 +26,8 @@ def cost(subject: Subject) -> str | None:
     if subject.seed:
         return None  # shapes decide, not weights
     choice = replace(subject.choice, width=_WIDE, token_width=None, vocab=_VOCAB, illegal=())
-    empty = subject.compose(choice, device="meta")
-    model = subject.compose(choice, dtype=torch.float32)
+    empty = compose(subject.registry, choice, device="meta")
+    model = compose(subject.registry, choice, dtype=torch.float32)
     if parameters(empty) != parameters(model):
         return f"{parameters(empty)} parameters are declared and {parameters(model)} are built"
     tokens = torch.randint(0, _VOCAB, (1, _CHUNKS * choice.ratio), generator=subject.random("wide"))
@@ -65,14 +65,11 @@ def _discounts(model: LatentModel, length: int) -> str | None:
     for part, count in positions(model, length).items():
         module = getattr(model, part)
         meet = count if part == "trunk" else max(count, model.ratio)  # others may mix the tokens of a chunk
-        inner = [(f"model.{part}.{path}", ffn) for path, ffn in module.named_modules() if isinstance(ffn, FFN)]
-        for where, ffn in inner:
-            why = _discounted(where, ffn.cost(count), 1)  # no position meets another
+        ffns = {f".{path}": inner for path, inner in module.named_modules() if isinstance(inner, FFN)}
+        for path, inner in {**ffns, "": module}.items():  # in an ffn no position meets another
+            why = _discounted(f"model.{part}{path}", inner.cost(count), 1 if path else meet)
             if why:
                 return why
-        why = _discounted(f"model.{part}", module.cost(count), meet)
-        if why:
-            return why
     return None
 
 

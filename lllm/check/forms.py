@@ -1,5 +1,6 @@
 """FORM, GATHER and FFN: a downsampler's steps are its parallel form; running a trunk on some of the positions
-(gathering them) is running it on all with the others invalid (masking them); what is declared position-wise is."""
+(gathering them), or in two calls, is running it on all with the others invalid (masking them); what is declared
+position-wise is."""
 
 from __future__ import annotations
 
@@ -59,7 +60,8 @@ def steps(subject: Subject) -> str | None:
 
 @torch.no_grad()
 def gathering(subject: Subject) -> str | None:
-    """GATHER: the trunk over some positions of each row equals the trunk over all with only those valid."""
+    """GATHER: the trunk over some positions of each row equals the trunk over all with only those valid, which one call
+    with a carried state after another does, too."""
     model = subject.model
     length, kept = 11, 6
     inputs = _inputs(subject, length)
@@ -73,12 +75,15 @@ def gathering(subject: Subject) -> str | None:
         ctx = Context.of(every, model.visibility, prefix=torch.full((_ROWS,), prefix))
         masked, _ = model.trunk(inputs, ctx.where(keep))
         gathered, _ = model.trunk(inputs.gather(1, wide), ctx.gather(index))
-        wrong = ~((masked.gather(1, wide) - gathered).abs().amax((0, 2)) <= _TOLERANCE)
-        if bool(wrong.any()):
-            place = int(wrong.nonzero()[0])
-            return (
-                f"the trunk with only some positions valid differs from the trunk over those alone (kept one {place})"
-            )
+        first, rest = (ctx.where(keep).gather(torch.arange(*span).expand(_ROWS, -1)) for span in ((0, 7), (7, length)))
+        before, state = model.trunk(inputs[:, :7], first)
+        after, _ = model.trunk(inputs[:, 7:], rest, state)
+        in_two = torch.cat([before, after], 1).gather(1, wide)
+        for how, found in (("over those alone", gathered), ("over them in two calls", in_two)):
+            wrong = ~((masked.gather(1, wide) - found).abs().amax((0, 2)) <= _TOLERANCE)
+            if bool(wrong.any()):
+                place = int(wrong.nonzero()[0])
+                return f"the trunk with only some positions valid differs from the trunk {how} (kept one {place})"
     return None
 
 

@@ -40,7 +40,7 @@ def launcher(make: Callable[[], Any]) -> Iterator[tuple[str, str]]:
             continue
         if arguments != [_MODULE, _FOLDER]:
             yield "command", f"{asked} changes the arguments that it was given"
-        if not _contains(command, ["-m", _MODULE, _FOLDER]):
+        if ["-m", _MODULE, _FOLDER] not in [command[i : i + 3] for i in range(len(command))]:
             yield (
                 "command",
                 f"{asked} is {command}; expected '-m', the module and its arguments in it, one after another",
@@ -53,7 +53,3 @@ def launcher(make: Callable[[], Any]) -> Iterator[tuple[str, str]]:
                 )
     if not accepted:
         yield "command", "every number of processes and machines is refused, one process on one machine too"
-
-
-def _contains(command: list[str], words: list[str]) -> bool:
-    return any(command[i : i + len(words)] == words for i in range(len(command)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 
 import torch
-from torch import Tensor
 
 from lllm.check.reading import prefixes
 from lllm.check.subject import CHUNKS, ILLEGAL, Subject
@@ -127,16 +126,12 @@ def _likelihoods(subject: Subject) -> str | None:
             return f"'{name}' is of kind {value.kind!r}; expected exact, bound or none"
         if value.nats.shape != x.ok.shape[:2]:
             return f"'{name}' has nats of shape {tuple(value.nats.shape)}; expected {tuple(x.ok.shape[:2])}"
-        if _nonzero(value.nats, x.ok.any(-1)):
+        if bool(value.nats[~x.ok.any(-1)].any()):
             return f"'{name}' has nats where nothing is scored"
         if value.slots is None:
             continue
         if value.slots.shape != x.ok.shape or not torch.allclose(value.slots.sum(-1), value.nats):
             return f"'{name}' has slots that do not add up to its nats"
-        if _nonzero(value.slots, x.ok):
+        if bool(value.slots[~x.ok].any()):
             return f"'{name}' has nats at a token that is not scored"
     return None
-
-
-def _nonzero(values: Tensor, scored: Tensor) -> bool:
-    return bool((values[~scored] != 0).any())

@@ -16,6 +16,7 @@ from lllm.check.subject import Subject, calibrate_, randomise_
 from lllm.data import frozen
 from lllm.data.batches import Batch
 from lllm.errors import UserError
+from lllm.model import compose
 from lllm.probe import Calls, probe
 from lllm.probe.blame import blame
 from lllm.probe.calls import entries, restored
@@ -37,7 +38,7 @@ def probing(subject: Subject) -> Verdict:
     choice = replace(subject.choice, parts=parts, width=_WIDTH, token_width=None, vocab=_VOCAB, illegal=())
     rows = _text(_ROWS, _LATENTS * choice.ratio)
     try:
-        model = subject.compose(choice)
+        model = compose(subject.registry, choice)
     except UserError as error:
         return NotTested(f"not at width {_WIDTH}: {error}")
     randomise_(model, subject.seed)

@@ -40,9 +40,7 @@ def read(model: LatentModel, tokens: Tensor, prefix: Tensor, which: Sequence[Con
 
 def prefixes(model: LatentModel, chunks: int) -> list[int]:
     """The values of M worth trying in rows of `chunks` complete chunks."""
-    if not model.visibility.noncausal_region:
-        return [0]
-    return [m for m in (0, 1, 2, 3) if m <= chunks]
+    return list(range(min(3, chunks) + 1 if model.visibility.noncausal_region else 1))
 
 
 def name(item: Conditional, chunk: int) -> str:

@@ -24,7 +24,7 @@ from lllm.model.contracts import ModelPart
 from lllm.model.simplest import example
 from lllm.registry import Entry, Registry
 
-__all__ = ["Checker", "Outcome", "Suite", "suite_of"]
+__all__ = ["Checker", "Outcome", "Suite"]
 
 Suite = Callable[[Registry, Entry], Iterable[Failure]]
 
@@ -55,10 +55,8 @@ class Checker:
 
     def part(self, entry: Entry) -> Outcome:
         """A part's declarations and the suite of its kind."""
-        suite = suite_of(entry)
         return self._outcome(
-            f"{entry.kind}/{entry.name}",
-            lambda: [*_declarations(self.registry, entry), *self._guarded(suite, entry)],
+            f"{entry.kind}/{entry.name}", lambda: [*_declarations(self.registry, entry), *self._guarded(entry)]
         )
 
     def covering(self, *, full: bool = False) -> Iterator[Outcome]:
@@ -89,11 +87,16 @@ class Checker:
         failures = run()
         return Outcome(where, failures, time.perf_counter() - start, sorted(self._said))
 
-    def _guarded(self, suite: Suite | None, entry: Entry) -> Iterator[Failure]:
-        """A suite's failures; what a part raises outside of any test is one, too."""
+    def _guarded(self, entry: Entry) -> Iterator[Failure]:
+        """The failures of the suite of a part's kind; what a part raises outside of any test is one, too."""
         where = f"{entry.kind}/{entry.name}"
         try:
-            yield from self._model_part(entry) if suite is None else suite(self.registry, entry)
+            if entry.cls.conformance is not None:
+                yield from entry.cls.conformance(self.registry, entry)
+            elif issubclass(entry.cls, ModelPart):
+                yield from self._model_part(entry)
+            elif entry.kind in _SUITES:
+                yield from _SUITES[entry.kind](self.registry, entry)
         except UserError as error:
             yield Failure(where, "builds", f"{error}; a part that needs options gives them by its method examples()")
         except Exception as error:  # noqa: BLE001 - a stranger's part may raise anything, and that is its failure
@@ -118,20 +121,6 @@ class Checker:
             self.done(done / len(asked))
         if entry.kind in _TRAINED:
             yield from self.composition(choices[first], SEEDS[:1], _LEARNS)
-
-
-def suite_of(entry: Entry) -> Suite | None:
-    """The suite of a part's kind; None is that of model parts, which is the checker's own."""
-    if entry.cls.conformance is not None:
-        brought: Suite = entry.cls.conformance
-        return brought
-    if issubclass(entry.cls, ModelPart):
-        return None
-    return _SUITES.get(entry.kind, _nothing)
-
-
-def _nothing(registry: Registry, entry: Entry) -> Iterable[Failure]:
-    return ()
 
 
 def _plain(run: Callable[[Callable[[], Any]], Iterator[tuple[str, str]]]) -> Suite:

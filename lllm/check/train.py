@@ -64,10 +64,8 @@ def schedule(make: Callable[[], Any]) -> Iterator[tuple[str, str]]:
 
 def optimizer(make: Callable[[], Any]) -> Iterator[tuple[str, str]]:
     """It descends, obeys learning rates and roles, and its state can be saved, loaded and forgotten."""
-    yield from _descends(make)
-    yield from _obeys(make)
-    yield from _saves(make)
-    yield from _forgets(make)
+    for test in (_descends, _obeys, _saves, _forgets):
+        yield from test(make)
 
 
 _SHAPES: Mapping[str, tuple[tuple[int, ...], Role]] = {

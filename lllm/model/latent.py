@@ -127,7 +127,8 @@ class LatentModel(nn.Module):
     ) -> tuple[Hidden, Mapping[str, Likelihood]]:
         """What the head reads (its ok [B, N, R]: which tokens carry loss), and every likelihood of it; `progress` of
         training at which the weights are, `last` the global batch statistics of the latest training step."""
-        x = self.read(batch, self.context(batch, Noise(0, -1), progress, train=False, last=last))
+        ctx = self.context(batch, Noise(0, -1), progress, train=False, last=last)
+        x = self.hidden(batch.tokens, batch.ok, ctx.prefix, ctx)
         return x, self.head.likelihoods(x)
 
     def forward(
@@ -135,13 +136,9 @@ class LatentModel(nn.Module):
     ) -> TrainOut:
         """Unreduced training loss of a batch at `step`; `last` are the previous step's global batch statistics."""
         ctx = self.context(batch, Noise(seed, step), progress, train=True, last=last)
-        x = self.read(batch, ctx)
+        x = self.hidden(batch.tokens, batch.ok, ctx.prefix, ctx)
         loss, said = self.head.train_loss(x), told(ctx)
         return TrainOut(loss.nats, loss.slots, x.ok, said.aux, said.metrics, said.statistics, said.counts)
-
-    def read(self, batch: Rows, ctx: Context) -> Hidden:
-        """What the head reads of a batch in a context of it."""
-        return self.hidden(batch.tokens, batch.ok, ctx.prefix, ctx)
 
     def _closed(self, tokens: Tensor, ok: Tensor, ctx: Context) -> tuple[Tensor, Context]:
         """The row padded to whole chunks, and its context, which is causal: a prefix is of latents."""

@@ -54,10 +54,6 @@ class Visibility(ModelPart):
         """M of rows whose prompts have `lengths` [B] tokens."""
         return torch.zeros_like(lengths)
 
-    def forward(self, query: Tensor, key: Tensor, prefix: Tensor) -> Tensor:
-        """`allow`."""
-        return self.allow(query, key, prefix)
-
     def cost(self, n: int) -> Cost:
         """A visibility contracts nothing."""
         return Cost()
