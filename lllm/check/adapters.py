@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lllm.check.compositions import chosen, fits
+from lllm.check.compositions import alone, minimal
 from lllm.check.training import ALONE, Symbols, Toy
 from lllm.data import Dataset, prepare
 from lllm.data.batches import Batch, TrainBatches, valid_batches
 from lllm.model import Composition, LatentModel, compose
-from lllm.model.contracts import TrainOut
 from lllm.model.roles import named_roles
 from lllm.model.simplest import simplest
 from lllm.registry import PartConfig, Registry
 from lllm.results.files import Metrics
-from lllm.train.contracts import Adapter, Named, Objective, Schedule, TorchOptimizer
+from lllm.train.contracts import Adapter
 from lllm.train.setup import hooks_of
 from lllm.train.trainer import Interrupted, Settings, Trainer, weights
 from lllm.train.world import World
@@ -43,26 +42,16 @@ def adapter(registry: Registry, make: Callable[[], Any]) -> Iterator[tuple[str, 
         return
     with tempfile.TemporaryDirectory() as folder:
         data = prepare(Toy(4000), Symbols(PartConfig(), ALONE), {}, multiple=8, root=Path(folder) / "data")
-        failed = False
-        for failure in _attached(registry, choice, make, data):
-            yield failure
-            failed = True
-        if not failed:
-            yield from _trained(lambda: _adapted(registry, choice, make), data, Path(folder))
+        failures = list(_attached(registry, choice, make, data))
+        yield from failures or _trained(registry, lambda: _adapted(registry, choice, make), data, Path(folder))
 
 
 def _composition(registry: Registry) -> Composition | None:
     """The simplest composition with a ratio that fits together."""
-    parts = {kind: specs for kind, specs in simplest(registry).items() if specs}
-    try:
-        every = chosen({kind: specs[0] for kind, specs in parts.items()}, _RATIO)
-        choices = [every] + [
-            replace(every, parts={**every.parts, kind: spec}) for kind, specs in parts.items() for spec in specs[1:]
-        ]
-        wide = (replace(c, width=_WIDTH, vocab=Symbols.vocab, illegal=Symbols.illegal) for c in choices)
-        return next((c for c in wide if fits(registry, c, uses=lambda model: True)), None)
-    except KeyError:
-        return None
+    trunks = simplest(registry).get("trunk")
+    found = minimal(registry, trunks[0], [_RATIO]) if trunks else {}
+    wide = (replace(choice, width=_WIDTH, vocab=Symbols.vocab, illegal=Symbols.illegal) for choice in found.values())
+    return next(wide, None)
 
 
 def _adapted(registry: Registry, choice: Composition, make: Callable[[], Any]) -> tuple[LatentModel, Adapter]:
@@ -102,29 +91,23 @@ def _attached(
 
 
 def _trained(
-    build: Callable[[], tuple[LatentModel, Adapter]], data: Dataset, folder: Path
+    registry: Registry, adapted: Callable[[], tuple[LatentModel, Adapter]], data: Dataset, folder: Path
 ) -> Iterator[tuple[str, str]]:
-    whole, _ = _trainer(build, data, folder / "whole")
+    whole = _trainer(registry, *adapted(), data, folder / "whole")
     whole.run()
-    cut, _ = _trainer(build, data, folder / "cut", stop_after=_CUT)
+    cut = _trainer(registry, *adapted(), data, folder / "cut", stop_after=_CUT)
     with contextlib.suppress(Interrupted):
         cut.run()
-    before = _copied(cut.model)
-    cut.evaluate(_CUT)
-    if not _same(before, _copied(cut.model)):
-        yield (
-            "hooks",
-            "an evaluation leaves other weights behind than it found; undo in after_evaluation what was swapped in",
-        )
-    before = _copied(cut.model)
     cut._saved = -1  # it has just saved this step, and is to do so again
-    cut.save(_CUT)
-    if not _same(before, _copied(cut.model)):
-        yield (
-            "hooks",
-            "saving leaves other weights behind than it found; undo in after_save what before_save swapped in",
-        )
-    resumed, _ = _trainer(build, data, folder / "cut")
+    for what, run, undo in (
+        ("an evaluation", cut.evaluate, "after_evaluation what was swapped in"),
+        ("saving", cut.save, "after_save what before_save swapped in"),
+    ):
+        before = _copied(cut.model)
+        run(_CUT)
+        if not _same(before, _copied(cut.model)):
+            yield "hooks", f"{what} leaves other weights behind than it found; undo in {undo}"
+    resumed = _trainer(registry, *adapted(), data, folder / "cut")
     try:
         resumed.run()
     except (KeyError, RuntimeError) as error:
@@ -138,29 +121,28 @@ def _trained(
 
 
 def _trainer(
-    build: Callable[[], tuple[LatentModel, Adapter]], data: Dataset, folder: Path, stop_after: int | None = None
-) -> tuple[Trainer, Adapter]:
+    registry: Registry, model: LatentModel, part: Adapter, data: Dataset, folder: Path, stop_after: int | None = None
+) -> Trainer:
     folder.mkdir(parents=True, exist_ok=True)
-    model, part = build()
-    optimizer, left = _Momentum(PartConfig(), ALONE), iter(range(1, 10**6))
-    trainer = Trainer(
+    parts, steps = alone(registry), count(1)
+    optimizer = parts.part("optimizer")
+    return Trainer(
         model,
         batches=TrainBatches(data.train, context=_CONTEXT, size=_ROWS, multiple=8, pad=Symbols.pad, seed=0),
         valid=lambda: _valid(data),
         documents=sum(len(shard.sizes) for shard in data.valid),
         bytes_per_token=torch.from_numpy(np.asarray(Symbols(PartConfig(), ALONE).bytes_per_token, dtype=np.int64)),
-        objective=_Sum(PartConfig(), ALONE),
+        objective=parts.part("objective"),
         optimizer=optimizer,
-        schedule=_Constant(PartConfig(), ALONE),
+        schedule=parts.part("schedule"),
         hooks=hooks_of(model, {"adapter": part}),
-        settings=Settings(_STEPS, 0, _Momentum.default_lr, None, 1.0, checkpoint_seconds=1e9),
+        settings=Settings(_STEPS, 0, optimizer.default_lr, None, 1.0, checkpoint_seconds=1e9),
         world=World(),
         folder=folder / "checkpoint",
         identity="adapter",
         metrics=Metrics(folder / "metrics.jsonl"),
-        stop=lambda: next(left) == stop_after,
+        stop=lambda: next(steps) == stop_after,
     )
-    return trainer, part
 
 
 def _valid(data: Dataset) -> list[Batch]:
@@ -178,23 +160,3 @@ def _copied(model: LatentModel) -> dict[str, Tensor]:
 
 def _same(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
-
-
-class _Sum(Objective):
-    """Every token counts the same; plain, so that no registered part is needed to check another."""
-
-    def weights(self, out: TrainOut, batch: Batch, progress: float, last: Mapping[str, float]) -> Tensor:
-        ok = out.ok if out.slots is not None else out.ok.any(-1)
-        return ok.to(out.nats.dtype)
-
-
-class _Constant(Schedule):
-    def factor(self, progress: float) -> float:
-        return 1.0
-
-
-class _Momentum(TorchOptimizer):
-    default_lr = 1e-2
-
-    def make(self, parameters: Sequence[Named]) -> Iterable[torch.optim.Optimizer]:
-        yield torch.optim.SGD(self.groups(parameters, 0.0), lr=self.default_lr, momentum=0.9)

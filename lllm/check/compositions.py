@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice, product
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from lllm.check.pairs import covering, nearest
+from lllm.config import list_experiments, load_experiment, resolve
+from lllm.config.tree import Tree
 from lllm.errors import UserError
 from lllm.model import Composition, LatentModel, compose
 from lllm.model.simplest import example, simplest
 from lllm.registry import Build, Entry, PartSpec, Registry, Search
 
-__all__ = ["RATIOS", "WIDTH", "alone", "chosen", "cover", "everything", "minimal", "options"]
+__all__ = ["RATIOS", "WIDTH", "alone", "asked", "chosen", "cover", "everything", "minimal", "options"]
 
 RATIOS = range(1, 9)
 WIDTH = 8
@@ -31,12 +34,8 @@ def alone(registry: Registry) -> Build:
 
 def minimal(registry: Registry, spec: PartSpec, ratios: Sequence[int] = RATIOS) -> dict[int, Composition]:
     """For each ratio at which the part can run, the simplest composition that really uses it."""
-    found = {}
-    for ratio in ratios:
-        choice = _around(registry, spec, ratio)
-        if choice is not None:
-            found[ratio] = choice
-    return found
+    found = {ratio: _around(registry, spec, ratio) for ratio in ratios}
+    return {ratio: choice for ratio, choice in found.items() if choice is not None}
 
 
 def options(registry: Registry, entry: Entry, ratios: Sequence[int]) -> list[Composition]:
@@ -87,6 +86,23 @@ def everything(registry: Registry) -> Iterator[Composition]:
             choice = chosen(dict(zip(specs, row, strict=True)), ratio)
             if fits(registry, choice):
                 yield choice
+
+
+def asked(registry: Registry) -> Iterator[tuple[str, Composition]]:
+    """('experiment variant', composition) of every variant of every experiment that can be read, at the suite's width,
+    or the next multiple of it at which the parts fit together; at its own where they do at none of them."""
+    for listed in list_experiments():
+        if listed.problem:
+            continue
+        experiment = load_experiment(listed.name)
+        for variant in experiment.variants:
+            try:
+                own = resolve(experiment, variant, Tree(), registry).composition(vocab=7, illegal=())
+            except UserError:  # a part that is not installed here; `lllm list` and `lllm run` say so
+                continue
+            widths = (WIDTH << i for i in range(4))
+            small = (replace(own, width=width, token_width=None) for width in widths)
+            yield f"{listed.name} {variant}", next((choice for choice in small if fits(registry, choice)), own)
 
 
 def chosen(parts: Parts, ratio: int) -> Composition:

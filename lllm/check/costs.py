@@ -1,4 +1,4 @@
-"""Declared costs against reality; the same call twice; noise that micro-batches cannot change."""
+"""COST and NOISE: declared costs against reality, and noise that micro-batches cannot change."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from lllm.check.reading import asked, name, read
 from lllm.check.subject import Subject, calibrate_, randomise_
 from lllm.data.batches import Batch
-from lllm.model import LatentModel
+from lllm.model import LatentModel, compose
 from lllm.model.accounting import forward_cost, parameters, parts_spent, positions
 from lllm.model.contracts import FFN, Cost, TrainOut
 
-__all__ = ["cost", "determinism", "noise"]
+__all__ = ["cost", "noise"]
 
 _WIDE, _VOCAB, _CHUNKS = 64, 264, 40
 _FLOPS = 0.01
@@ -27,8 +26,8 @@ def cost(subject: Subject) -> str | None:
     if subject.seed:
         return None  # shapes decide, not weights
     choice = replace(subject.choice, width=_WIDE, token_width=None, vocab=_VOCAB, illegal=())
-    empty = subject.compose(choice, device="meta")
-    model = subject.compose(choice, dtype=torch.float32)
+    empty = compose(subject.registry, choice, device="meta")
+    model = compose(subject.registry, choice, dtype=torch.float32)
     if parameters(empty) != parameters(model):
         return f"{parameters(empty)} parameters are declared and {parameters(model)} are built"
     tokens = torch.randint(0, _VOCAB, (1, _CHUNKS * choice.ratio), generator=subject.random("wide"))
@@ -66,14 +65,11 @@ def _discounts(model: LatentModel, length: int) -> str | None:
     for part, count in positions(model, length).items():
         module = getattr(model, part)
         meet = count if part == "trunk" else max(count, model.ratio)  # others may mix the tokens of a chunk
-        inner = [(f"model.{part}.{path}", ffn) for path, ffn in module.named_modules() if isinstance(ffn, FFN)]
-        for where, ffn in inner:
-            why = _discounted(where, ffn.cost(count), 1)  # no position meets another
+        ffns = {f".{path}": inner for path, inner in module.named_modules() if isinstance(inner, FFN)}
+        for path, inner in {**ffns, "": module}.items():  # in an ffn no position meets another
+            why = _discounted(f"model.{part}{path}", inner.cost(count), 1 if path else meet)
             if why:
                 return why
-        why = _discounted(f"model.{part}", module.cost(count), meet)
-        if why:
-            return why
     return None
 
 
@@ -86,19 +82,6 @@ def _discounted(where: str, cost: Cost, meet: int) -> str | None:
         f"{where} declares {cost.flops:,.0f} FLOPs of its own where its reference executes {cost.executed:,.0f}; "
         f"expected {expected}, because only pairs of positions that do not see one another may be left out"
     )
-
-
-@torch.no_grad()
-def determinism(subject: Subject) -> str | None:
-    """The same call twice gives the same bits."""
-    model = subject.model
-    tokens = subject.tokens(3, 3 * model.ratio, "row")
-    which = asked(subject)
-    first, second = (read(model, tokens, torch.zeros(3, dtype=torch.long), which) for _ in range(2))
-    for item in which:
-        if not torch.equal(first[item], second[item]):
-            return f"two identical calls differ in {name(item, 0)} or later ones"
-    return None
 
 
 @torch.no_grad()

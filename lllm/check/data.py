@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -18,8 +18,9 @@ _DOCUMENTS = 2000  # of each split, where there are more
 _SHARED = 0.01  # share of the validation bytes that may also stand in training: licences, empty stubs
 
 
-def tokenizer(part: Any) -> Iterator[tuple[str, str]]:
+def tokenizer(make: Callable[[], Any]) -> Iterator[tuple[str, str]]:
     """Exact round trip on any bytes, honest sizes, sane specials. Yields (test, why it fails)."""
+    part = make()
     assert isinstance(part, Tokenizer)
     sizes = np.asarray(part.bytes_per_token)
     special = {part.eos, part.pad, *part.illegal}
@@ -52,7 +53,7 @@ def tokenizer(part: Any) -> Iterator[tuple[str, str]]:
             return
 
 
-def corpus(make: Any) -> Iterator[tuple[str, str]]:
+def corpus(make: Callable[[], Any]) -> Iterator[tuple[str, str]]:
     """Documents of both splits in a fixed order and apart from one another, and their digest. `make()` builds one."""
     one, other = make(), make()
     assert isinstance(one, Corpus)

@@ -8,8 +8,8 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from lllm.check import NotTested, Verdict
 from lllm.check.reading import prefixes
-from lllm.check.result import NotTested, Verdict
 from lllm.check.subject import ILLEGAL, Subject
 from lllm.model import Context, LatentModel
 from lllm.model.contracts import Likelihood
@@ -33,7 +33,8 @@ def normalisation(subject: Subject) -> str | None:
             for prefix in prefixes(model, length // ratio):
                 why = _sums(model, legal, length, prefix)
                 if why:
-                    return f"{why} (all sequences of {length} tokens over {legal} symbols, ratio {ratio}{_at(prefix)})"
+                    at = f", non-causal prefix of {prefix} chunks" if prefix else ""
+                    return f"{why} (all sequences of {length} tokens over {legal} symbols, ratio {ratio}{at})"
     return None
 
 
@@ -50,11 +51,14 @@ def padding(subject: Subject) -> str | None:
     other = _nats(model, torch.where(ok, tokens, ILLEGAL), zeros, ok)
     for row, length in enumerate(lengths.tolist()):
         alone = _nats(model, tokens[row : row + 1, :length], zeros[:1], rows=torch.tensor([row]))
-        for name, value in alone.items():
-            if abs(float(value.nats.sum() - together[name].nats[row].sum())) > 1e-10:
-                return f"'{name}' of a row of {length} tokens changes when it is padded and batched with longer rows"
-            if abs(float(other[name].nats[row].sum() - together[name].nats[row].sum())) > 1e-10:
-                return f"'{name}' of a row of {length} tokens changes with the ids that stand in its padding"
+        for name, value in together.items():
+            nats = value.nats[row].sum()
+            for how, again in (
+                ("when it is padded and batched with longer rows", alone[name].nats),
+                ("with the ids that stand in its padding", other[name].nats[row]),
+            ):
+                if abs(float(again.sum() - nats)) > 1e-10:
+                    return f"'{name}' of a row of {length} tokens changes {how}"
     return None
 
 
@@ -77,7 +81,9 @@ def conditional_sampling(subject: Subject) -> Verdict:
         endings = torch.tensor(list(product((1, 2), repeat=head.ratio - known)))
         prompt = subject.tokens(1, length, f"prompt {length}", legal=2).expand(len(endings), -1)
         lengths = torch.full((len(endings),), length)
-        forced = _Forced([torch.Generator().manual_seed(0) for _ in endings], endings=endings)
+        nothing = torch.zeros_like(lengths)
+        streams = [torch.Generator().manual_seed(0) for _ in endings]
+        forced = _Forced(streams, endings=endings, turn=nothing.clone(), total=nothing.double())
         chunk, _ = draw(model, prefill(model, prompt, lengths), forced)
         order = _index(chunk[:, known:]).argsort()
         prefix = model.visibility.prefix_chunks(lengths, ratio)
@@ -101,19 +107,13 @@ class _Forced(Sampling):
     """Instead of drawing, each row takes its own digits and adds up their log-probabilities: all paths at once."""
 
     endings: Tensor = field(kw_only=True)
-    log_p: list[Tensor] = field(default_factory=list)
-    turns: list[Tensor] = field(default_factory=list)
-
-    @property
-    def total(self) -> Tensor:
-        """Log-probability of each row's path."""
-        return torch.stack(self.log_p).sum(0)
+    turn: Tensor = field(kw_only=True)
+    total: Tensor = field(kw_only=True)
 
     def __call__(self, logits: Tensor, active: Tensor) -> Tensor:
-        turn = sum(self.turns, torch.zeros(len(active), dtype=torch.long))
-        picked = self.endings.gather(1, turn.clamp(max=self.endings.shape[1] - 1)[:, None])
-        self.log_p.append(torch.where(active, logits.double().log_softmax(-1).gather(1, picked)[:, 0], 0.0))
-        self.turns.append(active.long())
+        picked = self.endings.gather(1, self.turn.clamp(max=self.endings.shape[1] - 1)[:, None])
+        self.total.add_(logits.double().log_softmax(-1).gather(1, picked)[:, 0].where(active, 0.0))
+        self.turn.add_(active)
         return picked[:, 0] * active
 
 
@@ -123,7 +123,8 @@ def _sums(model: LatentModel, legal: int, length: int, prefix: int) -> str | Non
     pieces = [_nats(model, piece, torch.full((len(piece),), prefix)) for piece in torch.split(sequences, _ROWS)]
     nats = {name: torch.cat([piece[name].nats.sum(1) for piece in pieces]) for name in pieces[0]}
     kinds = {name: value.kind for name, value in pieces[0].items()}
-    given = sequences[:, ~_scored_tokens(model, length, prefix)]
+    loss = model.visibility.loss(torch.arange(length) // model.ratio, torch.tensor(prefix)).expand(length)
+    given = sequences[:, ~loss]
     group = torch.unique(given, dim=0, return_inverse=True)[1] if given.shape[1] else torch.zeros(len(given)).long()
     exact = next((name for name, kind in kinds.items() if kind == "exact"), None)
     for name, total in sorted(nats.items(), key=lambda item: kinds[item[0]] != "exact"):
@@ -147,15 +148,6 @@ def _nats(
         return dict(model.head.likelihoods(model.hidden(tokens, ok, prefix, ctx)))
 
 
-def _scored_tokens(model: LatentModel, length: int, prefix: int) -> Tensor:
-    chunks = torch.arange(length) // model.ratio
-    return model.visibility.loss(chunks, torch.tensor(prefix)).expand(length)
-
-
 def _index(digits: Tensor) -> Tensor:
     """Rows of digits 1 and 2 as one number each."""
     return (digits * 3 ** torch.arange(digits.shape[1])).sum(1)
-
-
-def _at(prefix: int) -> str:
-    return f", non-causal prefix of {prefix} chunks" if prefix else ""

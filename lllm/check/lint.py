@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 import torch
-from torch import Tensor, nn
 
-from lllm.check.reading import prefixes, read
+from lllm.check.reading import prefixes
 from lllm.check.subject import CHUNKS, ILLEGAL, Subject
 from lllm.model import LatentModel
 from lllm.model.contracts import Head, ModelPart
@@ -36,14 +35,11 @@ def _visibility(model: LatentModel) -> str | None:
             return "the visibility lets a position see a later one and declares no noncausal_region"
         if not bool(loss[m:].all()):
             return f"chunk {int((~loss[m:]).nonzero()[0]) + m} carries no loss with a prefix of {m} chunks"
-        reach = _closure(allow)
+        reach = torch.linalg.matrix_power(allow.double(), n) > 0  # every position sees itself
         for chunk in loss.nonzero().flatten().tolist():
             furthest = int(reach[chunk].nonzero().max())  # position p holds chunk p - 1
             if furthest > chunk:
                 return f"chunk {chunk} carries loss and reaches chunk {furthest - 1} with a prefix of {m} chunks"
-        for p in range(1, n):
-            if bool(rule.cut(p, prefix[None]).all()) and bool(allow[:p, p:].any()):
-                return f"a call boundary may fall before position {p}, and an earlier position sees it (prefix {m})"
     lengths = torch.arange(4 * model.ratio)
     if bool((rule.prefix_chunks(lengths, model.ratio) > lengths // model.ratio).any()):
         return "prefix_chunks counts chunks that the prompt does not complete"
@@ -84,25 +80,15 @@ def _table(head: Head) -> str | None:
 
 def _buffers(model: LatentModel) -> str | None:
     """Models are built on the meta device: a buffer that the part does not fill holds nothing."""
-    for path, module in model.named_modules():
-        own = [name for name, buffer in module.named_buffers(recurse=False) if buffer is not None]
-        if own and not _fills(model, path, module):
+    parts = {f"{path}.": type(module) for path, module in model.named_modules() if isinstance(module, ModelPart)}
+    for name, _ in model.named_buffers():
+        owner = parts[max((path for path in parts if name.startswith(path)), key=len)]
+        if owner.calibrate_ is ModelPart.calibrate_ and owner.fill_buffers_ is ModelPart.fill_buffers_:
             return (
-                f"{path}.{own[0]}: neither calibrate_ nor fill_buffers_ fills this buffer, which is zero; a constant "
+                f"{name}: neither calibrate_ nor fill_buffers_ fills this buffer, which is zero; a constant "
                 "belongs into forward"
             )
     return None
-
-
-def _fills(model: nn.Module, path: str, module: nn.Module) -> bool:
-    """Whether the part that owns `module` overrides calibrate_ or fill_buffers_."""
-    while not isinstance(module, ModelPart):
-        if not path:
-            return False
-        path = path.rpartition(".")[0]
-        module = model.get_submodule(path)
-    kind = type(module)
-    return kind.calibrate_ is not ModelPart.calibrate_ or kind.fill_buffers_ is not ModelPart.fill_buffers_
 
 
 @torch.no_grad()
@@ -112,16 +98,15 @@ def _outcomes(subject: Subject) -> str | None:
     if not model.head.categorical:
         return None
     tokens, zero = subject.tokens(2, 2 * model.ratio, "row"), torch.zeros(2, dtype=torch.long)
-    table = list(model.head.table())[:40]
-    for item, logits in model.conditionals(tokens, torch.ones_like(tokens, dtype=torch.bool), zero, table).items():
+    x = model.hidden(tokens, torch.ones_like(tokens, dtype=torch.bool), zero)
+    chunks = tokens.shape[1] // model.head.ratio
+    for item, logits in model.head.conditionals(x, list(model.head.table())[:40]).items():
         if not bool(torch.isneginf(logits[..., [0, ILLEGAL]]).all()):
             return f"an illegal id has a finite logit in slot {item[0]}; make logits with build.unembedding"
         if not bool(torch.isfinite(logits[..., 1:-1]).all()):
             return f"slot {item[0]} has a logit that is not finite"
-    answers = read(model, tokens, zero, table[:1])
-    chunks = tokens.shape[1] // model.head.ratio
-    if next(iter(answers.values())).shape[:2] != (2, chunks):
-        return f"conditionals have shape {tuple(next(iter(answers.values())).shape)}; expected [B, N, V], N = {chunks}"
+        if logits.shape[:2] != (2, chunks):
+            return f"conditionals have shape {tuple(logits.shape)}; expected [B, N, V], N = {chunks}"
     return None
 
 
@@ -141,23 +126,12 @@ def _likelihoods(subject: Subject) -> str | None:
             return f"'{name}' is of kind {value.kind!r}; expected exact, bound or none"
         if value.nats.shape != x.ok.shape[:2]:
             return f"'{name}' has nats of shape {tuple(value.nats.shape)}; expected {tuple(x.ok.shape[:2])}"
-        if _nonzero(value.nats, x.ok.any(-1)):
+        if bool(value.nats[~x.ok.any(-1)].any()):
             return f"'{name}' has nats where nothing is scored"
         if value.slots is None:
             continue
         if value.slots.shape != x.ok.shape or not torch.allclose(value.slots.sum(-1), value.nats):
             return f"'{name}' has slots that do not add up to its nats"
-        if _nonzero(value.slots, x.ok):
+        if bool(value.slots[~x.ok].any()):
             return f"'{name}' has nats at a token that is not scored"
     return None
-
-
-def _closure(allow: Tensor) -> Tensor:
-    """Transitive closure of a square relation."""
-    for _ in range(len(allow).bit_length() + 1):
-        allow = allow | ((allow.double() @ allow.double()) > 0)
-    return allow
-
-
-def _nonzero(values: Tensor, scored: Tensor) -> bool:
-    return bool((values[~scored] != 0).any())

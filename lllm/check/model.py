@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from lllm.check import cached, costs, forms, gradients, likelihood, nats, objective
+from lllm.check import Failure, NotTested, Verdict, cached, costs, dependence, forms, likelihood, objective
 from lllm.check.lint import lint
 from lllm.check.probing import probing
-from lllm.check.result import Failure, NotTested, Verdict
 from lllm.check.subject import Subject
 from lllm.errors import UserError
 from lllm.model import Composition
 from lllm.registry import Registry
 
-__all__ = ["ALGEBRA", "SEEDS", "TESTS", "Test", "check_composition", "describe", "examine"]
+__all__ = ["ALGEBRA", "SEEDS", "TESTS", "Test", "check_composition", "describe"]
 
 Test = Callable[[Subject], Verdict]
 
@@ -21,21 +20,18 @@ SEEDS = range(5)
 
 ALGEBRA: Mapping[str, Test] = {
     "LINT": lint,
-    "T-JAC": gradients.jacobian,
-    "T-FRESH": gradients.freshness,
+    "T-JAC": dependence.jacobian,
+    "T-FRESH": dependence.freshness,
     "T-NORM": likelihood.normalisation,
     "T-PAD": likelihood.padding,
     "T-COND": likelihood.conditional_sampling,
-    "T-SLOT": nats.slots,
     "OBJECTIVE": objective.objective,
     "T-GEN": cached.generation,
     "T-FORK": cached.forking,
-    "FORM": forms.forms,
+    "FORM": forms.steps,
     "GATHER": forms.gathering,
-    "WANTED": forms.leaving,
     "FFN": forms.positions,
     "COST": costs.cost,
-    "SAME": costs.determinism,
     "NOISE": costs.noise,
 }
 TESTS: Mapping[str, Test] = {**ALGEBRA, "PROBE": probing}
@@ -52,26 +48,16 @@ def check_composition(
     tests: Mapping[str, Test] = ALGEBRA,
 ) -> list[Failure]:
     """Each of the tests under every seed; the first failure of each. `notes` collects the tests that do not apply."""
-    where = where or describe(choice)
-    return examine((Subject(registry, choice, seed) for seed in seeds), where, notes, tests)
-
-
-def examine(
-    subjects: Iterable[Subject], where: str, notes: set[str] | None = None, tests: Mapping[str, Test] = ALGEBRA
-) -> list[Failure]:
-    """As `check_composition`, for subjects of any origin."""
     found: dict[str, Failure] = {}
-    for subject in subjects:
+    for seed in seeds:
+        subject = Subject(registry, choice, seed)
         for name, test in tests.items():
-            if name in found:
-                continue
-            why = _run(test, subject)
+            why = None if name in found else _run(test, subject)
             if isinstance(why, NotTested):
                 if notes is not None:
                     notes.add(f"{name} ({why.why})")
-                continue
-            if why is not None:
-                found[name] = Failure(where, name, why, subject.seed)
+            elif why is not None:
+                found[name] = Failure(where or describe(choice), name, why, seed)
     return list(found.values())
 
 

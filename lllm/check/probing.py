@@ -11,18 +11,18 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lllm.check.result import NotTested, Verdict
+from lllm.check import NotTested, Verdict
 from lllm.check.subject import Subject, calibrate_, randomise_
 from lllm.data import frozen
 from lllm.data.batches import Batch
 from lllm.errors import UserError
-from lllm.model import Composition
+from lllm.model import compose
 from lllm.probe import Calls, probe
 from lllm.probe.blame import blame
 from lllm.probe.calls import entries, restored
 from lllm.registry import PartSpec, Registry
 
-__all__ = ["probing", "real_size", "real_text"]
+__all__ = ["probing"]
 
 _LATENTS, _WIDTH, _LAYERS, _VOCAB = 257, 64, 6, 256  # bytes are the vocabulary of every text
 _ROWS = 8
@@ -33,10 +33,12 @@ def probing(subject: Subject) -> Verdict:
     beginning and the end of training, under one draw of the weights."""
     if subject.seed:
         return None
-    choice = real_size(subject.registry, subject.choice)
-    rows = real_text(_ROWS, _LATENTS * choice.ratio)
+    trunk = _deep(subject.registry, subject.choice.parts["trunk"])
+    parts = {**subject.choice.parts, "trunk": trunk}
+    choice = replace(subject.choice, parts=parts, width=_WIDTH, token_width=None, vocab=_VOCAB, illegal=())
+    rows = _text(_ROWS, _LATENTS * choice.ratio)
     try:
-        model = subject.compose(choice)
+        model = compose(subject.registry, choice)
     except UserError as error:
         return NotTested(f"not at width {_WIDTH}: {error}")
     randomise_(model, subject.seed)
@@ -58,18 +60,6 @@ def _numbers(calls: Calls, rows: Batch) -> list[Tensor]:
         return [x.hidden, *map(entries, likelihoods.values()), calls.train(rows).nats]
 
 
-def real_size(registry: Registry, choice: Composition) -> Composition:
-    """The composition at the size of PROBE."""
-    return replace(
-        choice,
-        parts={**choice.parts, "trunk": _deep(registry, choice.parts["trunk"])},
-        width=_WIDTH,
-        token_width=None,
-        vocab=_VOCAB,
-        illegal=(),
-    )
-
-
 def _deep(registry: Registry, trunk: PartSpec) -> PartSpec:
     if "depth" not in type(trunk.config).model_fields:
         return trunk
@@ -79,7 +69,7 @@ def _deep(registry: Registry, trunk: PartSpec) -> PartSpec:
         return trunk
 
 
-def real_text(rows: int, context: int) -> Batch:
+def _text(rows: int, context: int) -> Batch:
     """Rows of Shakespeare, bytes as ids, each a document of its own."""
     raw = torch.frombuffer(bytearray(frozen.text("tinyshakespeare")[: rows * context]), dtype=torch.uint8)
     tokens = raw.long().view(rows, context)

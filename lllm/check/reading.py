@@ -1,8 +1,8 @@
-"""What a head can be asked, what it may see, and its answers: the vocabulary of every leak test."""
+"""What a head can be asked, and its answers: the vocabulary of every leak test."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from lllm.check.subject import Subject
 from lllm.model import LatentModel
 from lllm.model.contracts import Conditional
 
-__all__ = ["HIDDEN", "asked", "fresh", "name", "prefixes", "read", "scored", "seen"]
+__all__ = ["HIDDEN", "asked", "name", "prefixes", "read"]
 
 HIDDEN: Conditional = (-1, frozenset())
 """The latent that a head is given, asked for as if it were a conditional: what every head has, categorical or not."""
@@ -30,54 +30,17 @@ def asked(subject: Subject, most: int = _MOST) -> list[Conditional]:
     return [HIDDEN, *table]
 
 
-def read(
-    model: LatentModel,
-    tokens: Tensor,
-    prefix: Tensor,
-    which: Sequence[Conditional],
-) -> dict[Conditional, Tensor]:
-    """Answers [B, N, ...] for rows of ids [B, T] or one-hot [B, T, V]; illegal ids are left out, so all are finite."""
-    x = model.hidden(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool), prefix)
-    answers = {HIDDEN: x.hidden}
-    wanted = [item for item in which if item != HIDDEN]
-    if wanted:
-        logits = model.head.conditionals(x, wanted)
-        answers |= {item: logits[item][..., 1:-1] for item in wanted}
-    return {item: answers[item] for item in which}
-
-
-def seen(model: LatentModel, chunk: int, observed: Iterable[int], length: int) -> Tensor:
-    """[T] bool: the tokens that a conditional of `chunk` may depend on, whatever any part declares."""
-    allowed = torch.arange(length) < chunk * model.head.ratio
-    for slot in observed:
-        if chunk * model.head.ratio + slot < length:
-            allowed[chunk * model.head.ratio + slot] = True
-    return allowed
-
-
-def fresh(model: LatentModel, item: Conditional, chunk: int, starts: Sequence[int], prefix: int) -> list[int]:
-    """The newest tokens that a conditional of `chunk` must depend on. starts: first token of the chunk of latents to
-    which each of the head's chunks belongs."""
-    ratio = model.head.ratio
-    if item == HIDDEN:
-        newest = prefix * model.ratio if chunk < prefix else starts[chunk]
-        return [newest - 1] if newest and not model.downsampler.drops_latents else []
-    wanted = [chunk * ratio + slot for slot in sorted(item[1])]
-    direct = model.head.wants_tokens or not model.downsampler.drops_latents
-    return wanted + ([chunk * ratio - 1] if chunk and direct else [])
+def read(model: LatentModel, tokens: Tensor, prefix: Tensor, which: Sequence[Conditional]) -> dict[Conditional, Tensor]:
+    """Answers [B, N, ...] for rows of ids [B, T] to `which`, of which HIDDEN is the first; illegal ids are left out, so
+    all are finite."""
+    x = model.hidden(tokens, torch.ones_like(tokens, dtype=torch.bool), prefix)
+    logits = model.head.conditionals(x, which[1:]) if len(which) > 1 else {}
+    return {HIDDEN: x.hidden} | {item: logits[item][..., 1:-1] for item in which[1:]}
 
 
 def prefixes(model: LatentModel, chunks: int) -> list[int]:
     """The values of M worth trying in rows of `chunks` complete chunks."""
-    if not model.visibility.noncausal_region:
-        return [0]
-    return [m for m in (0, 1, 2, 3) if m <= chunks]
-
-
-def scored(model: LatentModel, chunks: int, prefix: int) -> list[int]:
-    """The head's chunks that carry loss, as the visibility declares it."""
-    of = torch.arange(chunks) * model.head.ratio // model.ratio
-    return torch.nonzero(model.visibility.loss(of, torch.tensor(prefix)).expand(chunks)).flatten().tolist()
+    return list(range(min(3, chunks) + 1 if model.visibility.noncausal_region else 1))
 
 
 def name(item: Conditional, chunk: int) -> str:

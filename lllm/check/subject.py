@@ -32,7 +32,6 @@ class Subject:
     def __init__(self, registry: Registry, choice: Composition, seed: int) -> None:
         self.registry, self.choice, self.seed = registry, choice, seed
         self._small: dict[int, LatentModel] = {}
-        self.kept: dict[str, object] = {}  # what one test found and another needs
 
     @cached_property
     def model(self) -> LatentModel:
@@ -43,15 +42,11 @@ class Subject:
         """The composition with `legal` legal ids, randomised, calibrated, in evaluation mode."""
         if legal not in self._small:
             choice = replace(self.choice, vocab=legal + 2, illegal=(0, legal + 1))
-            model = self.compose(choice, dtype=torch.float64).eval()
+            model = compose(self.registry, choice, dtype=torch.float64).eval()
             randomise_(model, self.seed)
             calibrate_(model, self.tokens(8, CHUNKS * choice.ratio, "calibration", legal=legal))
             self._small[legal] = model
         return self._small[legal]
-
-    def compose(self, choice: Composition, *, device: str = "cpu", dtype: torch.dtype | None = None) -> LatentModel:
-        """The model of `choice` with weights of its own initialisation."""
-        return compose(self.registry, choice, device=device, dtype=dtype)
 
     def tokens(self, rows: int, length: int, purpose: str, *, legal: int = LEGAL) -> Tensor:
         """Uniform legal ids [rows, length], the same for the same seed and purpose."""

@@ -12,26 +12,25 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from lllm.check import data, train
+from lllm.check import Failure, data, train
 from lllm.check.adapters import adapter
-from lllm.check.compositions import RATIOS, alone, cover, everything, minimal, options
-from lllm.check.experiments import asked
+from lllm.check.compositions import RATIOS, alone, asked, cover, everything, minimal, options
 from lllm.check.launchers import launcher
 from lllm.check.model import ALGEBRA, SEEDS, TESTS, Test, check_composition, describe
-from lllm.check.result import Failure
 from lllm.check.training import learns
 from lllm.errors import UserError
 from lllm.model import Composition
 from lllm.model.contracts import ModelPart
 from lllm.model.simplest import example
-from lllm.registry import Entry, PartSpec, Registry
+from lllm.registry import Entry, Registry
 
-__all__ = ["Checker", "Outcome", "Suite", "suite_of"]
+__all__ = ["Checker", "Outcome", "Suite"]
 
 Suite = Callable[[Registry, Entry], Iterable[Failure]]
 
 _FIRST = (4, 2, 3, 1, 5, 6, 7, 8)  # the ratio of the thorough check is the first of these at which the part runs
 _TRAINED = ("embedding", "downsampler", "head")  # kinds that must learn what anybody can predict
+_LEARNS: Mapping[str, Test] = {"LEARNS": lambda subject: learns(subject.registry, subject.choice)}
 
 
 @dataclass(frozen=True)
@@ -51,16 +50,13 @@ class Checker:
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
         self.done: Callable[[float], object] = lambda share: None  # told which share of a part is checked
-        self._known: dict[tuple[str, object], list[Failure]] = {}
-        self._notes: dict[tuple[str, object], set[str]] = {}
+        self._known: dict[tuple[object, ...], tuple[list[Failure], set[str]]] = {}
         self._said: set[str] = set()  # notes of what is being checked
 
     def part(self, entry: Entry) -> Outcome:
         """A part's declarations and the suite of its kind."""
-        suite = suite_of(entry)
         return self._outcome(
-            f"{entry.kind}/{entry.name}",
-            lambda: [*_declarations(self.registry, entry), *self._guarded(suite, entry)],
+            f"{entry.kind}/{entry.name}", lambda: [*_declarations(self.registry, entry), *self._guarded(entry)]
         )
 
     def covering(self, *, full: bool = False) -> Iterator[Outcome]:
@@ -77,24 +73,30 @@ class Checker:
         self, choice: Composition, seeds: Sequence[int], tests: Mapping[str, Test] = TESTS
     ) -> list[Failure]:
         """`check_composition`, remembered."""
-        key = (*seeds, *tests)
-        notes = self._notes.setdefault((describe(choice), key), set())
-        found = self._once(
-            choice, key, lambda: check_composition(self.registry, choice, seeds=seeds, notes=notes, tests=tests)
-        )
+        key = (describe(choice), *seeds, *tests)
+        if key not in self._known:
+            notes = set[str]()
+            found = check_composition(self.registry, choice, seeds=seeds, notes=notes, tests=tests)
+            self._known[key] = found, notes
+        failures, notes = self._known[key]
         self._said |= notes
-        return found
+        return failures
 
     def _outcome(self, where: str, run: Callable[[], list[Failure]]) -> Outcome:
         self._said, start = set(), time.perf_counter()
         failures = run()
         return Outcome(where, failures, time.perf_counter() - start, sorted(self._said))
 
-    def _guarded(self, suite: Suite | None, entry: Entry) -> Iterator[Failure]:
-        """A suite's failures; what a part raises outside of any test is one, too."""
+    def _guarded(self, entry: Entry) -> Iterator[Failure]:
+        """The failures of the suite of a part's kind; what a part raises outside of any test is one, too."""
         where = f"{entry.kind}/{entry.name}"
         try:
-            yield from self._model_part(entry) if suite is None else suite(self.registry, entry)
+            if entry.cls.conformance is not None:
+                yield from entry.cls.conformance(self.registry, entry)
+            elif issubclass(entry.cls, ModelPart):
+                yield from self._model_part(entry)
+            elif entry.kind in _SUITES:
+                yield from _SUITES[entry.kind](self.registry, entry)
         except UserError as error:
             yield Failure(where, "builds", f"{error}; a part that needs options gives them by its method examples()")
         except Exception as error:  # noqa: BLE001 - a stranger's part may raise anything, and that is its failure
@@ -118,61 +120,32 @@ class Checker:
             yield from self.composition(*composition)
             self.done(done / len(asked))
         if entry.kind in _TRAINED:
-            yield from self._once(choices[first], "LEARNS", lambda: self._trained(choices[first]))
-
-    def _trained(self, choice: Composition) -> list[Failure]:
-        why = learns(self.registry, choice)
-        return [Failure(describe(choice), "LEARNS", why)] if why else []
-
-    def _once(self, choice: Composition, key: object, run: Callable[[], list[Failure]]) -> list[Failure]:
-        known = (describe(choice), key)
-        if known not in self._known:
-            self._known[known] = run()
-        return self._known[known]
+            yield from self.composition(choices[first], SEEDS[:1], _LEARNS)
 
 
-def suite_of(entry: Entry) -> Suite | None:
-    """The suite of a part's kind; None is that of model parts, which is the checker's own."""
-    if entry.cls.conformance is not None:
-        brought: Suite = entry.cls.conformance
-        return brought
-    if issubclass(entry.cls, ModelPart):
-        return None
-    return _SUITES.get(entry.kind, _nothing)
-
-
-def _nothing(registry: Registry, entry: Entry) -> Iterable[Failure]:
-    return ()
-
-
-def _adapter(registry: Registry, entry: Entry) -> Iterator[Failure]:
-    """An adapter needs a model to change."""
-    for test, why in adapter(registry, lambda: alone(registry).of(example(registry, entry))):
-        yield Failure(f"{entry.kind}/{entry.name}", test, why)
-
-
-def _plain(run: Callable[[Any], Iterator[tuple[str, str]]], *, each: bool = False) -> Suite:
-    """A suite for parts that are examined by themselves; `each`: it builds as many as it needs."""
+def _plain(run: Callable[[Callable[[], Any]], Iterator[tuple[str, str]]]) -> Suite:
+    """A suite for parts that are examined by themselves, as many as it makes under each of their examples."""
 
     def suite(registry: Registry, entry: Entry) -> Iterator[Failure]:
         for index in range(len(entry.cls.examples())):
             spec = example(registry, entry, index)
-
-            def make(spec: PartSpec = spec) -> Any:
-                return alone(registry).of(spec)
-
-            for test, why in run(make if each else make()):
+            for test, why in run(lambda spec=spec: alone(registry).of(spec)):  # type: ignore[misc]
                 yield Failure(f"{entry.kind}/{entry.name}", test, why)
 
     return suite
 
 
+def _adapter(registry: Registry, entry: Entry) -> Iterable[Failure]:
+    """An adapter needs a model to change."""
+    return _plain(partial(adapter, registry))(registry, entry)
+
+
 _SUITES: Mapping[str, Suite] = {
     "tokenizer": _plain(data.tokenizer),
-    "corpus": _plain(data.corpus, each=True),
+    "corpus": _plain(data.corpus),
     "objective": _plain(train.objective),
     "schedule": _plain(train.schedule),
-    "optimizer": _plain(train.optimizer, each=True),
+    "optimizer": _plain(train.optimizer),
     "launcher": _plain(launcher),
     "adapter": _adapter,
 }

@@ -20,8 +20,9 @@ from lllm.train.hooks import progress_at
 __all__ = ["objective", "optimizer", "schedule"]
 
 
-def objective(part: Any) -> Iterator[tuple[str, str]]:
+def objective(make: Callable[[], Any]) -> Iterator[tuple[str, str]]:
     """Finite weights without gradient, of the shape of the loss, zero where nothing is scored."""
+    part = make()
     assert isinstance(part, Objective)
     ok = torch.rand(4, 3, 4, generator=stream("ok")) < 0.6
     ok[0, 0], ok[1, 2] = True, False
@@ -45,8 +46,9 @@ def objective(part: Any) -> Iterator[tuple[str, str]]:
             yield "values", f"weights per {per} are all 0: nothing would be learned"
 
 
-def schedule(part: Any) -> Iterator[tuple[str, str]]:
+def schedule(make: Callable[[], Any]) -> Iterator[tuple[str, str]]:
     """A factor in [0, 1] everywhere in [0, 1], and above 0 at the first and the last step of any run."""
+    part = make()
     assert isinstance(part, Schedule)
     factors = [part.factor(i / 1000) for i in range(1001)]
     for i, factor in enumerate(factors):
@@ -62,10 +64,8 @@ def schedule(part: Any) -> Iterator[tuple[str, str]]:
 
 def optimizer(make: Callable[[], Any]) -> Iterator[tuple[str, str]]:
     """It descends, obeys learning rates and roles, and its state can be saved, loaded and forgotten."""
-    yield from _descends(make)
-    yield from _obeys(make)
-    yield from _saves(make)
-    yield from _forgets(make)
+    for test in (_descends, _obeys, _saves, _forgets):
+        yield from test(make)
 
 
 _SHAPES: Mapping[str, tuple[tuple[int, ...], Role]] = {

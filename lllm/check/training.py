@@ -70,18 +70,18 @@ def learns(registry: Registry, choice: Composition, *, steps: int = 300) -> str 
     """A text of period 8 is predicted, in held-out nats per symbol."""
     sized = Composition(choice.parts, _WIDTH, choice.ratio, Symbols.vocab, Symbols.illegal)
     multiple = math.lcm(PERIOD, choice.ratio)
+    context = -(-_CONTEXT // multiple) * multiple
     with tempfile.TemporaryDirectory() as folder:
         data = prepare(Toy(), Symbols(PartConfig(), ALONE), {}, multiple=multiple, root=Path(folder))
         model = compose(registry, sized, seed=0)
-        _train(model, data, steps, multiple)
-        nats = _evaluate(model, data, multiple)
+        _train(model, data, steps, context, multiple)
+        nats = _evaluate(model, data, context)
     if nats is None or nats < _LEARNED:
         return None
     return f"a text of period {PERIOD} still costs {nats:.3f} nats per token after {steps} steps; expected {_LEARNED}"
 
 
-def _train(model: LatentModel, data: Dataset, steps: int, multiple: int) -> None:
-    context = -(-_CONTEXT // multiple) * multiple
+def _train(model: LatentModel, data: Dataset, steps: int, context: int, multiple: int) -> None:
     batches = TrainBatches(data.train, context=context, size=_ROWS, multiple=multiple, pad=Symbols.pad, seed=0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, betas=(0.9, 0.98), weight_decay=0.0)
     last: dict[str, float] = {}
@@ -100,10 +100,9 @@ def _train(model: LatentModel, data: Dataset, steps: int, multiple: int) -> None
 
 
 @torch.no_grad()
-def _evaluate(model: LatentModel, data: Dataset, multiple: int) -> float | None:
+def _evaluate(model: LatentModel, data: Dataset, context: int) -> float | None:
     """Nats per symbol; None where the likelihood is of kind none."""
     model.eval()
-    context = -(-_CONTEXT // multiple) * multiple
     nats, size = 0.0, 0
     for batch in map(_without_eos, valid_batches(data.valid, context=context, size=64, pad=Symbols.pad)):
         primary = next(value for value in model.likelihoods(batch).values() if value.primary)

@@ -93,44 +93,33 @@ def _refuse_orphans(model: LatentModel, build: Build) -> None:
 
 
 def _refuse_misfits(model: LatentModel, choice: Composition) -> None:
-    names = {kind: spec.name for kind, spec in choice.parts.items()}
-    down, head = model.downsampler, model.head
+    said = {kind: f"model.{kind} '{spec.name}'" for kind, spec in choice.parts.items()}
+    down, head, visibility = model.downsampler, model.head, model.visibility
     if down.ratios is not None and choice.ratio not in down.ratios:
         runs = ", ".join(map(str, down.ratios))
-        raise UserError(
-            f"model.downsampler '{names['downsampler']}' runs at ratio {runs} only, and model.ratio is {choice.ratio}"
-        )
+        raise UserError(f"{said['downsampler']} runs at ratio {runs} only, and model.ratio is {choice.ratio}")
     if head.wants_tokens and not (down.hands_tokens and down.token_causal):
-        raise UserError(
-            f"model.head '{names['head']}' reads causal token states and model.downsampler '{names['downsampler']}' "
-            "hands out none"
-        )
+        raise UserError(f"{said['head']} reads causal token states and {said['downsampler']} hands out none")
     if down.dynamic and not head.wants_tokens:
         raise UserError(
-            f"model.downsampler '{names['downsampler']}' learns the number of latents and model.head '{names['head']}' "
-            "emits whole chunks; expected a head that reads token states"
+            f"{said['downsampler']} learns the number of latents and {said['head']} emits whole chunks; expected a "
+            "head that reads token states"
         )
-    if down.dynamic and model.visibility.noncausal_region:
+    if down.dynamic and visibility.noncausal_region:
         raise UserError(
-            f"model.visibility '{names['visibility']}' has a non-causal region, counted in chunks of model.ratio "
-            f"tokens, and model.downsampler '{names['downsampler']}' learns where chunks end"
+            f"{said['visibility']} has a non-causal region, counted in chunks of model.ratio tokens, and "
+            f"{said['downsampler']} learns where chunks end"
         )
     missing = sorted(set(head.reads) - set(down.lends))
     if missing or (head.reads and not head.wants_tokens):
-        lender = f"model.downsampler '{names['downsampler']}'"
-        why = f"which {lender} does not lend" if missing else "and does not run at token rate"
-        raise UserError(f"model.head '{names['head']}' reads '{[*missing, *head.reads][0]}' of each token, {why}")
+        why = f"which {said['downsampler']} does not lend" if missing else "and does not run at token rate"
+        raise UserError(f"{said['head']} reads '{[*missing, *head.reads][0]}' of each token, {why}")
     for path, module in model.trunk.named_modules():
         if not isinstance(module, Mixer):
             continue
-        if model.visibility.noncausal_region and not module.honours_visibility:
-            raise UserError(
-                f"model.visibility '{names['visibility']}' has a non-causal region and the mixer at trunk.{path} "
-                f"({type(module).__name__}) is causal by construction"
-            )
+        mixer = f"the mixer at trunk.{path} ({type(module).__name__})"
+        if visibility.noncausal_region and not module.honours_visibility:
+            raise UserError(f"{said['visibility']} has a non-causal region and {mixer} is causal by construction")
         missing = sorted(set(module.reads) - set(model.trunk.lends))
         if missing:
-            raise UserError(
-                f"the mixer at trunk.{path} ({type(module).__name__}) reads '{missing[0]}', which model.trunk "
-                f"'{names['trunk']}' does not lend"
-            )
+            raise UserError(f"{mixer} reads '{missing[0]}', which {said['trunk']} does not lend")

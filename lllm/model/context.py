@@ -171,15 +171,14 @@ class Context:
         prefix: Tensor | None = None,
         rows: Tensor | None = None,
         segment: Tensor | None = None,
-        start: int = 0,
         train: bool = False,
         progress: float = 0.0,
         noise: Noise | None = None,
         last: Mapping[str, float] | None = None,
     ) -> Context:
-        """A context for positions start..start+n-1 of each row."""
+        """A context for the first n positions of each row."""
         batch, n = ok.shape
-        pos = torch.arange(start, start + n, device=ok.device).expand(batch, n)
+        pos = torch.arange(n, device=ok.device).expand(batch, n)
         zero = torch.zeros(batch, dtype=torch.long, device=ok.device)
         return Context(
             pos=pos,

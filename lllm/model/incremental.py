@@ -116,9 +116,17 @@ def draw(model: LatentModel, state: ModelState, sampling: Sampling) -> tuple[Ten
     Raises:
         UserError: a chunk is partly known and the head draws whole chunks only.
     """
-    _refuse_partial(model, state)
-    chunk = model.head.draw(state.opened, _open_chunk(model, state), sampling, state.head)
-    return chunk, state.count % model.head.ratio
+    slots = model.head.ratio
+    known = state.count % slots
+    partial = torch.nonzero(known).flatten()
+    if model.head.prefix_conditional == "none" and len(partial):
+        row = int(partial[0])
+        raise UserError(
+            f"prompt {row} = {int(state.count[row])} tokens: model.head '{part_name(model.head)}' draws whole chunks "
+            f"and cannot continue one of which {int(known[row])} of {slots} tokens are known; expected prompts whose "
+            f"number of tokens is a multiple of {slots}"
+        )
+    return model.head.draw(state.opened, _open_chunk(model, state), sampling, state.head), known
 
 
 @torch.no_grad()
@@ -164,18 +172,6 @@ def push(model: LatentModel, state: ModelState, token: Tensor, ok: Tensor) -> Mo
         trunk=trunk,
         head=head,
     )
-
-
-def _refuse_partial(model: LatentModel, state: ModelState) -> None:
-    slots = model.head.ratio
-    partial = torch.nonzero(state.count % slots).flatten()
-    if model.head.prefix_conditional == "none" and len(partial):
-        row = int(partial[0])
-        raise UserError(
-            f"prompt {row} = {int(state.count[row])} tokens: model.head '{part_name(model.head)}' draws whole chunks "
-            f"and cannot continue one of which {int(state.count[row]) % slots} of {slots} tokens are known; expected "
-            f"prompts whose number of tokens is a multiple of {slots}"
-        )
 
 
 def _open_chunk(model: LatentModel, state: ModelState, known: Tensor | None = None) -> Hidden:

@@ -7,16 +7,16 @@ Shapes: B rows, T tokens, N latents, R ratio, D latent width, d token width, V v
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lllm.model.build import Build
 from lllm.model.context import Context, told
 from lllm.model.contracts import (
-    Conditional,
     Downsampler,
     Embedding,
     Encoded,
@@ -60,7 +60,7 @@ class LatentModel(nn.Module):
                 module.path = path
 
     def hidden(self, tokens: Tensor, ok: Tensor, prefix: Tensor, ctx: Context | None = None) -> Hidden:
-        """What the head reads. tokens [B, T] ids or [B, T, V] one-hot; ok [B, T]; prefix [B].
+        """What the head reads. tokens, ok [B, T]; prefix [B].
 
         T need not be a multiple of R: the row is closed with padding.
         """
@@ -104,7 +104,7 @@ class LatentModel(nn.Module):
         if not self.head.wants_tokens:
             n = length // self.ratio
             loss = self.visibility.loss(chunks[:, :n], ctx.prefix[:, None]).unsqueeze(-1)
-            chunk = tokens.reshape(batch, n, self.ratio, *tokens.shape[2:])
+            chunk = tokens.reshape(batch, n, self.ratio)
             return Hidden(h_BND[:, :n], chunk, ctx.ok.view(batch, n, self.ratio) & loss, latent_ctx)
         owner = ctx.pos // self.ratio if encoded.owner is None else encoded.owner
         h_BTD = h_BND.gather(1, owner.unsqueeze(-1).expand(-1, -1, h_BND.shape[-1]))
@@ -118,56 +118,42 @@ class LatentModel(nn.Module):
         lent = {name: torch.cat([torch.zeros_like(v[:, :1]), v[:, :-1]], 1) for name, v in encoded.lent.items()}
         return Hidden(h_BTD, tokens.unsqueeze(2), ok.unsqueeze(2), head_ctx, before, lent)
 
-    def conditionals(
-        self, tokens: Tensor, ok: Tensor, prefix: Tensor, which: Sequence[Conditional] | None = None
-    ) -> Mapping[Conditional, Tensor]:
-        """Logits [B, N, V] of every conditional of the head (or `which`), for the leak tests."""
-        return self.head.conditionals(self.hidden(tokens, ok, prefix), which or self.head.table())
-
-    def likelihoods(self, batch: Rows, *, seed: int = 0) -> Mapping[str, Likelihood]:
+    def likelihoods(self, batch: Rows) -> Mapping[str, Likelihood]:
         """Every likelihood of the head. Entries that are not scored are 0."""
-        return self.score(batch, seed=seed)[1]
+        return self.score(batch)[1]
 
     def score(
-        self, batch: Rows, *, seed: int = 0, progress: float = 1.0, last: Mapping[str, float] | None = None
+        self, batch: Rows, *, progress: float = 1.0, last: Mapping[str, float] | None = None
     ) -> tuple[Hidden, Mapping[str, Likelihood]]:
         """What the head reads (its ok [B, N, R]: which tokens carry loss), and every likelihood of it; `progress` of
         training at which the weights are, `last` the global batch statistics of the latest training step."""
-        x = self.read(batch, self._context(batch, Noise(seed, -1), progress, train=False, last=last))
+        ctx = self.context(batch, Noise(0, -1), progress, train=False, last=last)
+        x = self.hidden(batch.tokens, batch.ok, ctx.prefix, ctx)
         return x, self.head.likelihoods(x)
 
     def forward(
         self, batch: Rows, *, progress: float, step: int, seed: int, last: Mapping[str, float] | None = None
     ) -> TrainOut:
         """Unreduced training loss of a batch at `step`; `last` are the previous step's global batch statistics."""
-        ctx = self.training_context(batch, progress=progress, step=step, seed=seed, last=last)
-        x = self.read(batch, ctx)
+        ctx = self.context(batch, Noise(seed, step), progress, train=True, last=last)
+        x = self.hidden(batch.tokens, batch.ok, ctx.prefix, ctx)
         loss, said = self.head.train_loss(x), told(ctx)
         return TrainOut(loss.nats, loss.slots, x.ok, said.aux, said.metrics, said.statistics, said.counts)
-
-    def read(self, batch: Rows, ctx: Context) -> Hidden:
-        """What the head reads of a batch in a context of it."""
-        return self.hidden(batch.tokens, batch.ok, ctx.prefix, ctx)
-
-    def training_context(
-        self, batch: Rows, *, progress: float, step: int, seed: int, last: Mapping[str, float] | None = None
-    ) -> Context:
-        """The context in which `forward` reads a batch."""
-        return self._context(batch, Noise(seed, step), progress, train=True, last=last)
 
     def _closed(self, tokens: Tensor, ok: Tensor, ctx: Context) -> tuple[Tensor, Context]:
         """The row padded to whole chunks, and its context, which is causal: a prefix is of latents."""
         short, segment = -tokens.shape[1] % self.ratio, ctx.segment
         if short:
-            tokens = torch.cat([tokens, torch.zeros_like(tokens[:, :1]).expand(-1, short, *tokens.shape[2:])], 1)
-            ok = torch.cat([ok, torch.zeros_like(ok[:, :1]).expand(-1, short)], 1)
+            tokens = F.pad(tokens, (0, short))
+            ok = F.pad(ok, (0, short))
             segment = torch.cat([segment, segment[:, -1:].expand(-1, short)], 1)
         pos = torch.arange(ok.shape[1], device=ok.device).expand_as(ok)
         return tokens, replace(ctx, ok=ok, pos=pos, segment=segment, visibility=CAUSAL)
 
-    def _context(
+    def context(
         self, batch: Rows, noise: Noise, progress: float, *, train: bool, last: Mapping[str, float] | None
     ) -> Context:
+        """The context in which `forward` (train) or `score` reads a batch."""
         complete = batch.ok.sum(1) // self.ratio
         prefix = self.visibility.assign(batch.prompt // self.ratio, complete, batch.rows, noise)
         return Context.of(

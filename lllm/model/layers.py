@@ -41,16 +41,11 @@ class RMSNorm(nn.Module):
 
 
 class TokenTable(nn.Module):
-    """The one way by which tokens enter a model: ids [...] or one-hot rows [..., V] -> [..., d].
-
-    One-hot rows let the leak tests differentiate by tokens everywhere, inside heads too.
-    """
+    """How tokens enter a model: ids [...] -> [..., d]."""
 
     def __init__(self, vocab: int, width: int, std: float = 1.0) -> None:
         super().__init__()
         self.weight = parameter(vocab, width, role=Role("embedding", std=std, decay=False))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        if tokens.is_floating_point():
-            return tokens @ self.weight
         return F.embedding(tokens, self.weight)

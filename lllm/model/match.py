@@ -11,6 +11,8 @@ from lllm.errors import UserError
 
 __all__ = ["Match", "closest", "solve"]
 
+_LARGEST = (1 << 20) - 1  # beyond the smallest size
+
 
 @dataclass(frozen=True)
 class Match:
@@ -24,8 +26,8 @@ class Match:
     highest: tuple[int, float]
 
 
-def closest(count: Callable[[int], float], target: float, *, low: int = 1, high: int = 1 << 20, step: int = 1) -> Match:
-    """The value in low, low + step, ..., high whose count is nearest to `target`; `count` must not decrease.
+def closest(count: Callable[[int], float], target: float) -> Match:
+    """The value of at least 1 whose count is nearest to `target`; `count` must not decrease.
 
     Takes fourfold steps until the target is passed, so that no size far beyond it is ever counted, then goes where a
     straight line between the two sizes meets it, and to the middle every third time, for counts that are no line.
@@ -34,13 +36,12 @@ def closest(count: Callable[[int], float], target: float, *, low: int = 1, high:
 
     def at(i: int) -> float:
         if i not in tried:
-            tried[i] = count(low + i * step)
+            tried[i] = count(1 + i)
         return tried[i]
 
-    last = max(0, (high - low) // step)
     below, above = -1, 0
-    while at(above) < target and above < last:
-        below, above = above, min(max(1, 4 * above), last)
+    while at(above) < target and above < _LARGEST:
+        below, above = above, min(max(1, 4 * above), _LARGEST)
     for turn in count_from(1):
         if above - below <= 1:
             break
@@ -53,27 +54,19 @@ def closest(count: Callable[[int], float], target: float, *, low: int = 1, high:
         else:
             above = middle
     found = min((i for i in (below, above) if i >= 0), key=lambda i: (abs(at(i) - target), i))
-    ends = [(low + i * step, tried[i]) for i in (min(tried), max(tried))]
-    return Match(low + found * step, at(found), at(found) / target - 1, ends[0], ends[1])
+    ends = [(1 + i, tried[i]) for i in (min(tried), max(tried))]
+    return Match(1 + found, at(found), at(found) / target - 1, ends[0], ends[1])
 
 
 def solve(
-    count: Callable[[int], float],
-    target: float,
-    tolerance: float,
-    *,
-    low: int = 1,
-    high: int = 1 << 20,
-    step: int = 1,
-    where: str = "match",
-    what: str = "",
+    count: Callable[[int], float], target: float, tolerance: float, *, where: str = "match", what: str = ""
 ) -> Match:
     """As `closest`, within a relative tolerance. where, what: begin the message, and follow the target in it.
 
     Raises:
         UserError: the nearest count is further than `tolerance` from the target; names it and the range reached.
     """
-    found = closest(count, target, low=low, high=high, step=step)
+    found = closest(count, target)
     if abs(found.error) > tolerance:
         (smallest, least), (largest, most) = found.lowest, found.highest
         raise UserError(

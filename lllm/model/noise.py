@@ -17,8 +17,7 @@ __all__ = ["Noise", "initialise", "stream"]
 
 def stream(*key: int | str) -> torch.Generator:
     """A CPU generator seeded by a stable hash of `key` (blake2b; never Python's `hash`, which changes per process)."""
-    digest = hashlib.blake2b("\x1f".join(map(str, key)).encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+    return torch.Generator().manual_seed(int.from_bytes(_digest(*key), "little") >> 1)
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,8 @@ def _bits(rows: Tensor, purpose: str, seed: int, step: int, n: int) -> Tensor:
     if rows.dim() not in (1, 2) or 0 in rows.shape[1:] or rows.is_floating_point():
         raise TypeError(f"rows are {rows.dtype} {tuple(rows.shape)}; expected integers [B] or [B, k], k >= 1")
     keys = rows.long().unbind(1) if rows.dim() == 2 else (rows.long(),)
-    state = torch.full_like(keys[0], _hashed(purpose, seed, step, len(keys)))
+    begin = int.from_bytes(_digest(purpose, seed, step, len(keys)), "little", signed=True)
+    state = torch.full_like(keys[0], begin)
     for key in keys:
         state = _mixed(state + key * _GAMMA)
     # Indices are mixed before they are added, too: two rows are then never one sequence read from two places.
@@ -79,10 +79,9 @@ def _(rows: Tensor, purpose: str, seed: int, step: int, n: int) -> Tensor:
     return rows.new_empty((rows.shape[0], n), dtype=torch.long)
 
 
-def _hashed(*key: int | str) -> int:
-    """Where the streams of a key begin: a signed integer of 64 bits."""
-    digest = hashlib.blake2b("\x1f".join(map(str, key)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little", signed=True)
+def _digest(*key: int | str) -> bytes:
+    """64 bits of a stable hash."""
+    return hashlib.blake2b("\x1f".join(map(str, key)).encode(), digest_size=8).digest()
 
 
 # SplitMix64: odd steps of the golden ratio, and "variant 13" of MurmurHash3's finaliser, as signed 64-bit integers

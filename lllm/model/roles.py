@@ -9,10 +9,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-__all__ = ["Role", "RoleKind", "named_roles", "parameter", "role_of"]
-
-RoleKind = Literal["embedding", "unembedding", "matrix", "vector", "table"]
-
+__all__ = ["Role", "named_roles", "parameter", "role_of"]
 
 _DECAYING = ("matrix", "unembedding")
 
@@ -31,7 +28,7 @@ class Role:
     unembeddings, and stays unknown of others. With it, weights of standard deviation fan_in^-1/2 keep a unit scale.
     """
 
-    kind: RoleKind
+    kind: Literal["embedding", "unembedding", "matrix", "vector", "table"]
     std: float = 0.0
     fill: float = 0.0
     lr_mult: float = 1.0

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lllm.model.context import Context
 from lllm.model.contracts.base import Cost, ModelPart
-from lllm.model.contracts.trunk import TrunkState
+from lllm.model.contracts.layers import TrunkState
 from lllm.model.state import State
 
 __all__ = ["position_wise", "run_layers", "run_wanted", "total_cost"]

@@ -1,4 +1,4 @@
-"""Carried states: typed, immutable, and closed under fork, row selection and detachment."""
+"""Carried states: typed, immutable, and closed under row selection."""
 
 from __future__ import annotations
 
@@ -27,21 +27,12 @@ def map_tensors(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
 @dataclass(frozen=True)
 class State:
     """What a part carries between calls. Tensors lead with the batch dimension and are never updated in place, so
-    a fork is the object itself."""
-
-    def fork(self) -> Self:
-        """An independent continuation."""
-        return self
+    that one state may be continued twice."""
 
     def select(self, rows: Tensor) -> Self:
         """The states of `rows` [M] (indices), repetitions allowed."""
         selected: Self = map_tensors(self, lambda tensor: tensor.index_select(0, rows))
         return selected
-
-    def detach(self) -> Self:
-        """The same values without a gradient history."""
-        detached: Self = map_tensors(self, lambda tensor: tensor.detach())
-        return detached
 
     def tensors(self) -> list[Tensor]:
         """Every tensor, in the order of the fields."""
@@ -53,7 +44,3 @@ class State:
 
         map_tensors(self, keep)
         return found
-
-    def nbytes(self) -> int:
-        """Bytes held by all tensors."""
-        return sum(tensor.nbytes for tensor in self.tensors())

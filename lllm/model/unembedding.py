@@ -64,7 +64,7 @@ class Unembedding(nn.Module):
         pieces = zip(
             *(torch.split(part, step) if part is not None else [None] * len(flat[0]) for part in flat), strict=False
         )
-        return torch.cat([_recomputed(self._nats, *piece) for piece in pieces]).view(targets.shape)
+        return torch.cat([checkpoint(self._nats, *piece, use_reentrant=False) for piece in pieces]).view(targets.shape)
 
     def _mask(self, x: Tensor) -> Tensor | None:
         """A bias of -inf at illegal outcomes: masked in the product itself, without another pass over the logits."""
@@ -87,11 +87,6 @@ class Unembedding(nn.Module):
             drawn = torch.searchsorted(cumulative, uniform[:, None].double() * cumulative[:, -1:], right=True)[:, 0]
             targets = torch.where(targets == _IGNORED, targets, drawn.clamp(max=self.vocab - 1))
         return F.cross_entropy(logits, targets, reduction="none", ignore_index=_IGNORED)
-
-
-def _recomputed(function: object, *arguments: Tensor | None) -> Tensor:
-    made: Tensor = checkpoint(function, *arguments, use_reentrant=False)
-    return made
 
 
 @contextmanager

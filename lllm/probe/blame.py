@@ -69,7 +69,7 @@ def blame(calls: Calls, rows: Batch, found: Probe, others: Iterable[Substitute] 
         raise ValueError("the probe has not failed")
     with restored(calls):
         token = _token(calls, rows, worst)
-    beside = any(finding.beside and not finding.passed for finding in found.findings)
+    beside = any(finding.test.endswith("beside it") and not finding.passed for finding in found.findings)
     said = Blame(worst.test, worst.row, worst.position, worst.largest, token, beside)
     for kind, name, instead, model in others:
         try:

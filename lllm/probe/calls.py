@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from lllm.data.batches import Batch
-from lllm.model.contracts import Block, Hidden, Likelihood, TrainOut
+from lllm.model.contracts import Hidden, Likelihood, TrainOut
 from lllm.model.latent import LatentModel
+from lllm.model.noise import Noise
 
 __all__ = ["Calls", "Scored", "entries", "left_to_right", "mode", "restored"]
 
@@ -38,11 +39,6 @@ class Calls:
     seed: int = 0
     hooks: Sequence[object] = ()
 
-    @property
-    def compiled(self) -> bool:
-        """Whether training calls something else than the model itself."""
-        return self.forward is not self.model
-
     def score(self, rows: Batch) -> Scored:
         """As evaluation scores a batch."""
         with torch.no_grad(), mode(self.model, train=False), self.autocast():
@@ -56,10 +52,9 @@ class Calls:
     def train_hidden(self, rows: Batch) -> Hidden:
         """What the head reads in training, under autograd."""
         with self._training():
-            ctx = self.model.training_context(
-                rows, progress=self.progress, step=self.step, seed=self.seed, last=dict(self.last)
-            )
-            return self.model.read(rows, ctx)
+            noise = Noise(self.seed, self.step)
+            ctx = self.model.context(rows, noise, self.progress, train=True, last=dict(self.last))
+            return self.model.hidden(rows.tokens, rows.ok, ctx.prefix, ctx)
 
     @contextmanager
     def _training(self) -> Iterator[None]:
@@ -67,11 +62,6 @@ class Calls:
         torch.manual_seed(self.seed)
         with torch.enable_grad(), mode(self.model, train=True), self.autocast():
             yield
-
-    @property
-    def training_leaks(self) -> bool:
-        """Whether a block declares that training may see later positions."""
-        return any(isinstance(module, Block) and module.training_leaks for module in self.model.modules())
 
 
 @contextmanager
@@ -125,6 +115,6 @@ def left_to_right(model: LatentModel) -> bool:
     )
 
 
-def entries(likelihood: Likelihood) -> Tensor:
+def entries(likelihood: Likelihood | TrainOut) -> Tensor:
     """Nats of the smallest units that a likelihood tells apart: [B, N, R] tokens, or [B, N] chunks."""
     return likelihood.nats if likelihood.slots is None else likelihood.slots

@@ -56,11 +56,6 @@ class Finding:
         return abs(self.mean) <= LARGEST + _ERRORS * self.standard_error
 
     @property
-    def beside(self) -> bool:
-        """Whether it is about the rows beside one, not its own text."""
-        return self.test.endswith("beside it")
-
-    @property
     def passed(self) -> bool:
         """Whether the run may go on."""
         return self.holds or not self.required

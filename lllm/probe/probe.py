@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lllm.data.batches import Batch
+from lllm.model.contracts import Block
 from lllm.model.noise import stream
 from lllm.probe.calls import Calls, mode, restored
 from lllm.probe.carried import Carried, carried
@@ -128,10 +129,10 @@ def _examined(
     gaps += [] if evaluated is None else as_evaluated(scored, rows, evaluated)
     findings = [judged(gap, slots, exact=exact) for gap in gaps]
     index = _spread(len(rows), micro).to(points.device)
-    required = not calls.training_leaks
+    leaks = any(isinstance(module, Block) and module.training_leaks for module in calls.model.modules())
     with mode(calls.model, train=True):
         for gap in in_training(calls, rows.take(index), points[index], other[index]):
-            found = judged(gap, slots, exact=exact, required=required)
+            found = judged(gap, slots, exact=exact, required=not leaks)
             findings.append(found if found.row is None else replace(found, row=int(index[found.row])))
     return said, findings
 

@@ -42,22 +42,18 @@ def in_score(
 def in_training(calls: Calls, rows: Batch, points: Tensor, other: Tensor) -> Iterator[Gap]:
     """The same of the training loss, under autograd; through the compiled callable where there is one."""
     changed = with_text_after(rows, points, other)
-    with restored(calls):  # a part may learn from what it trains on, as a running mean does
-        x, loss = _trained(calls, rows)
-    with restored(calls):
-        after, moved = _trained(calls, changed)
+    (x, loss), (after, moved) = _trained(calls, rows), _trained(calls, changed)
     before, until = _before(calls, x, points)
     gap = entries(moved) - entries(loss)
     yield Gap("training loss of later text", gap, _where(gap, before, x.ok))
     with torch.no_grad(), calls.autocast():
         gap = entries(calls.model.head.train_loss(replace(after, chunk=x.chunk))) - entries(loss)
     yield Gap("training loss of the chunk's own text", gap, _where(gap, until.unsqueeze(-1), x.ok))
-    if calls.compiled:
-        pair = []
-        for some in (rows, changed):
-            with restored(calls):
-                pair.append(calls.train(some))
-        one, two = (out.nats.detach() if out.slots is None else out.slots.detach() for out in pair)
+    if calls.forward is not calls.model:
+        with restored(calls):
+            one = entries(calls.train(rows)).detach()
+        with restored(calls):
+            two = entries(calls.train(changed)).detach()
         yield Gap("compiled training loss of later text", two - one, _where(one, before, x.ok))
         yield Gap("compiled training loss", one - entries(loss), _where(one, torch.ones_like(before), x.ok))
 
@@ -112,10 +108,12 @@ def company(calls: Calls, scored: Scored, rows: Batch, others: Batch) -> Iterato
 
 
 def _trained(calls: Calls, rows: Batch) -> tuple[Hidden, Likelihood]:
-    """What the head reads in training, and the loss, without their graph."""
-    x = calls.train_hidden(rows)
-    with torch.enable_grad(), calls.autocast():
-        loss = calls.model.head.train_loss(x)
+    """What the head reads in training, and the loss, without their graph; what a part learns meanwhile, as a running
+    mean, is taken back."""
+    with restored(calls):
+        x = calls.train_hidden(rows)
+        with torch.enable_grad(), calls.autocast():
+            loss = calls.model.head.train_loss(x)
     slots = None if loss.slots is None else loss.slots.detach()
     return replace(x, hidden=x.hidden.detach()), replace(loss, nats=loss.nats.detach(), slots=slots)
 

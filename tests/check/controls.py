@@ -37,14 +37,6 @@ class Forgets(BigramEmbedding):
         return super().forward(tokens, ctx)
 
 
-@register("embedding", "bad_ids")
-class OwnTable(BigramEmbedding):
-    """Looks tokens up by itself, so that no gradient reaches them."""
-
-    def forward(self, tokens: Tensor, ctx: Context, state: State | None = None) -> tuple[Tensor, State | None]:
-        return super().forward(tokens.argmax(-1) if tokens.is_floating_point() else tokens, ctx, state)
-
-
 @register("downsampler", "bad_no_shift")
 class NoShift(ToyWindow):
     """Hands latent i + 1 as latent i: the shift is undone."""

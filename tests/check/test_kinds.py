@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lllm.check.result import Failure
+from lllm.check import Failure
 from lllm.check.suite import Checker
 from lllm.data.batches import Batch
 from lllm.data.contracts import Corpus, Document, Ids, Split, Tokenizer

@@ -86,7 +86,7 @@ class SaysNone(Batch):
 
 
 def test_a_sound_launcher_passes() -> None:
-    assert list(launcher(Batch(PartConfig(), ALONE))) == []
+    assert list(launcher(lambda: Batch(PartConfig(), ALONE))) == []
 
 
 @pytest.mark.parametrize(
@@ -101,5 +101,5 @@ def test_a_sound_launcher_passes() -> None:
     ],
 )
 def test_broken_launchers_are_told_what_is_wrong(cls: type[Launcher], test: str, message: str) -> None:
-    found = list(launcher(cls(PartConfig(), ALONE)))
+    found = list(launcher(lambda: cls(PartConfig(), ALONE)))
     assert any(name == test and message in why for name, why in found), found

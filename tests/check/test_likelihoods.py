@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lllm.check.model import TESTS, check_composition
-from lllm.check.nats import slots
 from lllm.check.objective import objective
-from lllm.check.result import NotTested
 from lllm.check.subject import Subject
 from lllm.registry import Registry
 from tests.check import ends, heads, layers, toys_more
@@ -32,7 +30,7 @@ def test_a_cheap_unbiased_estimator_is_legal(registry: Registry, head: str, rati
         ({"head": "bad_climbs"}, "OBJECTIVE", "train_loss, of kind exact, is -"),
         ({"head": "bad_climbs_bound"}, "OBJECTIVE", "train_loss, of kind bound, is -"),
         ({"head": "bad_first_slot"}, "OBJECTIVE", "descending it trains another model"),
-        ({"head": "bad_scores"}, "T-SLOT", "'scales' of slot 3 is"),
+        ({"head": "bad_scores"}, "PROBE", "'scales' of the next token"),
         ({"head": "bad_later_chunk"}, "PROBE", "'bound' of later text"),
         ({"ffn": "bad_gift"}, "COST", "declares -1,000,000,000 FLOPs of its own"),
         ({"ffn": "bad_discount"}, "COST", "only pairs of positions that do not see one another may be left out"),
@@ -52,10 +50,9 @@ def test_controls_fail_one_test_only(registry: Registry, nodes: dict[str, str], 
 def test_what_does_not_apply_is_said(registry: Registry) -> None:
     known = parts(registry)
     cases = {
-        "toy_diffusion": {"T-COND (not projective)", "T-SLOT (no exact likelihood per slot)"},
+        "toy_diffusion": {"T-COND (not projective)"},
         "toy_sampler": {
             "T-COND (no categorical conditionals)",
-            "T-SLOT (no categorical conditionals)",
             "OBJECTIVE (train_loss is of kind none)",
         },
         "toy_var": set[str](),
@@ -71,5 +68,3 @@ def test_the_default_loss_is_the_primary_likelihood(registry: Registry) -> None:
     for head in ("toy_var", "toy_stateful", "local_ar"):
         subject = Subject(known, toy(known, ratio=3, head=head), 0)
         assert objective(subject) is None
-        assert slots(subject) is None
-    assert isinstance(slots(Subject(known, toy(known, head="toy_sampler"), 0)), NotTested)

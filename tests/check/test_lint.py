@@ -65,10 +65,6 @@ CASES: dict[str, tuple[type[Part], str]] = {
     "shape": (broken(VarHead, likelihoods=changed(nats=lambda made: made.slots)), "expected (3, 3)"),
     "sum": (broken(VarHead, likelihoods=changed(nats=lambda made: 2 * made.nats)), "do not add up"),
     "padding": (broken(VarHead, likelihoods=changed(slots=None, nats=lambda made: made.nats + 1)), "nothing is scored"),
-    "cut": (
-        broken(PrefixVisibility, cut=lambda self, position, prefix: prefix >= 0),
-        "a call boundary may fall before position 1",
-    ),
     "region": (broken(PrefixVisibility, noncausal_region=False), "declares no noncausal_region"),
     "no loss": (
         broken(PrefixVisibility, loss=lambda self, chunk, prefix: chunk > prefix),

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lllm.check import suite
-from lllm.check.compositions import WIDTH, cover
-from lllm.check.experiments import asked
+from lllm.check.compositions import WIDTH, asked, cover
 from lllm.check.model import SEEDS, describe
 from lllm.check.suite import Checker
 from lllm.model import Composition

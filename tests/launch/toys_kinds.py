@@ -6,7 +6,7 @@ They are text, because a test edits one of them between a run and the next plan.
 TEACHER = '''\
 """A kind of which the platform knows nothing, and one part of it."""
 
-from lllm.check.result import Failure
+from lllm.check import Failure
 from lllm.registry import Build, Part, PartConfig, register
 
 

@@ -57,7 +57,8 @@ def test_greedy_tokens_are_those_of_the_parallel_form(registry: Registry) -> Non
     model = build(registry, "local_ar")
     for prompt in PROMPTS:
         whole = torch.tensor([prompt + texts(model, [prompt], temperature=0.0)[0]])
-        logits = model.conditionals(whole, torch.ones_like(whole, dtype=torch.bool), torch.zeros(1, dtype=torch.long))
+        x = model.hidden(whole, torch.ones_like(whole, dtype=torch.bool), torch.zeros(1, dtype=torch.long))
+        logits = model.head.conditionals(x, model.head.table())
         for t in range(len(prompt), whole.shape[1]):
             slot = t % model.ratio
             best = int(logits[slot, frozenset(range(slot))][0, t // model.ratio].argmax())

@@ -94,11 +94,11 @@ def test_the_open_token_is_read_where_a_row_ends(known: Registry) -> None:
     ok = torch.arange(11) < lengths[:, None]
     item = (0, frozenset[int]())
     none = torch.zeros(9, dtype=torch.long)
-    whole = model.conditionals(tokens, torch.ones_like(ok), none)[item]
-    short = model.conditionals(tokens, ok, none)[item]
+    x = model.hidden(tokens, ok, none)
+    whole = model.head.conditionals(model.hidden(tokens, torch.ones_like(ok), none), [item])[item]
+    short = model.head.conditionals(x, [item])[item]
     for row, length in enumerate(lengths.tolist()):
         torch.testing.assert_close(short[row, : length + 1], whole[row, : length + 1], rtol=0, atol=1e-12)
-    x = model.hidden(tokens, ok, none)
     assert torch.equal(x.ctx.ok[:, 1:11], ok[:, :10])
     assert x.ctx.ok[:, 0].all()
     assert torch.equal(x.ok[:, :11, 0], ok)

@@ -29,7 +29,7 @@ def mixed(x: int) -> int:
 
 def bits(kind: str, seed: int, step: int, key: tuple[int, ...], index: int) -> int:
     """What `Noise` draws from, one element at a time."""
-    state = noise._hashed(kind, seed, step, len(key)) & WORD
+    state = int.from_bytes(noise._digest(kind, seed, step, len(key)), "little")
     for part in key:
         state = mixed((state + part * 0x9E3779B97F4A7C15) & WORD)
     return mixed((state + mixed(index * 0x9E3779B97F4A7C15 & WORD)) & WORD)

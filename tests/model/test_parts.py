@@ -37,7 +37,8 @@ def ffn(registry: Registry, name: str) -> FFN:
 
 
 def context(n: int, start: int = 0, batch: int = 2) -> Context:
-    return Context.of(torch.ones(batch, n, dtype=torch.bool), Visibility(), start=start)
+    ctx = Context.of(torch.ones(batch, n, dtype=torch.bool), Visibility())
+    return replace(ctx, pos=ctx.pos + start)
 
 
 def inputs(n: int = 9, width: int = 32) -> Tensor:

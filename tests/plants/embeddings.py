@@ -37,8 +37,8 @@ class Peeking(Embedding):
 
 
 def letters(tokens: Tensor) -> Tensor:
-    """Which of ids [B, T], or one-hot rows [B, T, V], are ASCII letters."""
-    lower = (tokens.argmax(-1) if tokens.is_floating_point() else tokens) | 32
+    """Which of ids [B, T] are ASCII letters."""
+    lower = tokens | 32
     return (lower >= ord("a")) & (lower <= ord("z"))
 
 

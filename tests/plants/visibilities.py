@@ -29,8 +29,5 @@ class NextPosition(Visibility):
     def loss(self, chunk: Tensor, prefix: Tensor) -> Tensor:
         return chunk >= prefix
 
-    def cut(self, position: int, prefix: Tensor) -> Tensor:
-        return (prefix == 0) | (position > prefix)
-
     def prefix_chunks(self, lengths: Tensor, ratio: int) -> Tensor:
         return lengths // ratio

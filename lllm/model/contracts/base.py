@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from lllm.model.build import Build
 from lllm.registry import Part, PartConfig
 
 if TYPE_CHECKING:
-    from lllm.model.contracts.stage import Stage
+    from lllm.model.contracts.output import Stage
     from lllm.train.hooks import Hook
 
 __all__ = ["Cost", "ModelPart", "part_name"]
@@ -83,10 +83,6 @@ class ModelPart(Part, nn.Module, ABC):
 
     def calibrate_(self, *inputs: Tensor) -> None:
         """Put data-dependent thresholds strictly between observed values; parts without any need nothing."""
-
-    def extra(self) -> dict[str, Any]:
-        """Facts worth showing beside the part in the composed tree."""
-        return {}
 
 
 def part_name(part: object) -> str:

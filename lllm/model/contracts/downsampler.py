@@ -1,4 +1,4 @@
-"""Contract of a downsampler: tokens to latents."""
+"""Contracts of what makes latents of tokens: embedding and downsampler."""
 
 from __future__ import annotations
 
@@ -16,7 +16,17 @@ from lllm.model.contracts.base import ModelPart
 from lllm.model.state import State
 from lllm.registry import PartConfig
 
-__all__ = ["Downsampler", "Encoded", "Step", "WindowDownsampler", "WindowState"]
+__all__ = ["Downsampler", "Embedding", "Encoded", "Step", "WindowDownsampler", "WindowState"]
+
+
+class Embedding(ModelPart):
+    """Token ids [B, T] -> token states [B, T, d]; causal and stepwise."""
+
+    kind: ClassVar[str] = "embedding"
+
+    @abstractmethod
+    def forward(self, tokens: Tensor, ctx: Context, state: State | None = None) -> tuple[Tensor, State | None]:
+        """Token states [B, T, d] and the state after them; `state` is that of the tokens before this call."""
 
 
 @dataclass(frozen=True)

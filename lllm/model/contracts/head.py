@@ -25,7 +25,7 @@ Conditional = tuple[int, frozenset[int]]
 
 @dataclass(frozen=True)
 class Hidden:
-    """What a head reads. hidden [B, N, D] predicts chunk [B, N, R] (ids, or one-hot rows [B, N, R, V]).
+    """What a head reads. hidden [B, N, D] predicts the ids chunk [B, N, R].
 
     ok [B, N, R]: the real tokens that carry loss; while generating, the slots that are known.
     A head that wants token states is run at token rate: N is T, R is 1, hidden is the newest legal latent's output for

@@ -1,21 +1,23 @@
-"""Contracts of what runs inside a layer of the trunk: mixer, ffn and the block that joins them."""
+"""Contracts of what runs at latent rate: mixer, ffn, the block that joins them, and the trunk that stacks blocks."""
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from lllm.model.context import Context
 from lllm.model.contracts.base import Cost, ModelPart
 from lllm.model.contracts.visibility import Visibility
-from lllm.model.counting import counted
 from lllm.model.state import State
 
-__all__ = ["FFN", "Block", "BlockState", "Mixer", "ParallelMixer"]
+__all__ = ["FFN", "Block", "BlockState", "Mixer", "ParallelMixer", "Trunk", "TrunkState"]
 
 
 class Mixer(ModelPart):
@@ -24,13 +26,11 @@ class Mixer(ModelPart):
     honours_visibility: it obeys ctx.visibility; one that is causal by construction does not and is refused with a
     visibility that has a non-causal region.
     reads: names in ctx.memory that it needs; a trunk that does not lend them is refused.
-    slow: its chunked and stepwise forms recompute from the row's beginning.
     """
 
     kind: ClassVar[str] = "mixer"
     honours_visibility: bool = False
     reads: tuple[str, ...] = ()
-    slow: bool = False
 
     @abstractmethod
     def forward(self, x_BND: Tensor, ctx: Context, state: State | None = None) -> tuple[Tensor, State]:
@@ -41,15 +41,17 @@ class Mixer(ModelPart):
         """
 
     def cost(self, n: int) -> Cost:
-        """What torch's counter sees of the parallel form; a mixer that knows its algorithm's own cost overrides it."""
-
-        def call(mixer: nn.Module, x_BND: Tensor) -> object:
-            ctx = Context.of(torch.ones(1, n, dtype=torch.bool, device="meta"), Visibility())
+        """What torch's counter sees of the parallel form, on the meta device, where nothing is computed; a mixer that
+        knows its algorithm's own cost overrides it."""
+        with torch.device("meta"), sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+            x_BND = torch.empty(1, n, self.width)
+            ctx = Context.of(torch.ones(1, n, dtype=torch.bool), Visibility())
             # What is lent has the stream's shape, unless the mixer overrides this.
             lent: dict[str, Tensor | State] = {name: torch.zeros_like(x_BND) for name in self.reads}
-            return mixer(x_BND, replace(ctx, memory=lent))
-
-        return Cost.dense(counted(self, call, n, self.width))
+            empty = copy.deepcopy(self).to("meta")
+            with FlopCounterMode(display=False) as counter:
+                empty(x_BND, replace(ctx, memory=lent))
+        return Cost.dense(counter.get_total_flops())
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,6 @@ class InputsState(State):
 
 class ParallelMixer(Mixer):
     """A mixer that gives only its parallel form, `mix`; carried states are recomputation, correct and slow."""
-
-    slow = True
 
     @abstractmethod
     def mix(self, x_BND: Tensor, ctx: Context) -> Tensor:
@@ -139,3 +139,25 @@ class Block(ModelPart):
     @abstractmethod
     def forward(self, x_BND: Tensor, ctx: Context, state: State | None = None) -> tuple[Tensor, State]:
         """The residual stream after this layer, and the layer's state."""
+
+
+@dataclass(frozen=True)
+class TrunkState(State):
+    """layers: one state per executed layer; shared: what belongs to the trunk itself (a cache read by many layers)."""
+
+    layers: tuple[State, ...]
+    shared: State | None = None
+
+
+class Trunk(ModelPart):
+    """[B, n, D] -> [B, n, D]: the executed order of layers, what they share, and the cache point.
+
+    lends: names that it puts into ctx.memory for mixers that read them.
+    """
+
+    kind: ClassVar[str] = "trunk"
+    lends: tuple[str, ...] = ()
+
+    @abstractmethod
+    def forward(self, x_BND: Tensor, ctx: Context, state: State | None = None) -> tuple[Tensor, State]:
+        """The stream after all layers [B, n, D] and the state after these positions."""

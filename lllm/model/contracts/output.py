@@ -1,13 +1,16 @@
-"""What a model takes from the data and gives to the trainer."""
+"""What a model takes from the data, what it gives to the trainer, and what its parts ask to be trained beforehand."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
-__all__ = ["Rows", "TrainOut"]
+from lllm.model.noise import Noise
+
+__all__ = ["Rows", "Stage", "TrainOut"]
 
 
 class Rows(Protocol):
@@ -39,3 +42,25 @@ class TrainOut:
     metrics: dict[str, Tensor] = field(default_factory=dict)
     statistics: dict[str, Tensor] = field(default_factory=dict)
     counts: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Something a part must train before the run itself (an autoencoder whose latents are then frozen): named
+    parameters, a loss, a budget and a gate.
+
+    name: unique within the model. parameters: paths within the part that owns the stage; trained here, frozen after.
+    loss(batch, noise): [B] per row, averaged over the global batch. steps, lr: the budget, with AdamW at a constant
+    rate. flops: training FLOPs per source token; the run is charged. gate(batch): None when the stage may be used, else
+    why not, which ends the run as failed. identity: the configuration that, with data and seed, makes two stages the
+    same, so that other runs reuse it.
+    """
+
+    name: str
+    parameters: Sequence[str]
+    loss: Callable[[Rows, Noise], Tensor]
+    gate: Callable[[Rows], str | None]
+    steps: int
+    lr: float
+    flops: float
+    identity: Mapping[str, Any] = field(default_factory=dict)

@@ -44,10 +44,6 @@ class Visibility(ModelPart):
         """Does target chunk `chunk` carry loss, given M? Broadcastable; bool."""
         return (chunk >= 0) & (prefix >= 0)
 
-    def cut(self, position: int, prefix: Tensor) -> Tensor:
-        """May a call boundary fall before trunk position `position`? [B] bool."""
-        return torch.ones_like(prefix, dtype=torch.bool)
-
     def assign(self, prefix: Tensor, chunks: Tensor, rows: Tensor, noise: Noise) -> Tensor:
         """M [B] of the rows of a batch. By default what the data say, `prefix` [B]: the complete chunks of the tokens
         at the row's beginning that are read and never scored; 0 where there is no non-causal region. chunks [B]:
@@ -57,10 +53,6 @@ class Visibility(ModelPart):
     def prefix_chunks(self, lengths: Tensor, ratio: int) -> Tensor:
         """M of rows whose prompts have `lengths` [B] tokens."""
         return torch.zeros_like(lengths)
-
-    def forward(self, query: Tensor, key: Tensor, prefix: Tensor) -> Tensor:
-        """`allow`."""
-        return self.allow(query, key, prefix)
 
     def cost(self, n: int) -> Cost:
         """A visibility contracts nothing."""
