@@ -89,7 +89,7 @@ def test_a_folder_that_cannot_be_written_is_said_below_the_table(
     def refuse(path: Path, data: bytes) -> None:
         raise UserError(f"{path}: cannot be written")
 
-    monkeypatch.setattr(committed, "write_bytes", refuse)
+    monkeypatch.setattr(committed, "write_changed", refuse)
     done = call("compare", "study", "--commit")
     assert "2.5000" in done.stdout
     assert isinstance(done.exception, UserError)
