@@ -115,7 +115,7 @@ def find(name: str, label: str | None, all_runs: bool, results: Path, plugins: l
         runs = named_runs(asked, check_name(label), load_registry(plugins), records)
         named = tabulate_named(experiment, runs)
         return Found(named, experiment, records, lambda: publish_named(results, experiment, runs))
-    from lllm.launch.expected import expected_rows
+    from lllm.launch.now import expected_rows
 
     rows = expected_rows(name, plugins, results)
     experiment = Path(name).stem if name.endswith((".yaml", ".yml")) else name

@@ -15,9 +15,8 @@ from lllm.config import load_experiment
 from lllm.errors import UserError
 from lllm.launch.arms import Arms
 from lllm.launch.measure import matmul_rate, seconds_of
-from lllm.launch.metric import refuse_metric
 from lllm.launch.plan import make_plan
-from lllm.launch.refusals import refuse_crowd
+from lllm.launch.refusals import refuse_crowd, refuse_metric
 from lllm.registry.build import blaming
 from lllm.results.table import duration
 from lllm.search.composable import composables

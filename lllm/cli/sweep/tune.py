@@ -13,9 +13,8 @@ from lllm.cli.tuned import LABEL, OPTION, annotated
 from lllm.errors import UserError
 from lllm.launch.machine import threads_each
 from lllm.launch.measure import matmul_rate, seconds_of
-from lllm.launch.metric import refuse_rule
 from lllm.launch.plan import make_plan
-from lllm.launch.refusals import refuse_crowd
+from lllm.launch.refusals import refuse_crowd, refuse_rule
 from lllm.registry.build import blaming
 from lllm.results.named import WORDS, recorded_words, semantic_words
 from lllm.results.table import duration, si
