@@ -68,7 +68,7 @@ def print_plan(plan: Plan, planned: Sequence[Mapping[str, Any]]) -> None:
     total = sum(run["estimated_seconds"] or 0.0 for run in planned)
     execution = first.run
     print(
-        f"{len(pending)} to train, {cached} finished; about {duration(total / execution.workers)} in all, "
+        f"{len(pending)} to train, {cached} finished; about {duration(total / execution.workers)} of training, "
         f"{execution.workers} at once, {execution.nproc * execution.nnodes} process(es) each"
     )
 
