@@ -1,4 +1,4 @@
-"""T-NORM, T-PAD and T-COND: likelihoods are those of a distribution, and samples follow it."""
+"""T-NORM, T-PAD, T-COND and T-SLOT: likelihoods are those of a distribution, and samples follow it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from lllm.model import Context, LatentModel
 from lllm.model.contracts import Likelihood
 from lllm.model.incremental import draw, prefill
 from lllm.model.sampling import Sampling
+from lllm.probe.carried import drawn_nats
 
-__all__ = ["conditional_sampling", "normalisation", "padding"]
+__all__ = ["conditional_sampling", "normalisation", "padding", "slots"]
 
 _SUM = 1e-9
 _ROWS = 2048  # sequences scored at once
@@ -60,6 +61,28 @@ def padding(subject: Subject) -> str | None:
                 if abs(float(again.sum() - nats)) > 1e-10:
                     return f"'{name}' of a row of {length} tokens changes {how}"
     return None
+
+
+@torch.no_grad()
+def slots(subject: Subject) -> Verdict:
+    """T-SLOT: where an exact likelihood tells slots apart, the nats of each slot of a complete chunk are -log p of the
+    conditional by which it is drawn, to the precision that a probe in float32 does not have."""
+    model, head = subject.model, subject.model.head
+    if not head.categorical:
+        return NotTested("no categorical conditionals")
+    tokens = subject.tokens(3, 3 * model.ratio, "row")
+    tested = False
+    for prefix in prefixes(model, 3):
+        x = model.hidden(tokens, torch.ones_like(tokens, dtype=torch.bool), torch.full((3,), prefix))
+        expected, whole = drawn_nats(head, x), x.ok.all(-1, keepdim=True)
+        for name, value in head.likelihoods(x).items():
+            if value.kind == "exact" and value.slots is not None:
+                tested = True
+                gaps = ((value.slots - expected) * whole).abs().amax((0, 1))
+                slot = int(gaps.argmax())
+                if not gaps[slot] <= _SUM:
+                    return f"'{name}' of slot {slot} is {gaps[slot]:.1e} nats from the conditional by which it is drawn"
+    return None if tested else NotTested("no exact likelihood per slot")
 
 
 @torch.no_grad()

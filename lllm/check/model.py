@@ -25,6 +25,7 @@ ALGEBRA: Mapping[str, Test] = {
     "T-NORM": likelihood.normalisation,
     "T-PAD": likelihood.padding,
     "T-COND": likelihood.conditional_sampling,
+    "T-SLOT": likelihood.slots,
     "OBJECTIVE": objective.objective,
     "T-GEN": cached.generation,
     "T-FORK": cached.forking,

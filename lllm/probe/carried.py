@@ -21,7 +21,7 @@ from lllm.probe.calls import Calls, Scored, entries, left_to_right, mode
 from lllm.probe.finding import Gap
 from lllm.probe.rows import places
 
-__all__ = ["Carried", "carried"]
+__all__ = ["Carried", "carried", "drawn_nats"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def carried(calls: Calls, rows: Batch, scored: Scored, offset: int, seconds: flo
             if not tied:
                 continue
             if said.peeked is None:
-                nats, known, test = _drawn(model.head, said.x), ok & ok.all(-1, keepdim=True), "as it is drawn"
+                nats, known, test = drawn_nats(model.head, said.x), ok & ok.all(-1, keepdim=True), "as it is drawn"
             else:
                 nats, known, test = said.peeked, ok & said.asked, "of the next token"
             gap = nats - value.slots if value.slots is not None else nats.sum(-1) - value.nats
@@ -121,7 +121,7 @@ def _generated(calls: Calls, rows: Batch, x: Hidden, starts: Tensor, stretch: in
     return _Said(x, there, peeked if asks else None, asked, state.prefix)
 
 
-def _drawn(head: Head, x: Hidden) -> Tensor:
+def drawn_nats(head: Head, x: Hidden) -> Tensor:
     """Nats [B, N, R] of each slot by the conditional by which the head draws it, when it draws the chunk from nothing
     in an order of its own."""
     nats = torch.zeros(x.ok.shape, dtype=torch.float64, device=x.ok.device)

@@ -104,23 +104,24 @@ def load_resumable(
     Raises:
         UserError: a whole checkpoint belongs to another run.
     """
-    path, body, passed_over = _newest(folder)
+    path, found, passed_over = _newest(folder, device)
     if passed_over:
         print(f"warning: {passed_over}", file=sys.stderr)
-    if body is None:
+    if found is None:
         return None
+    body, tensors = found
     if body["identity"] != identity:
         raise UserError(
             f"{path}: checkpoint of another run, or of other code or data (identity {body['identity'][:8]}, "
             f"expected {identity[:8]}); `lllm run` moves it aside and trains anew"
         )
-    return int(body["step"]), unpack(body["state"], load_file(path / _TENSORS, device=str(device)))
+    return int(body["step"]), unpack(body["state"], tensors)
 
 
 def is_strange(folder: Path, identity: str) -> bool:
     """Whether the newest whole checkpoint is one that `load_resumable` would refuse."""
-    _, body, _ = _newest(folder)
-    return body is not None and body["identity"] != identity
+    _, found, _ = _newest(folder)
+    return found is not None and found[0]["identity"] != identity
 
 
 def damage(folder: Path) -> str:
@@ -158,18 +159,31 @@ def _as_os_error(error: SafetensorError) -> OSError:
     return OSError(code, os.strerror(code) if code else str(error))
 
 
-def _newest(folder: Path) -> tuple[Path, dict[str, Any] | None, str]:
-    """The newest whole checkpoint, its skeleton (None: there is none), and what to say of damaged ones after it."""
-    path, body, damaged = folder, None, list[Path]()
+def _newest(
+    folder: Path, device: torch.device | str | None = None
+) -> tuple[Path, tuple[dict[str, Any], dict[str, Tensor]] | None, str]:
+    """The newest whole checkpoint, its skeleton and tensors (None: there is none), and what to say of damaged ones
+    after it. Without a device the tensors are verified and not loaded."""
+    path, found, damaged = folder, None, list[Path]()
     for path in reversed(_steps(folder)):
-        body = _skeleton(path)
-        if body is not None:
+        found = _read(path, device)
+        if found is not None:
             break
         damaged.append(path)
     if not damaged:
-        return path, body, ""
-    left = f"no whole one is left in {folder}" if body is None else f"going on from step {int(path.name)}"
-    return path, body, f"damaged checkpoint {', '.join(map(str, damaged))}; {left}"
+        return path, found, ""
+    left = f"no whole one is left in {folder}" if found is None else f"going on from step {int(path.name)}"
+    return path, found, f"damaged checkpoint {', '.join(map(str, damaged))}; {left}"
+
+
+def _read(path: Path, device: torch.device | str | None) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    """None of a checkpoint that is damaged, or that its run deleted while it was read."""
+    body = _skeleton(path)
+    try:
+        tensors = load_file(path / _TENSORS, device=str(device)) if body is not None and device is not None else {}
+    except (OSError, ValueError, SafetensorError):
+        return None
+    return None if body is None else (body, tensors)
 
 
 def _skeleton(path: Path) -> dict[str, Any] | None:

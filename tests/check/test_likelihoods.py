@@ -30,7 +30,8 @@ def test_a_cheap_unbiased_estimator_is_legal(registry: Registry, head: str, rati
         ({"head": "bad_climbs"}, "OBJECTIVE", "train_loss, of kind exact, is -"),
         ({"head": "bad_climbs_bound"}, "OBJECTIVE", "train_loss, of kind bound, is -"),
         ({"head": "bad_first_slot"}, "OBJECTIVE", "descending it trains another model"),
-        ({"head": "bad_scores"}, "PROBE", "'scales' of the next token"),
+        ({"head": "bad_scores"}, "T-SLOT", "'scales' of slot 3 is"),
+        ({"head": "bad_trades"}, "T-SLOT", "'scales' of slot 0 is 5.0e-04 nats"),
         ({"head": "bad_later_chunk"}, "PROBE", "'bound' of later text"),
         ({"ffn": "bad_gift"}, "COST", "declares -1,000,000,000 FLOPs of its own"),
         ({"ffn": "bad_discount"}, "COST", "only pairs of positions that do not see one another may be left out"),
@@ -50,9 +51,10 @@ def test_controls_fail_one_test_only(registry: Registry, nodes: dict[str, str], 
 def test_what_does_not_apply_is_said(registry: Registry) -> None:
     known = parts(registry)
     cases = {
-        "toy_diffusion": {"T-COND (not projective)"},
+        "toy_diffusion": {"T-COND (not projective)", "T-SLOT (no exact likelihood per slot)"},
         "toy_sampler": {
             "T-COND (no categorical conditionals)",
+            "T-SLOT (no categorical conditionals)",
             "OBJECTIVE (train_loss is of kind none)",
         },
         "toy_var": set[str](),

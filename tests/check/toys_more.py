@@ -90,6 +90,17 @@ class ScoresOtherwise(VarHead):
         return {"scales": Likelihood("exact", stacked.sum(-1), stacked, primary=True)}
 
 
+@register("head", "bad_trades")
+class Trades(VarHead):
+    """Moves half a thousandth of a nat from slot 1 to slot 0: less than a probe can tell from rounding."""
+
+    def likelihoods(self, x: Hidden) -> Mapping[str, Likelihood]:
+        (made,) = super().likelihoods(x).values()
+        assert made.slots is not None
+        moved = torch.tensor([5e-4, -5e-4] + [0.0] * (self.ratio - 2), dtype=made.slots.dtype)
+        return {"scales": replace(made, slots=made.slots + moved * x.ok.all(-1, keepdim=True))}
+
+
 @register("head", "bad_later_chunk")
 class LaterChunk(VarHead):
     """A bound whose slack depends on the next chunk's tokens; the conditionals know nothing of it."""

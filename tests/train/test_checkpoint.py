@@ -134,6 +134,21 @@ def test_a_damaged_one_is_passed_over(tmp_path: Path, file: str, damage: Callabl
     assert load_resumable(tmp_path, ME)[0] == 2  # type: ignore[index]
 
 
+def test_one_that_its_run_deletes_meanwhile_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run prunes its checkpoints while another process reads them: after the digest, before the tensors."""
+    saved(tmp_path, 1, 2)
+    verify = checkpoint.file_digest
+
+    def pruned(path: Path) -> str:
+        digest = verify(path)
+        if path.parent.name == "00000002":
+            shutil.rmtree(path.parent)
+        return digest
+
+    monkeypatch.setattr(checkpoint, "file_digest", pruned)
+    assert load_resumable(tmp_path, ME)[0] == 1  # type: ignore[index]
+
+
 def test_that_of_another_run_is_refused(tmp_path: Path) -> None:
     saved(tmp_path, 1, identity=OTHER)
     with pytest.raises(UserError, match="checkpoint of another run"):

@@ -48,7 +48,7 @@ def test_it_is_a_plain_loop_over_documents(registry: Registry, name: str, marked
     registry = toys(registry)
     built, data = model(registry, **CASES[name]), shard(registry, marked=marked, count=10)
     if marked and name == "bound per chunk":
-        return  # refused before any training: see `refuse_mixed_chunks`
+        return  # refused before any training: see `_refuse_mixed_chunks` in lllm/train/setup.py
     found = scored(registry, built, data)
     size = bytes_per_token(registry)
     documents, raw = [], []
