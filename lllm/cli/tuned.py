@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lllm.config import Experiment
 from lllm.errors import UserError
 from lllm.launch.arms import Arms
 from lllm.launch.plan import Plan
 from lllm.results.verdict import other_terms
-from lllm.search.space import typed
-from lllm.search.winners import Tuned, read_tuned, terms_of, tuned_path, with_tuned
+
+if TYPE_CHECKING:  # Optuna, which other runs do without
+    from lllm.search.winners import Tuned
 
 __all__ = ["LABEL", "OPTION", "annotated", "print_tuned", "refuse_searched", "tuned_arms"]
 
@@ -28,6 +29,8 @@ def tuned_arms(arms: Arms, variants: Sequence[str]) -> tuple[Arms, Tuned]:
         UserError: there was no sweep, or not of one of these variants as it is now, or the command line sets what was
             tuned.
     """
+    from lllm.search.winners import read_tuned, tuned_path, with_tuned
+
     experiment: Experiment = arms.experiment
     results = Path(arms.resolved(variants[0]).run.results)
     tuned = read_tuned(results, experiment.name)
@@ -56,6 +59,9 @@ def annotated(plan: Plan, extra: Callable[[str], Mapping[str, Any]]) -> Plan:
 
 def print_tuned(tuned: Tuned, plan: Plan) -> None:
     """The settings, the trials behind them, and whether these were made on other terms than the plan's runs."""
+    from lllm.search.space import typed
+    from lllm.search.winners import terms_of
+
     for variant, arm in {run.arm.variant: run.arm for run in plan.runs}.items():
         winner = tuned.winners[variant]
         value = f"{tuned.metric} {winner.value:.4f} at seed {tuned.seed}"

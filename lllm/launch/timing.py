@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from lllm.config import Resolved
 from lllm.errors import UserError
@@ -39,6 +39,8 @@ class Timing:
     within `half` (relative, 95%). seconds, baseline_seconds: medians of a step. smallest, largest: value and ratio of
     the ends of what was tried. machine: `lllm.launch.machine.machine`; measured: when, UTC; code: fingerprints of both.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # of a newer lllm: refused, or it would be lost when written
 
     value: int
     ratio: float

@@ -18,7 +18,7 @@ from lllm.results.grouping import PLATFORM, Expected, differs, groups, is_curren
 from lllm.results.judging import judged
 from lllm.results.named import Named, newest_arms
 from lllm.results.plans import added, changed, enlarged, planned, steady, without
-from lllm.results.records import FINGERPRINTS, Record, real
+from lllm.results.records import FINGERPRINTS, Record, mapping, real
 from lllm.results.rows import NUMBERS, Comparison, Row
 from lllm.results.rule import BPB, Rule
 
@@ -234,8 +234,8 @@ def _row(group: Sequence[Record], variant: str, arm: str, rule: Rule) -> Row:
         },
         trials=min(int(one.get("trials", 0)) for one in tuned),
         trained=tuned[0].get("trained"),
-        tuned_on=tuned[0].get("terms") or {},
-        sensitivity=tuned[0].get("sensitivity") or {},
+        tuned_on=mapping(tuned[0].get("terms")),
+        sensitivity=mapping(tuned[0].get("sensitivity")),
         budget=first.told("budget"),
         steps=first.info.get("steps"),
         machines=tuple(sorted({f"{on['device']}, {on['threads']} threads" for on in machines})),

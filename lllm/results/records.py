@@ -11,7 +11,7 @@ from typing import Any
 from lllm.results.rule import OF_LIKELIHOOD
 from lllm.results.state import State
 
-__all__ = ["FINGERPRINTS", "INFO", "MAYBE", "Record", "differences", "flatten", "lists_sound", "real"]
+__all__ = ["FINGERPRINTS", "INFO", "MAYBE", "Record", "differences", "flatten", "lists_sound", "mapping", "real"]
 
 FINGERPRINTS = ("code", "data", "evaluator")
 
@@ -77,7 +77,7 @@ class Record:
     @property
     def metrics(self) -> Mapping[str, Any]:
         """What the corpus and the head report beside bits per byte, by name."""
-        return _mapping((self.result or {}).get("metrics"))
+        return mapping((self.result or {}).get("metrics"))
 
     def number(self, name: str) -> float | None:
         """A number of its result, None where it has none."""
@@ -91,7 +91,7 @@ class Record:
 
     def told(self, name: str) -> Mapping[str, Any]:
         """The mapping that run.json has under a name, an empty one where it has none."""
-        return _mapping(self.info.get(name))
+        return mapping(self.info.get(name))
 
     def fingerprint(self, name: str) -> str:
         """The fingerprint of 'code', 'data' or 'evaluator', '' when unknown."""
@@ -104,7 +104,7 @@ def real(value: Any) -> float | None:
     return float(value) if fine else None
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 

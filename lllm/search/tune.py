@@ -21,7 +21,7 @@ from lllm.search.space import chosen, suggest, written
 from lllm.search.studies import ended, open_study, runs
 from lllm.search.trials import Trials
 from lllm.search.tunable import Tunable
-from lllm.search.winners import Winner, definition_of, terms_of
+from lllm.search.winners import Tried, Winner, definition_of, terms_of
 
 __all__ = ["PRUNED_FROM", "Tuning"]
 
@@ -159,11 +159,11 @@ class Tuning:
         return len(rates) - len({grid.offset(one.centre, rate) for rate in rates})
 
 
-def _tried(one: Tunable, trial: FrozenTrial) -> dict[str, Any]:
+def _tried(one: Tunable, trial: FrozenTrial) -> Tried:
     value = float(trial.values[0]) if trial.state is TrialState.COMPLETE else None
     known = {dimension.parameter for dimension in one.dimensions} <= trial.params.keys()
     fields = chosen(one.dimensions, trial.params) if known else dict(trial.params)
-    return {"trial": trial.number, "fields": fields, "value": value}
+    return Tried(trial.number, fields, value)
 
 
 def _sensitivity(best: FrozenTrial, complete: Sequence[FrozenTrial]) -> dict[str, float]:

@@ -24,6 +24,7 @@ from lllm.search.space import layer_of
 from lllm.search.trials import with_fields
 
 __all__ = [
+    "Tried",
     "Tuned",
     "Winner",
     "definition_of",
@@ -38,13 +39,21 @@ __all__ = [
 _DEFINES = ("tokenizer", "corpus", "data", "model", "train")  # sections that make a variant what it is
 
 
+@dataclass(frozen=True)
+class Tried:
+    """A trial that ended: its number, path -> value, and the metric, None where it came to none."""
+
+    trial: int
+    fields: Mapping[str, Any]
+    value: float | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Winner:
     """The best of a variant's trials. fields: path -> value; trials: how many the variant had, however they ended;
     trained: how many different runs they were (None: not recorded); terms: `terms_of` its arm; trial: the best one's
     number; value: of the metric; sensitivity: the metric at 0.5, 1 and 2 times its learning rate where that was
-    measured, by '0.5x', '1x', '2x'; definition: digest of what the variant was; tried: every trial that ended, as
-    {trial, fields, value}, the value None where it came to none."""
+    measured, by '0.5x', '1x', '2x'; definition: digest of what the variant was; tried: every trial that ended."""
 
     fields: Mapping[str, Any]
     trials: int
@@ -54,13 +63,13 @@ class Winner:
     value: float
     sensitivity: Mapping[str, float] = field(default_factory=dict)
     definition: str
-    tried: tuple[Mapping[str, Any], ...] = ()
+    tried: tuple[Tried, ...] = ()
 
     def info(self) -> dict[str, Any]:
         """What run.json says of a run at these settings."""
         found = {"trials": self.trials, "trained": self.trained, "terms": dict(self.terms)}
         found |= {"fields": dict(self.fields), "sensitivity": dict(self.sensitivity)}
-        return {**found, "tried": [dict(trial) for trial in self.tried]}
+        return {**found, "tried": [dict(vars(trial)) for trial in self.tried]}
 
 
 @dataclass(frozen=True)
@@ -117,7 +126,7 @@ def read_tuned(root: Path, experiment: str) -> Tuned:
     try:
         return _FILE.validate_python(read_plain_yaml(path))
     except ValidationError as error:
-        raise UserError(f"{path}: damaged ({first_error(error, BaseModel, '')}); {advice}") from None
+        raise UserError(f"{path}: damaged ({first_error(error, BaseModel, '')[1]}); {advice}") from None
 
 
 def terms_of(arm: Arm) -> dict[str, Any]:

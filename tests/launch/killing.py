@@ -34,7 +34,8 @@ def kill_until_finished(place: Place, path: Path, words: list[str], kills: int, 
     done = 0
     while done < kills:
         before = newest(path)
-        process = place.start("run", "tiny", *words) if done % 4 == 0 else place.work(path)
+        command = done % 4 == 0 or not (path / "run.json").exists()
+        process = place.start("run", "tiny", *words) if command else place.work(path)
         if draw.random() < 0.9:
             while process.poll() is None and newest(path) == before:
                 time.sleep(0.001)

@@ -110,6 +110,14 @@ def test_tuning_is_said(make_run: MakeRun, root: Path, base: int, row: int, said
     assert found(table, "row").sensitivity == ({"0.5x": 2.7, "1x": 2.5} if row else {})
 
 
+def test_what_is_no_mapping_in_what_a_run_says_of_its_tuning_is_left_out(make_run: MakeRun, root: Path) -> None:
+    for seed in range(3):
+        for name, bpb in (("base", BASE[seed]), ("row", BASE[seed] - 0.1 + SLIGHT[seed])):
+            make_run(name, seed, bpb, tuned={"trials": 8, "fields": [1], "terms": [1], "sensitivity": [1]})
+    table = compare(root, "study", rows_of("base", "row"))
+    assert (texts(table)["row"], found(table, "row").sensitivity) == ("better", {})
+
+
 def test_rows_that_cannot_be_judged_do_not_widen_the_others(make_run: MakeRun, root: Path) -> None:
     fill(make_run, {"good": -0.1})
     alone = compare(root, "study", rows_of("base", "good"))

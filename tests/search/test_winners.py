@@ -13,6 +13,7 @@ from lllm.config import Tree, load_experiment, resolve, split_words
 from lllm.errors import UserError
 from lllm.registry import Registry
 from lllm.search.winners import (
+    Tried,
     Tuned,
     Winner,
     definition_of,
@@ -29,10 +30,7 @@ ROOT = Path("results")
 
 
 TERMS = {"budget": {"steps": 20}, "data": "d", "evaluator": "e", "code": "c"}
-TRIED = (
-    {"trial": 0, "fields": {"train.lr": 0.01}, "value": 2.75},
-    {"trial": 1, "fields": {"train.lr": 0.02}, "value": None},
-)
+TRIED = (Tried(0, {"train.lr": 0.01}, 2.75), Tried(1, {"train.lr": 0.02}, None))
 
 
 def tuned_of(fields: Mapping[str, Mapping[str, Any]], **changes: Any) -> Tuned:
@@ -76,10 +74,12 @@ def test_what_is_written_is_read_again(two: Place) -> None:
         "terms": TERMS,
         "fields": one.fields,
         "sensitivity": sensitivity,
-        "tried": list(one.tried),
+        "tried": [
+            {"trial": 0, "fields": {"train.lr": 0.01}, "value": 2.75},
+            {"trial": 1, "fields": {"train.lr": 0.02}, "value": None},
+        ],
     }
     assert tuned.extra("one") == {"tuned": {**known, "overrides": ["budget={steps: 20}"]}}
-    assert [trial["value"] for trial in one.tried] == [2.75, None]
 
 
 def test_variants_that_were_not_swept_again_keep_their_entries_on_the_same_terms_only(two: Place) -> None:
@@ -117,9 +117,15 @@ def test_missing_stale_and_damaged_entries_name_the_sweep(two: Place) -> None:
     two.write(TWO.replace("steps: 6", "steps: 60"))  # longer, but what it was
     assert with_tuned(load_experiment("tiny"), tuned, ["one"], "tuned.yaml").variants
     write_tuned(ROOT, tuned)
-    for text in ("hello", "variants: {one: 3}", tuned_path(ROOT, "tiny").read_text().replace("trials: 8", "trials: x")):
+    whole = tuned_path(ROOT, "tiny").read_text()
+    for text, said in (
+        ("hello", "expected a mapping of settings"),
+        ("variants: {one: 3}", r"damaged \(experiment: missing"),
+        (whole.replace("trials: 8", "trials: x"), r"damaged \(variants\.one\.trials = 'x'"),
+        (whole.replace("value: 2.75", "value: x"), r"damaged \(variants\.one\.tried\.0\.value = 'x'"),
+    ):
         tuned_path(ROOT, "tiny").write_text(text)
-        with pytest.raises(UserError, match=r"tuned\.yaml"):
+        with pytest.raises(UserError, match=rf"tuned\.yaml.*{said}"):
             read_tuned(ROOT, "tiny")
 
 

@@ -54,7 +54,6 @@ def sweep(
     The same command continues a sweep that was stopped.
     """
     from lllm.cli.output import json_alone, lasting_stdout
-    from lllm.cli.sweep.served import prepare, print_status
 
     fine = True
     with lasting_stdout(), json_alone(as_json) as found:
@@ -68,6 +67,8 @@ def sweep(
         given |= {"--confirm": confirm, "--confirm-seeds": confirm_seeds}
         _refuse_idle({option for option, value in given.items() if value is not None}, search, no_confirm)
         limit = None if timeout is None else seconds_in(timeout)
+        from lllm.cli.sweep.served import prepare, print_status  # loads torch
+
         asked = prepare(experiment, words or [], plugin or [], workers, storage, limit, name, trials)
         asked.look(closely=dry_run)
         if status:
