@@ -87,14 +87,14 @@ def gather(
     runs = [
         record
         for record in records
-        if (record.variant, record.arm) in rows or (own and record.state != "finished" and not record.told("trial"))
+        if (record.variant, record.arm) in rows or (own and record.state != "finished" and not record.section("trial"))
     ]
     return Report(
         hypothesis=hypothesis,
         comparison=comparison,
         series=_series(comparison.rows, {record.name: record for record in records}),
         runs=tuple(runs),
-        trials=tuple(record for record in records if record.told("trial")),
+        trials=tuple(record for record in records if record.section("trial")),
         pareto=tuple(map(read_object, sorted((root / comparison.experiment).glob("pareto*.json")))),
         noise=stored.fitting(*asked) if asked else None,
         without_noise=stored.unused(*asked) if asked else "",

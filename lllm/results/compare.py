@@ -218,8 +218,8 @@ def _row(group: Sequence[Record], variant: str, arm: str, rule: Rule) -> Row:
     if not group:
         return Row(variant, arm)
     first, results = group[0], [record.result or {} for record in group]
-    tuned, probes = ([record.told(name) for record in group] for name in ("tuned", "probe"))
-    machines = [on for record in group if {"device", "threads"} <= (on := record.told("machine")).keys()]
+    tuned, probes = ([record.section(name) for record in group] for name in ("tuned", "probe"))
+    machines = [on for record in group if {"device", "threads"} <= (on := record.section("machine")).keys()]
     return Row(
         variant,
         arm,
@@ -236,10 +236,10 @@ def _row(group: Sequence[Record], variant: str, arm: str, rule: Rule) -> Row:
         trained=tuned[0].get("trained"),
         tuned_on=mapping(tuned[0].get("terms")),
         sensitivity=mapping(tuned[0].get("sensitivity")),
-        budget=first.told("budget"),
+        budget=first.section("budget"),
         steps=first.info.get("steps"),
         machines=tuple(sorted({f"{on['device']}, {on['threads']} threads" for on in machines})),
-        looks=max(int(record.told("looks").get("most", 0)) for record in group) or None,
+        looks=max(int(record.section("looks").get("most", 0)) for record in group) or None,
         shared_timing=any(result.get("shared_timing") for result in results),
         unproven=_unproven(group),
         drawn=all(probe.get("drawn") is not False for probe in probes),
@@ -250,7 +250,7 @@ def _row(group: Sequence[Record], variant: str, arm: str, rule: Rule) -> Row:
 
 
 def _unproven(group: Sequence[Record]) -> str:
-    probes = {record.seed: record.told("probe") for record in group}
+    probes = {record.seed: record.section("probe") for record in group}
     for seed, found in probes.items():
         if found and found.get("passed") is not True:
             return f"not causal: seed {seed}, {found.get('text') or 'its probe covers no position'}"

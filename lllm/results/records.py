@@ -68,11 +68,11 @@ class Record:
 
     @property
     def config(self) -> Mapping[str, Any]:
-        return self.told("config")
+        return self.section("config")
 
     @property
     def parts(self) -> Mapping[str, Mapping[str, Any]]:
-        return self.told("parts")
+        return self.section("parts")
 
     @property
     def metrics(self) -> Mapping[str, Any]:
@@ -89,7 +89,7 @@ class Record:
         found = self.number(name)
         return real(self.metrics.get(name)) if found is None else found
 
-    def told(self, name: str) -> Mapping[str, Any]:
+    def section(self, name: str) -> Mapping[str, Any]:
         """The mapping that run.json has under a name, an empty one where it has none."""
         return mapping(self.info.get(name))
 

@@ -88,7 +88,7 @@ def _traces(known: Sequence[tuple[Trial, float, float]], cost: Cost, metric: str
     rest = [i for i in range(len(known)) if i not in set(best)]
     hover = f"%{{text}}<br>{label(metric)} %{{y:.4f}}<br>{cost.title} %{{x:.4~s}}{NO_BOX}"
 
-    def told(trial: Trial) -> str:
+    def hover_text(trial: Trial) -> str:
         return "<br>".join([f"<b>trial {trial.number}</b>", *map(label, trial.typed)])
 
     def trace(name: str, places: Sequence[int], colour: str, **more: Any) -> go.Scatter:
@@ -97,7 +97,7 @@ def _traces(known: Sequence[tuple[Trial, float, float]], cost: Cost, metric: str
             numbers(known[i][1] for i in places),
             numbers(known[i][2] for i in places),
             colour,
-            text=[told(known[i][0]) for i in places],
+            text=[hover_text(known[i][0]) for i in places],
             hovertemplate=hover,
             meta=tagged(x=cost.key),
             **more,

@@ -74,7 +74,7 @@ def _recorded(every: Sequence[Series], metric: str) -> dict[str, tuple[str, list
     found = {}
     for series in every:
         trials = []
-        for line in series.runs[0].told("tuned").get("tried") or ():
+        for line in series.runs[0].section("tuned").get("tried") or ():
             values = {metric: float(line["value"])} if line.get("value") is not None else {}
             state, fields = "finished" if values else "no value", dict(line.get("fields") or {})
             trials.append(Trial(_number(line.get("trial")), state, settings=fields, values=values))

@@ -63,7 +63,7 @@ def _sensitivities(report: Report) -> dict[str, Points]:
     of it."""
     found: dict[str, Points] = {}
     for series in report.series:
-        rate = real(mapping(series.runs[0].told("tuned").get("fields")).get(RATE))
+        rate = real(mapping(series.runs[0].section("tuned").get("fields")).get(RATE))
         known = {float(at.removesuffix("x")): value for at, value in series.row.sensitivity.items()}
         if rate is not None and known:
             found[series.row.variant] = sorted((rate * times, value) for times, value in known.items())
@@ -139,7 +139,7 @@ def _best(report: Report) -> Table:
     rows = []
     for series in report.series:
         if trials := series.row.trials:
-            fields = mapping(series.runs[0].told("tuned").get("fields")).items()
+            fields = mapping(series.runs[0].section("tuned").get("fields")).items()
             settings = ", ".join(f"{path}={value}" for path, value in fields)
             around = ", ".join(f"{at}: {value:.4f}" for at, value in series.row.sensitivity.items())
             rows.append([series.name, str(trials), settings, around])
