@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lllm.registry import load_registry
+from lllm.results.files import read_metrics
 from lllm.results.probed import read_probe, summary
 from lllm.results.run import Run
 from tests.launch.helpers import Place, outcome
@@ -24,7 +25,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
 
 
 def run(place: Place, *words: str) -> tuple[Path, bool, list[Any]]:
-    plan = place.plan(*words)
+    plan = place.plan(*words, plugins=[str(path) for path in place.plugins])
     fine, watch = place.train(plan)
     return plan.runs[0].path, fine, watch.ends
 
@@ -77,6 +78,15 @@ def test_a_cheat_that_shows_at_once_ends_the_run_before_its_first_step(place: Pl
     path, fine, _ = run(place, *words, "run.probe=false", "run.results=again")
     assert fine
     assert read_probe(path) == {}
+
+
+def test_what_the_first_of_two_processes_finds_ends_both(place: Place) -> None:
+    path, fine, ends = run(place, "model.head=plant_spaces", "run.nproc=2")
+    assert not fine
+    assert "not causal: token" in ends[0][2]
+    assert Run(path).state == "failed"
+    assert not (path / "result.json").exists()
+    assert read_metrics(path / "metrics.jsonl") == []
 
 
 def test_a_cheat_that_shows_in_trained_weights_only_fails_the_last_probe(
