@@ -1,4 +1,5 @@
-"""Measured time: the steps that a budget of seconds has room for, what a plan expects, what a benchmark compares."""
+"""Measured time and memory: the steps that a budget of seconds has room for, what a plan expects, what `lllm bench`
+compares."""
 
 from __future__ import annotations
 
@@ -28,9 +29,7 @@ from lllm.train.world import World, device_of
 __all__ = ["WARM", "Bench", "matmul_rate", "measured_steps", "pairs", "peak_bytes", "seconds_of", "with_threads"]
 
 WARM, _TIMED = 3, 7
-_EFFICIENCY = (
-    0.45  # share of the matmul rate that a step of a small model reaches; for estimates only, which say 'about'
-)
+_EFFICIENCY = 0.45  # share of the matmul rate that a step of a small model reaches; for estimates, which say 'about'
 _GENERATED = 128  # tokens of one measurement of generation
 
 

@@ -1,5 +1,5 @@
 """documents.npz: what each validation document cost, under each likelihood, so that runs can be compared in pairs; and
-its blocks, as small as a committed line wants it: neighbouring documents together where there are many."""
+the blocks that a committed line has of it: documents, or neighbouring ones together where there are many."""
 
 from __future__ import annotations
 
